@@ -1,0 +1,250 @@
+"""JSON:API documents as flat msgspec structs.
+
+A resource is one flat struct. Its class tag is the JSON:API ``type``, its ``id`` field is the
+``id``, fields marked with :func:`one` or :func:`many` are relationships, and every other field is
+an attribute. The envelope (``data``, ``attributes``, ``relationships``, ``included``, ``errors``)
+exists only in this module: handlers take and return plain structs.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from terrapod_common.relations import Relation, many, one, relations
+
+__all__ = ["Relation", "many", "one", "relations"]
+
+MEDIA_TYPE = "application/vnd.api+json"
+# Where a struct keeps the JSON:API type; attributes may be called `type` themselves.
+_TAG = "$type"
+
+R = TypeVar("R", bound="Resource")
+P = TypeVar("P", bound="Payload")
+T = TypeVar("T")
+
+
+class Resource(Struct, kw_only=True, rename="kebab", tag_field=_TAG):
+    """Base of everything the API returns: ``class Run(Resource, tag="runs", kw_only=True)``."""
+
+    at: ClassVar[str] = ""  # where one is found, as "/api/v2/runs/{id}"; fills links.self
+    id: str
+
+    def links(self) -> dict[str, str | None]:
+        """The ``links`` member; without one of its own a resource links to itself."""
+        return {"self": self.at.format(id=self.id)} if self.at else {}
+
+
+class Payload(Struct, kw_only=True, rename="kebab", tag_field=_TAG):
+    """Base of everything the API accepts. Fields that may be left out default to ``UNSET``.
+
+    A ``bare`` payload also takes an empty body and plain members outside of any document, as
+    clients send for actions.
+    """
+
+    bare: ClassVar[bool] = False
+
+    def given(self) -> dict[str, Any]:
+        """Only the fields that the client sent, by their Python names."""
+        return {
+            name: value
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) is not UNSET
+        }
+
+
+class Page(Struct, Generic[R]):
+    """One page of a list, with what is needed to describe the others."""
+
+    items: Sequence[R]
+    number: int
+    size: int
+    total: int
+
+    @property
+    def last(self) -> int:
+        """The number of the last page; 0 when the list is empty."""
+        return -(-self.total // self.size)
+
+
+class Compound(Struct, Generic[R]):
+    """A primary document plus the related resources that ``?include=`` asked for."""
+
+    primary: "R | Page[R] | Sequence[R]"
+    included: Sequence[Resource]
+
+
+class Problem(Struct, omit_defaults=True):
+    """One member of an ``errors`` array."""
+
+    status: str
+    title: str
+    detail: str = ""
+    source: dict[str, str] = {}
+
+
+class Invalid(ValueError):
+    """A request body is not a valid document for the expected payload."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+# --- structs to documents -------------------------------------------------------------------------
+
+
+def present(model: object, into: type[R]) -> R:
+    """Make a resource of a model: same-named fields and properties are taken over."""
+    return msgspec.convert(model, into, from_attributes=True)
+
+
+def dump(value: Any, url: str = "", query: str = "") -> dict[str, Any]:
+    """Turn a resource, a sequence of them, a page or a compound into a document.
+
+    ``url`` and ``query`` (the encoded query without the page) make the links of a page.
+    """
+    if isinstance(value, Compound):
+        included = {(type(r), r.id): r for r in value.included}
+        document = dump(value.primary, url, query)
+        return document | {"included": [_dump_one(r) for r in included.values()]}
+    if isinstance(value, Page):
+        meta = _page_meta(value)
+        data = [_dump_one(item) for item in value.items]
+        links = _page_links(value, url, query)
+        return {"data": data, "links": links, "meta": {"pagination": meta}}
+    if isinstance(value, Resource):
+        return {"data": _dump_one(value)}
+    return {"data": [_dump_one(item) for item in value]}
+
+
+def dump_errors(problems: Iterable[Problem]) -> dict[str, Any]:
+    """An error document."""
+    return {"errors": msgspec.to_builtins(list(problems))}
+
+
+def _dump_one(resource: Resource) -> dict[str, Any]:
+    attributes = msgspec.to_builtins(resource)
+    document: dict[str, Any] = {"id": attributes.pop("id"), "type": attributes.pop(_TAG)}
+    relationships = {
+        name: {"data": relation.link(attributes.pop(name))}
+        for name, relation in relations(type(resource)).items()
+        if name in attributes
+    }
+    document["attributes"] = attributes
+    if relationships:
+        document["relationships"] = relationships
+    if links := resource.links():
+        document["links"] = links
+    return document
+
+
+def _page_meta(page: Page[Any]) -> dict[str, int | None]:
+    return {
+        "current-page": page.number,
+        "page-size": page.size,
+        "prev-page": page.number - 1 if page.number > 1 else None,
+        "next-page": page.number + 1 if page.number < page.last else None,
+        "total-pages": page.last,
+        "total-count": page.total,
+    }
+
+
+def _page_links(page: Page[Any], url: str, query: str) -> dict[str, str]:
+    meta = _page_meta(page)
+    numbers = {"self": page.number, "first": 1, "last": max(1, page.last)}
+    numbers |= {rel: n for rel in ("prev", "next") if (n := meta[f"{rel}-page"])}
+    kept = f"{query}&" if query else ""
+    size = f"page%5Bsize%5D={page.size}&page%5Bnumber%5D="
+    return {rel: f"{url}?{kept}{size}{n}" for rel, n in numbers.items()}
+
+
+# --- documents to structs -------------------------------------------------------------------------
+
+
+class _Data(Struct):
+    type: str | UnsetType | None = UNSET
+    id: str | UnsetType | None = UNSET
+    attributes: dict[str, Any] | None = None
+    relationships: dict[str, Raw] | None = None
+
+
+class _Document(Struct):
+    data: _Data
+
+
+class _Documents(Struct):
+    data: list[_Data]
+
+
+class _Anything(Struct):
+    data: Raw | UnsetType = UNSET
+
+
+def load(raw: bytes, into: type[P]) -> P:
+    """Read a request body into a payload struct; raises :class:`Invalid`."""
+    return _guarded(functools.partial(_load, raw, into), into)
+
+
+def load_all(raw: bytes, into: type[P]) -> list[P]:
+    """Read a body whose ``data`` is an array, as the relationship routes take."""
+    return _guarded(lambda: [_flatten(d, into) for d in _read(raw, _Documents).data], into)
+
+
+def _guarded(read: Callable[[], T], into: type[Payload]) -> T:
+    try:
+        return read()
+    except _Unreadable as error:
+        raise Invalid(Problem("400", "bad request", str(error))) from error
+    except msgspec.ValidationError as error:
+        raise Invalid(_problem(str(error), into)) from error
+
+
+class _Unreadable(Exception):
+    """Not JSON, or not shaped like a document."""
+
+
+def _read(raw: bytes, document: Any) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=document)
+    except msgspec.DecodeError as error:
+        raise _Unreadable(f"The body is not a JSON:API document: {error}") from error
+    except RecursionError as error:
+        raise _Unreadable("The body is nested too deeply") from error
+
+
+def _load(raw: bytes, into: type[P]) -> P:
+    if into.bare and (not raw.strip() or _read(raw, _Anything).data is UNSET):
+        plain = _read(raw, dict[str, Any]) if raw.strip() else {}
+        return _converted({k: v for k, v in plain.items() if k != "type"}, into)
+    return _flatten(_read(raw, _Document).data, into)
+
+
+def _flatten(data: _Data, into: type[P]) -> P:
+    flat = dict(data.attributes or {})
+    for name, relation in relations(into).items():
+        flat.pop(name, None)
+        if data.relationships and name in data.relationships:
+            flat[name] = relation.unlink(name, data.relationships[name])
+    # Without a tag of its own a payload takes whatever type clients send for it.
+    tagged = into.__struct_config__.tag != into.__name__
+    own = {_TAG: (tagged and data.type) or UNSET, "id": data.id}
+    return _converted(flat | {k: v for k, v in own.items() if v not in (UNSET, None)}, into)
+
+
+def _converted(flat: dict[str, Any], into: type[P]) -> P:
+    return msgspec.convert(flat, into)
+
+
+def _problem(message: str, into: type[Payload]) -> Problem:
+    at = re.search(r"\$\.(\$?[\w-]+)", message) or re.search(r"field `(\$?[\w-]+)`", message)
+    name = at[1].lstrip("$") if at else ""
+    if name in ("", "data", "id", "type"):
+        pointer = f"/data/{name}" if name in ("id", "type") else "/data"
+    else:
+        member = "relationships" if name in relations(into) else "attributes"
+        pointer = f"/data/{member}/{name}"
+    return Problem("422", "invalid attribute", message, {"pointer": pointer})

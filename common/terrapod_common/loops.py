@@ -1,0 +1,65 @@
+"""Keeps loops running: restart on failure, stop together, never die quietly."""
+
+import random
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
+
+import anyio
+import structlog
+from msgspec import Struct
+
+log = structlog.get_logger()
+
+
+class Fatal(Exception):
+    """The process can't go on at all: its identity was revoked, its version is refused."""
+
+
+class Loop(Struct, frozen=True):
+    """One thing that is done over and over: ``run`` goes on until it fails or is done."""
+
+    name: str
+    run: Callable[[], Coroutine[Any, Any, None]]
+
+
+class Backoff(Struct, frozen=True):
+    """Growing waits with full jitter, so that a fleet does not come back in one wave."""
+
+    first: float = 1.0
+    longest: float = 60.0
+    healthy_after: float = 30.0
+
+    def delays(self) -> Iterator[float]:
+        """Seconds to wait before each next try."""
+        ceiling = self.first
+        while True:
+            yield random.uniform(0, ceiling)  # noqa: S311 - jitter, not a secret
+            ceiling = min(ceiling * 2, self.longest)
+
+
+async def supervise(loops: Sequence[Loop], stop: anyio.Event, backoff: Backoff) -> None:
+    """Run every loop until ``stop`` is set or one of them raises :class:`Fatal`."""
+    async with anyio.create_task_group() as tasks:
+        for loop in loops:
+            tasks.start_soon(_keep_running, loop, backoff, name=loop.name)
+        await stop.wait()
+        tasks.cancel_scope.cancel("stopping")
+
+
+async def _keep_running(loop: Loop, backoff: Backoff) -> None:
+    delays = backoff.delays()
+    while True:
+        started = time.monotonic()
+        try:
+            await loop.run()
+        except Fatal:
+            raise
+        except Exception:
+            if time.monotonic() - started > backoff.healthy_after:
+                delays = backoff.delays()
+            delay = next(delays)
+            log.exception("loop failed", loop=loop.name, retry_in=round(delay, 2))
+            await anyio.sleep(delay)
+        else:
+            return  # a loop that returns has finished for good

@@ -1,0 +1,188 @@
+"""Every call that an agent may make: method, path, question, answer.
+
+The order of one phase, which both sides may rely on:
+
+1. ``NEXT`` claims a phase and sets its lease and fence. A claim whose answer was lost is asked
+   again with the same ``key`` and gives the same work.
+2. ``CONFIGURATION``, ``STATE_GET``, ``ARTIFACT_GET`` and ``TOOL`` fetch what it needs.
+3. ``REPORT`` with ``planning`` or ``applying`` asks to start. Only after a 200 may terraform run.
+4. ``LOG`` appends at a byte offset, ``STATE_PUT`` stores a state, ``ARTIFACT_PUT`` an artifact.
+5. ``REPORT`` with ``planned``, ``applied``, ``errored`` or ``canceled`` ends the phase.
+
+``BEAT`` renews the leases all the while and brings orders; ``ORDERS`` brings them at once.
+What carries a fence gets 409 when the fence is stale, and has then changed nothing. After that
+only ``RECOVERED`` is left, for the state of an apply whose lease ended while it ran.
+"""
+
+from typing import Any, Generic, Literal, TypeVar
+
+from msgspec import Struct
+
+from terrapod_common import wire
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+class Call(Struct, Generic[Q, A], frozen=True, kw_only=True):
+    """One endpoint; ``bytes`` as question or answer is a streamed body.
+
+    ``query`` names the query parameters, ``port`` where it is served: ``agents`` is mutual TLS.
+    """
+
+    name: str
+    method: Literal["GET", "POST", "PUT", "PATCH"]
+    path: str
+    question: type[Any] | None
+    answer: type[Any] | None
+    query: tuple[str, ...] = ()
+    port: Literal["agents", "public"] = "agents"
+
+
+_LISTENER = "/api/v2/listeners/{listener_id}"
+_PHASE = _LISTENER + "/phases/{phase_id}"
+
+JOIN: Call[wire.Join, wire.Joined] = Call(
+    name="join",
+    method="POST",
+    path="/api/v2/agent-pools/join",
+    question=wire.Join,
+    answer=wire.Joined,
+    port="public",
+)
+NONCE: Call[None, wire.Nonce] = Call(
+    name="nonce",
+    method="POST",
+    path=_LISTENER + "/nonce",
+    question=None,
+    answer=wire.Nonce,
+    port="public",
+)
+# Served on both ports: on the public one nonce and signature are needed.
+RENEW: Call[wire.Renew, wire.Renewed] = Call(
+    name="renew",
+    method="POST",
+    path=_LISTENER + "/renew",
+    question=wire.Renew,
+    answer=wire.Renewed,
+)
+BEAT: Call[wire.Beat, wire.BeatAnswer] = Call(
+    name="beat",
+    method="POST",
+    path=_LISTENER + "/heartbeat",
+    question=wire.Beat,
+    answer=wire.BeatAnswer,
+)
+# 204 without a body when nothing came within `wait` seconds. `accept`: "plan", "apply" or both,
+# joined by a comma. `slot` numbers the agent's slots from 0; `key` is fresh for each new question.
+NEXT: Call[None, wire.Work] = Call(
+    name="next",
+    method="GET",
+    path=_LISTENER + "/runs/next",
+    question=None,
+    answer=wire.Work,
+    query=("wait", "slot", "key", "accept"),
+)
+# Answers at once when `seen` differs from the orders that stand (count of them), else waits.
+ORDERS: Call[None, wire.Orders] = Call(
+    name="orders",
+    method="GET",
+    path=_LISTENER + "/orders",
+    question=None,
+    answer=wire.Orders,
+    query=("wait", "seen"),
+)
+REPORT: Call[wire.Report, wire.Reported] = Call(
+    name="report",
+    method="PATCH",
+    path=_LISTENER + "/runs/{run_id}",
+    question=wire.Report,
+    answer=wire.Reported,
+)
+# 200 also when the offset was not the expected one: the answer says from where to send again.
+LOG: Call[bytes, wire.LogAnswer] = Call(
+    name="log",
+    method="PUT",
+    path=_PHASE + "/log",
+    question=bytes,
+    answer=wire.LogAnswer,
+    query=("fence", "offset"),
+)
+CONFIGURATION: Call[None, bytes] = Call(
+    name="configuration",
+    method="GET",
+    path=_PHASE + "/configuration",
+    question=None,
+    answer=bytes,
+    query=("fence",),
+)
+STATE_GET: Call[None, bytes] = Call(
+    name="state_get",
+    method="GET",
+    path=_PHASE + "/state",
+    question=None,
+    answer=bytes,
+    query=("fence",),
+)
+# `final` is "true" for the last state of the phase. The same bytes may be sent again.
+STATE_PUT: Call[bytes, wire.Stored] = Call(
+    name="state_put",
+    method="PUT",
+    path=_PHASE + "/state",
+    question=bytes,
+    answer=wire.Stored,
+    query=("fence", "final"),
+)
+RECOVERED: Call[bytes, wire.Stored] = Call(
+    name="recovered",
+    method="PUT",
+    path=_PHASE + "/recovered-state",
+    question=bytes,
+    answer=wire.Stored,
+    query=("fence",),
+)
+# `digest` is the sha256 hex of the body; a body with another digest is refused with 422.
+ARTIFACT_PUT: Call[bytes, wire.Stored] = Call(
+    name="artifact_put",
+    method="PUT",
+    path=_PHASE + "/artifacts/{name}",
+    question=bytes,
+    answer=wire.Stored,
+    query=("fence", "digest"),
+)
+# On an apply phase: the artifact that its plan left.
+ARTIFACT_GET: Call[None, bytes] = Call(
+    name="artifact_get",
+    method="GET",
+    path=_PHASE + "/artifacts/{name}",
+    question=None,
+    answer=bytes,
+    query=("fence",),
+)
+# Redirects to a signed URL on the same port; the header X-Terrapod-Digest of the redirect is the
+# sha256 hex of the executable.
+TOOL: Call[None, bytes] = Call(
+    name="tool",
+    method="GET",
+    path="/api/v2/binary-cache/{tool}/{version}/{os}/{arch}",
+    question=None,
+    answer=bytes,
+)
+
+CALLS: tuple[Call[Any, Any], ...] = (
+    JOIN,
+    NONCE,
+    RENEW,
+    BEAT,
+    NEXT,
+    ORDERS,
+    REPORT,
+    LOG,
+    CONFIGURATION,
+    STATE_GET,
+    STATE_PUT,
+    RECOVERED,
+    ARTIFACT_PUT,
+    ARTIFACT_GET,
+    TOOL,
+)

@@ -1,0 +1,3 @@
+"""The version that both sides report."""
+
+VERSION = "0.1.0"

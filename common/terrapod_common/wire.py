@@ -1,0 +1,203 @@
+"""The structs that the agent and the control plane exchange, in plain JSON."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+PhaseKind = Literal["plan", "apply"]
+OrderKind = Literal["cancel", "force_cancel"]
+ReportStatus = Literal["planning", "planned", "applying", "applied", "errored", "canceled"]
+
+# Artifacts that a plan leaves for its apply, by name.
+PLAN_FILE = "plan"  # the saved plan of terraform
+PLAN_JSON = "plan-json"  # `terraform show -json` of it
+LOCK_FILE = "lock-file"  # .terraform.lock.hcl
+CREATED_FILES = "created-files"  # tar.gz of what the plan made inside the working tree
+
+
+class Join(Struct, kw_only=True):
+    """Asks for an identity; the token is the credential."""
+
+    join_token: str
+    name: str
+    csr: str | None = None  # PEM; without it the server makes a key and returns it
+    runner_definitions: list[str] = []
+    version: str = ""
+
+
+class Joined(Struct, kw_only=True, omit_defaults=True):
+    """An identity: certificate, whom to trust, where the agent port is."""
+
+    listener_id: str
+    pool_id: str
+    certificate: str  # PEM
+    ca_certificate: str  # PEM
+    agent_url: str
+    renew_after_seconds: float
+    private_key: str | None = None
+
+
+class Nonce(Struct, kw_only=True):
+    """To be signed by a listener whose certificate has ended."""
+
+    nonce: str
+
+
+class Renew(Struct, kw_only=True):
+    """Asks for the next certificate; nonce and signature only on the public port.
+
+    The signature is made with the listener's recorded key over nonce, line feed and CSR, in base64.
+    """
+
+    csr: str
+    nonce: str | None = None
+    signature: str | None = None
+
+
+class Renewed(Struct, kw_only=True):
+    """The next certificate; the one before stays valid until it ends."""
+
+    certificate: str
+    ca_certificate: str
+    renew_after_seconds: float
+
+
+class Holding(Struct, kw_only=True, frozen=True):
+    """A phase that the agent says it runs."""
+
+    phase_id: str
+    fence: int
+
+
+class Beat(Struct, kw_only=True):
+    """I am alive, and this is what I hold."""
+
+    version: str = ""
+    slots: int = 1
+    draining: bool = False
+    holding: list[Holding] = []
+    platform: str = ""  # such as linux_amd64
+
+
+class Order(Struct, kw_only=True, frozen=True):
+    """What the server wants done with a phase that the agent holds."""
+
+    phase_id: str
+    fence: int
+    kind: OrderKind
+
+
+class Orders(Struct, kw_only=True):
+    """All orders that stand; the same order comes until the phase has ended."""
+
+    orders: list[Order] = []
+    drain: bool = False
+
+
+class BeatAnswer(Struct, kw_only=True):
+    """Which leases were renewed for how long, which phases are no longer the agent's."""
+
+    every_seconds: float
+    leases: dict[str, float] = {}  # phase id -> seconds from now
+    lost: list[str] = []  # phase ids
+    orders: list[Order] = []
+    drain: bool = False
+
+
+class Variable(Struct, kw_only=True):
+    """An effective variable of a run; a later one of the same key and category wins."""
+
+    key: str
+    value: str
+    category: Literal["terraform", "env"] = "terraform"
+    hcl: bool = False
+    sensitive: bool = False
+
+
+class Tool(Struct, kw_only=True):
+    """Which program runs the phase; the digest is the sha256 of the executable."""
+
+    name: Literal["terraform", "tofu"]
+    version: str
+    digest: str | None = None  # known once the cache holds the binary for this platform
+
+
+class Flags(Struct, kw_only=True):
+    """Options of the run that change the command line."""
+
+    destroy: bool = False
+    refresh: bool = True
+    refresh_only: bool = False
+    targets: list[str] = []
+    replaces: list[str] = []
+    allow_config_generation: bool = False
+
+
+class Limits(Struct, kw_only=True):
+    """How long and how much."""
+
+    phase_seconds: float = 7200
+    grace_seconds: float = 30  # from interrupt to kill
+    log_bytes: int = 64 * 1024 * 1024
+    created_files_bytes: int = 64 * 1024 * 1024
+    state_every_seconds: float = 10
+    configuration_bytes: int = 256 * 1024 * 1024  # unpacked
+
+
+class Work(Struct, kw_only=True):
+    """One phase, claimed: all that is needed to run it. Bodies are fetched by protocol calls."""
+
+    run_id: str
+    phase_id: str
+    kind: PhaseKind
+    fence: int
+    lease_seconds: float
+    organization: str
+    workspace_id: str
+    workspace: str
+    working_directory: str
+    tool: Tool
+    flags: Flags
+    limits: Limits
+    variables: list[Variable] = []
+    environment: dict[str, str] = {}  # TFC_RUN_ID and its like
+    has_configuration: bool = True
+    has_state: bool = False
+    artifacts: dict[str, str] = {}  # for an apply: artifact name -> sha256 hex of the approved plan
+
+
+class Report(Struct, kw_only=True):
+    """A change of a phase. ``planning`` and ``applying`` confirm the start before it happens."""
+
+    status: ReportStatus
+    phase_id: str | None = None
+    fence: int | None = None
+    message: str = ""  # the reason, when errored
+    has_changes: bool | None = None
+    additions: int = 0
+    changes: int = 0
+    destructions: int = 0
+    imports: int = 0
+    log_size: int | None = None  # the plain bytes that were sent; the server checks
+    tool_version: str = ""
+    state_uploaded: bool = True  # false: an apply ended whose last state could not be sent yet
+
+
+class Reported(Struct, kw_only=True):
+    """The report was taken; for a start, how long the lease now is."""
+
+    status: str  # of the run
+    lease_seconds: float = 0
+
+
+class LogAnswer(Struct, kw_only=True):
+    """The offset at which the next byte is expected, whether or not these were taken."""
+
+    offset: int
+
+
+class Stored(Struct, kw_only=True):
+    """An upload is durable."""
+
+    size: int
+    digest: str  # sha256 hex

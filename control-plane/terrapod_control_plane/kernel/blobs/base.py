@@ -1,0 +1,60 @@
+"""The contract of every blob store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable
+from typing import Protocol
+
+
+class BlobMissing(Exception):
+    """There is no blob under this key."""
+
+
+class BadKey(ValueError):
+    """The key has no valid form."""
+
+
+class Blobs(Protocol):
+    """Durable bytes under keys like `states/ws-1/sv-2`.
+
+    No key may be a folder of another one, and no segment is empty or begins with a dot.
+    """
+
+    async def put(self, key: str, chunks: AsyncIterable[bytes]) -> int:
+        """Stores all chunks and returns their size.
+
+        Readers see the old blob or the whole new one; the new one survives a power failure once
+        this returns. When the chunks fail half-way, nothing has changed.
+        """
+        ...
+
+    def read(
+        self, key: str, start: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start`, clipped at the end; raises BlobMissing at the first step.
+
+        Close it (`contextlib.aclosing`) when leaving early: a file or connection is open.
+        """
+        ...
+
+    async def size(self, key: str) -> int:
+        """The size in bytes; raises BlobMissing."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Removes the blob; no error when there is none."""
+        ...
+
+    async def check(self) -> None:
+        """Raises OSError when the store cannot be used."""
+        ...
+
+
+async def whole(blobs: Blobs, key: str) -> bytes:
+    """A blob that is known to be small, at once."""
+    return b"".join([chunk async for chunk in blobs.read(key)])
+
+
+async def once(data: bytes) -> AsyncGenerator[bytes, None]:
+    """Bytes in hand as the chunks that `put` takes."""
+    yield data

@@ -1,0 +1,163 @@
+"""Blobs in a folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio
+from anyio.to_thread import run_sync
+
+from terrapod_control_plane.kernel.blobs.base import BadKey, BlobMissing
+
+# What one hop to a worker thread moves: below this the hop costs more than the disk.
+_BATCH = 256 * 1024
+_INCOMING = ".incoming"
+_LEFT_OVER_AFTER = 24 * 3600.0
+_NOT_A_BLOB = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+class LocalBlobs:
+    """A blob is a file below `root`, named by its key."""
+
+    def __init__(self, root: Path, *, now: Callable[[], float] = time.time) -> None:
+        self._root = root
+        self._incoming = root / _INCOMING
+        self._now = now
+
+    async def put(self, key: str, chunks: AsyncIterable[bytes]) -> int:
+        """Stores all chunks, atomically and durably, and returns their size."""
+        target = self._path(key)
+        draft = self._incoming / secrets.token_hex(16)
+        file = await run_sync(_create, draft)
+        try:
+            size = await _fill(file, chunks)
+            await run_sync(_publish, file, draft, target, self._root)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_sync(_discard, file, draft)
+        return size
+
+    async def read(
+        self, key: str, start: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start`, clipped at the end; raises BlobMissing at the first step."""
+        if start < 0 or (length is not None and length < 0):
+            raise ValueError("start and length of a read are not negative")
+        path = self._path(key)
+        try:
+            file = await run_sync(_open_at, path, start)
+        except _NOT_A_BLOB:
+            raise BlobMissing(f"there is no blob {key}") from None
+        with file:
+            while length is None or length > 0:
+                data = await run_sync(file.read, _BATCH if length is None else min(_BATCH, length))
+                if not data:
+                    return
+                length = None if length is None else length - len(data)
+                yield data
+
+    async def size(self, key: str) -> int:
+        """The size in bytes; raises BlobMissing."""
+        try:
+            found = await run_sync(os.stat, self._path(key))
+        except _NOT_A_BLOB:
+            found = None
+        if found is None or not stat.S_ISREG(found.st_mode):
+            raise BlobMissing(f"there is no blob {key}")
+        return found.st_size
+
+    async def delete(self, key: str) -> None:
+        """Removes the blob; no error when there is none."""
+        try:
+            await run_sync(os.unlink, self._path(key))
+        except _NOT_A_BLOB:
+            return
+
+    async def check(self) -> None:
+        """Raises OSError when the folder cannot be written; removes what crashes left behind."""
+        await run_sync(_try_out, self._incoming, self._now() - _LEFT_OVER_AFTER)
+
+    def _path(self, key: str) -> Path:
+        segments = key.split("/")
+        if "\0" in key or not all(segments) or any(part.startswith(".") for part in segments):
+            raise BadKey(f"{key!r} is not a blob key")
+        return self._root.joinpath(*segments)
+
+
+async def _fill(file: BinaryIO, chunks: AsyncIterable[bytes]) -> int:
+    size, waiting = 0, bytearray()
+    async for chunk in chunks:
+        waiting += chunk
+        size += len(chunk)
+        if len(waiting) >= _BATCH:
+            await run_sync(file.write, waiting)
+            waiting = bytearray()
+    await run_sync(file.write, waiting)
+    return size
+
+
+def _create(draft: Path) -> BinaryIO:
+    if not draft.parent.is_dir():
+        draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The root itself is new as well, and must survive a power failure with its first blob.
+        _sync_folder(draft.parent.parent)
+        _sync_folder(draft.parent.parent.parent)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return os.fdopen(descriptor, "wb")
+
+
+def _publish(file: BinaryIO, draft: Path, target: Path, root: Path) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft.replace(target)
+    # All the way up, whoever made the folders: another put may have made one just now and not
+    # have reached its own sync yet.
+    folder = target
+    while folder != root:
+        folder = folder.parent
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(file: BinaryIO, draft: Path) -> None:
+    file.close()
+    draft.unlink(missing_ok=True)
+
+
+def _open_at(path: Path, start: int) -> BinaryIO:
+    # Unbuffered: the batches are large already.
+    file = path.open("rb", buffering=0)
+    file.seek(start)
+    return file
+
+
+def _try_out(incoming: Path, left_over_before: float) -> None:
+    draft = incoming / secrets.token_hex(16)
+    with _create(draft) as file:
+        try:
+            file.write(b"ok")
+            file.flush()
+            os.fsync(file.fileno())
+        finally:
+            draft.unlink()
+    for leftover in incoming.iterdir():
+        try:
+            if leftover.stat().st_mtime < left_over_before:
+                leftover.unlink()
+        except FileNotFoundError:
+            continue

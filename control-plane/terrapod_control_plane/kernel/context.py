@@ -1,0 +1,81 @@
+"""Who asks, and the parts of the application that answering may need."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from terrapod_common import ids
+from terrapod_common.clock import Clock
+from terrapod_control_plane.kernel import access, db, events
+from terrapod_control_plane.kernel.authority import Authority
+from terrapod_control_plane.kernel.blobs.base import Blobs
+from terrapod_control_plane.kernel.ephemeral.base import Ephemeral
+from terrapod_control_plane.kernel.policy import Action, Actor, Scope
+from terrapod_control_plane.kernel.secrets import KeyRing, Signer
+from terrapod_control_plane.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Handler = Callable[["Context", Any], Awaitable[None]]
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """What is opened once and shared by all requests and jobs."""
+
+    settings: Settings
+    clock: Clock
+    bus: events.Bus
+    blobs: Blobs  # sealed: state, plans, configurations, logs
+    binaries: Blobs  # plain: tools, which are public anyway
+    ephemeral: Ephemeral
+    ring: KeyRing
+    signer: Signer
+    authority: Authority
+    resolvers: Mapping[str, access.Resolver]
+    handlers: Mapping[type[events.Event], Sequence[Handler]]
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """One request or one turn of a job."""
+
+    actor: Actor
+    parts: Parts
+    request_id: str
+    base_url: str  # of the address that was called, for URLs in the answer
+    agent_plane: bool = False  # called on the agent port
+
+    def now(self) -> datetime:
+        """The present moment."""
+        return self.parts.clock.now()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the process."""
+        return self.parts.settings
+
+    async def must(self, action: Action, id_: str = "") -> Scope:
+        """Go on only if the caller may do this to that; see :func:`access.must`."""
+        return await access.must(self.actor, action, id_, self.parts.resolvers)
+
+    async def emit(self, event: events.Event) -> None:
+        """Say what happened, inside the transaction in which it did."""
+        if not db.in_transaction():
+            raise RuntimeError(f"{type(event).__name__} was emitted outside of a transaction")
+        for handle in self.parts.handlers.get(type(event), ()):
+            await handle(self, event)
+        actor = self.actor
+        await events.store(event, self.now(), actor.kind, actor.id, actor.name, self.request_id)
+
+
+def system(parts: Parts) -> Context:
+    """The context of a job: nobody asked for it, nothing is forbidden to it."""
+    actor = Actor(kind="system", name="terrapod")
+    base = parts.settings.public_url
+    return Context(actor=actor, parts=parts, request_id=ids.new("re"), base_url=base)
+
+
+def internal(use_case: F) -> F:
+    """Marks a use case that other use cases call, which have asked for permission already."""
+    return use_case

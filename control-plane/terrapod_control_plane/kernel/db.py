@@ -1,0 +1,194 @@
+"""The database: one engine for piccolo's tables and for plain SQL, one transaction at a time.
+
+A transaction lives in a context variable: whatever is awaited inside it uses its connection. So
+no task group is opened and nothing is fetched from a network inside of one.
+"""
+
+import enum
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import anyio
+import asyncpg
+import msgspec
+from msgspec import Struct
+from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
+from piccolo.table import Table
+
+
+class _Engine(PostgresEngine):
+    async def check_version(self) -> None:
+        """Piccolo asks at import, when there is nothing to connect to yet."""
+
+
+ENGINE = _Engine(config={}, extensions=())
+
+M = TypeVar("M", bound=Struct)
+
+# A value that PostgreSQL cannot take as it is, such as text with a NUL; and a broken unique rule.
+BadData = asyncpg.DataError
+Duplicate = asyncpg.UniqueViolationError
+Missing = asyncpg.ForeignKeyViolationError
+# What a database that is away or going away raises.
+BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+class _Connection(asyncpg.Connection):
+    def get_reset_query(self) -> str:
+        # Connections of the pool hold no session state, so the round trip of a reset is saved.
+        return ""
+
+
+async def open_pool(dsn: str, *, size: int) -> None:
+    """Connect the engine; every table and every query of the process uses it from now on."""
+    ENGINE.config = {"dsn": dsn}
+    # piccolo takes no connection class, so the pool is made here and handed to it.
+    ENGINE.pool = await asyncpg.create_pool(
+        dsn, min_size=2, max_size=size, connection_class=_Connection, init=_prepare
+    )
+
+
+async def close_pool() -> None:
+    """Give the connections back; no query may follow."""
+    pool, ENGINE.pool = ENGINE.pool, None
+    if pool is not None:
+        with anyio.move_on_after(5, shield=True):
+            await pool.close()
+
+
+async def _prepare(connection: Any) -> None:
+    # Text goes through as it is, since piccolo encodes JSON by itself.
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: value if isinstance(value, str) else encode(value),
+        decoder=json.loads,
+    )
+
+
+def encode(value: object) -> str:
+    """A value as JSON text, for a ``jsonb`` parameter."""
+    return msgspec.json.encode(value).decode()
+
+
+@asynccontextmanager
+async def transaction() -> AsyncIterator[None]:
+    """Everything inside happens or nothing does; inside another one it joins that one."""
+    if ENGINE.current_transaction.get() is not None:
+        yield
+        return
+    pool = _pool()
+    async with pool.acquire() as connection, connection.transaction():
+        current = PostgresTransaction(ENGINE)
+        current.connection = connection
+        token = ENGINE.current_transaction.set(current)
+        try:
+            yield
+        finally:
+            ENGINE.current_transaction.reset(token)
+
+
+def in_transaction() -> bool:
+    """Whether the caller is inside :func:`transaction`."""
+    return ENGINE.current_transaction.get() is not None
+
+
+def _pool() -> Any:
+    if ENGINE.pool is None:
+        raise RuntimeError("the database is not open")
+    return ENGINE.pool
+
+
+def _connection() -> Any:
+    current = ENGINE.current_transaction.get()
+    return _pool() if current is None else current.connection
+
+
+async def rows(sql: str, *args: object) -> Sequence[Mapping[str, Any]]:
+    """All rows of a query."""
+    found: Sequence[Mapping[str, Any]] = await _connection().fetch(sql, *args)
+    return found
+
+
+async def row(sql: str, *args: object) -> Mapping[str, Any] | None:
+    """The first row of a query, or nothing."""
+    found: Mapping[str, Any] | None = await _connection().fetchrow(sql, *args)
+    return found
+
+
+async def value(sql: str, *args: object) -> Any:
+    """The first column of the first row, or nothing."""
+    return await _connection().fetchval(sql, *args)
+
+
+async def execute(sql: str, *args: object) -> int:
+    """Run a statement; how many rows it touched."""
+    status: str = await _connection().execute(sql, *args)
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdigit() else 0
+
+
+def model(found: Mapping[str, Any], into: type[M]) -> M:
+    """A row as a struct."""
+    return msgspec.convert(dict(found), into)
+
+
+async def one(into: type[M], sql: str, *args: object) -> M | None:
+    """The first row as a struct, or nothing."""
+    found = await row(sql, *args)
+    return None if found is None else model(found, into)
+
+
+async def many(into: type[M], sql: str, *args: object) -> list[M]:
+    """All rows as structs."""
+    return [model(found, into) for found in await rows(sql, *args)]
+
+
+async def insert(table: type[Table], new: Struct) -> None:
+    """Store a struct as a new row; its fields are the table's columns."""
+    known = {c._meta.name for c in table._meta.columns}  # noqa: SLF001 - piccolo documents it
+    values = {name: value for name, value in _columns(new).items() if name in known}
+    await table.insert(table(**values))
+
+
+async def update(table: type[Table], changed: Struct, *names: str) -> None:
+    """Write the named fields of a struct (all without names) to the row with its id."""
+    columns = _columns(changed)
+    id_ = columns.pop("id")
+    values: Any = {name: columns[name] for name in names or columns}
+    key = table._meta.primary_key  # noqa: SLF001 - piccolo documents it
+    await table.update(values).where(key == id_)
+
+
+def _columns(struct: Struct) -> dict[str, Any]:
+    return {f: _column(getattr(struct, f)) for f in struct.__struct_fields__}
+
+
+def _column(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dict | Struct) or (
+        isinstance(value, list | tuple) and value and isinstance(value[0], dict | Struct)
+    ):
+        return encode(value)
+    return list(value) if isinstance(value, tuple | frozenset) else value
+
+
+@asynccontextmanager
+async def advisory_lock(dsn: str, name: str) -> AsyncIterator[None]:
+    """Hold a lock that at most one process of all replicas holds, on a connection of its own."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("select pg_advisory_lock(hashtextextended($1, 0))", name)
+        yield
+    finally:
+        with anyio.move_on_after(5, shield=True):
+            await connection.close()
+
+
+async def try_transaction_lock(name: str) -> bool:
+    """Take a lock until the end of this transaction, unless another process holds it."""
+    sql = "select pg_try_advisory_xact_lock(hashtextextended($1, 0))"
+    return bool(await value(sql, name))

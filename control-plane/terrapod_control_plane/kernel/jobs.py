@@ -1,0 +1,52 @@
+"""Work that nobody asks for: woken by a timer or a topic, takes no input, safe to run twice."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+from msgspec import Struct
+
+from terrapod_common.loops import Loop
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.context import Context, Parts, system
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """What to do, how often at the least, and what wakes it before that.
+
+    An exclusive job runs in one process of all replicas at a time.
+    """
+
+    name: str
+    run: Callable[[Context], Awaitable[None]]
+    every: float  # seconds
+    wake_on: str = ""
+    exclusive: bool = False
+
+
+def loop(job: Job, parts: Parts) -> Loop:
+    """The job as a supervised loop."""
+    return Loop(job.name, partial(_repeat, job, parts))
+
+
+async def _repeat(job: Job, parts: Parts) -> None:
+    while True:
+        woken = parts.bus.signal(job.wake_on or job.name)
+        await turn(job, parts)
+        await _either(woken, job.every)
+
+
+async def turn(job: Job, parts: Parts) -> None:
+    """One turn of a job; an exclusive one only if no other process is at it."""
+    context = system(parts)
+    if not job.exclusive:
+        await job.run(context)
+        return
+    async with db.transaction():
+        if await db.try_transaction_lock(f"job:{job.name}"):
+            await job.run(context)
+
+
+async def _either(woken: anyio.Event, seconds: float) -> None:
+    with anyio.move_on_after(seconds):
+        await woken.wait()

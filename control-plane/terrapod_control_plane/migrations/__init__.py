@@ -1,0 +1,1 @@
+"""The schema, as piccolo migrations in plain SQL."""

@@ -1,0 +1,1 @@
+"""The one organization, `default`, and what it is entitled to."""

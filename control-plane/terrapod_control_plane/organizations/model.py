@@ -1,0 +1,20 @@
+"""The organization."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+NAME = "default"
+
+
+class Organization(Struct, frozen=True, kw_only=True):
+    """The single organization; its name is its id."""
+
+    id: str
+    default_agent_pool_id: str | None
+    created_at: datetime
+
+    @property
+    def default_agent_pool(self) -> str | None:
+        """The pool of every remote run whose workspace names none."""
+        return self.default_agent_pool_id

