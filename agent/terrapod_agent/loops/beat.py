@@ -1,0 +1,37 @@
+"""Tells the server that we live and what we hold; brings leases and orders back."""
+
+import platform
+import time
+
+import anyio
+
+from terrapod_agent.client import Client
+from terrapod_agent.contact import insist
+from terrapod_agent.slots import Slots
+from terrapod_agent.work.toolchain import platform_name
+from terrapod_common import protocol, wire
+from terrapod_common.loops import Backoff
+from terrapod_common.version import VERSION
+
+
+async def beat(client: Client, slots: Slots, backoff: Backoff) -> None:
+    """Beat as often as the server wants, and at once when what we hold has changed."""
+    while True:
+        changed = slots.changed.next()
+        answer = await insist(lambda: _once(client, slots), backoff)
+        with anyio.move_on_after(answer.every_seconds):
+            await changed.wait()
+
+
+async def _once(client: Client, slots: Slots) -> wire.BeatAnswer:
+    sent, asked_at = slots.holding(), time.monotonic()
+    question = wire.Beat(
+        version=VERSION,
+        slots=slots.count,
+        draining=slots.draining,
+        holding=sent,
+        platform=platform_name(platform.system(), platform.machine()),
+    )
+    answer = await client.call(protocol.BEAT, question)
+    slots.beaten(sent, answer, asked_at)
+    return answer

@@ -1,0 +1,16 @@
+"""Hands in what an earlier agent, or a refusal of the server, left in the spool."""
+
+import anyio
+
+from terrapod_agent.slots import Slots
+from terrapod_agent.spool import orphans, pick_up
+from terrapod_agent.work.workshop import Workshop
+
+
+async def flush(shop: Workshop, slots: Slots) -> None:
+    """Look into the spool at the start and now and then."""
+    while True:
+        async with anyio.create_task_group() as tasks:
+            for folder in orphans(shop.phases, slots):
+                tasks.start_soon(pick_up, shop, slots, folder)
+        await anyio.sleep(shop.settings.waits.flush)

@@ -1,0 +1,105 @@
+"""Every setting of the agent, and the only place that reads the process's environment."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct, field
+
+from terrapod_common import logs
+from terrapod_common.loops import Backoff
+from terrapod_common.settings import Secret, load
+
+PREFIX = "TERRAPOD_AGENT_"
+
+# What a run may see of the agent's own environment: the way out, whom to trust on it, and the
+# identities that clouds give to a machine or a pod. A name may end in `*`.
+PASSED_ON = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"),
+    *(
+        "AWS_CA_BUNDLE",
+        "GIT_SSL_CAINFO",
+        "NODE_EXTRA_CA_CERTS",
+        "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    ),
+    *("AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_STS_REGIONAL_ENDPOINTS"),
+    *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    *("AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_AUTHORITY_HOST", "AZURE_FEDERATED_TOKEN_FILE"),
+    *("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT"),
+    *("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "GCE_METADATA_HOST"),
+    *("LANG", "LC_ALL", "TZ"),
+)
+
+
+class Waits(Struct, frozen=True, kw_only=True):
+    """How long the agent waits for what, in seconds."""
+
+    poll: float = 25.0  # one long poll for work or orders
+    connect: float = 10.0
+    answer: float = 30.0  # silence of the server within one request
+    retry_first: float = 0.5
+    retry_longest: float = 30.0
+    log: float = 0.2  # between two looks for new output
+    state: float = 1.0  # between two looks at the state during an apply
+    survivor: float = 0.2  # between two looks whether a terraform of an earlier agent has ended
+    init_quiet: float = 10.0  # init shows its output when it takes longer
+    beat: float = 10.0  # until the server has said how often
+    status: float = 5.0
+    flush: float = 60.0  # between two tries to deliver what was refused
+    sweep: float = 3600.0
+    stop: float = 5.0  # for the last words when the agent is told to go at once
+
+
+class AgentSettings(Struct, frozen=True, kw_only=True):
+    """What an operator can choose; each has an environment name that starts TERRAPOD_AGENT_."""
+
+    data_dir: Path = field(default_factory=lambda: Path("~/.terrapod/agent").expanduser())
+    url: str = ""  # of the control plane, for joining
+    join_token: Secret | None = None
+    name: str = ""  # default: the host's name
+    ca_file: Path | None = None  # whom to trust as the control plane
+    slots: int = 1  # phases at once
+    accept: tuple[Literal["plan", "apply"], ...] = ("plan", "apply")
+    once: bool = False  # end after one phase
+    idle_exit: float | None = None  # end after this many seconds without work
+    grace: float | None = None  # from interrupt to kill; default: as the server says
+    environment: tuple[str, ...] = PASSED_ON
+    tool_days: float = 30.0  # an unused terraform is removed after so many days
+    log_format: logs.Format = "console"
+    log_level: str = "info"
+    waits: Waits = Waits()
+
+    def backoff(self) -> Backoff:
+        """The waits between tries while the server is away."""
+        return Backoff(first=self.waits.retry_first, longest=self.waits.retry_longest)
+
+
+class Variable(Struct, frozen=True):
+    """One variable of an environment."""
+
+    name: str
+    value: str
+
+
+def read(file: Path | None = None) -> AgentSettings:
+    """The settings of this process: defaults, then ``file``, then the environment."""
+    return load(AgentSettings, prefix=PREFIX, environment=os.environ, file=file)
+
+
+def passed_on(settings: AgentSettings) -> tuple[Variable, ...]:
+    """What a run may see of this process's environment, always with a PATH."""
+    path = Variable("PATH", os.environ.get("PATH", os.defpath))
+    return (path, *_allowed(settings.environment))
+
+
+def _allowed(names: tuple[str, ...]) -> Iterator[Variable]:
+    starts = tuple(name[:-1] for name in names if name.endswith("*"))
+    for name, value in sorted(os.environ.items()):
+        own = name.startswith(PREFIX)
+        if not own and (name in names or (starts and name.startswith(starts))):
+            yield Variable(name, value)

@@ -1,0 +1,72 @@
+"""What must reach the server even after a crash.
+
+The spool is the folders of the phases themselves: a ticket that was synced to the disk, the log
+and the state. Whatever an agent before us left is picked up here.
+"""
+
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from terrapod_agent.slots import Hold, Slots
+from terrapod_agent.work.apply import applied
+from terrapod_agent.work.deliver import deliver
+from terrapod_agent.work.folder import Folder, Ticket, leftovers
+from terrapod_agent.work.process import read_exit, survivor_gone
+from terrapod_agent.work.workshop import Workshop
+from terrapod_common import wire
+
+log = structlog.get_logger()
+
+_LOST = "the agent was stopped during the apply; the state that it had reached was kept"
+
+
+def orphans(phases: Path, slots: Slots) -> list[Folder]:
+    """The folders that no phase of this process works in."""
+    ours = {f"{hold.phase_id}.{hold.fence}" for hold in slots.holds}
+    return [folder for folder in leftovers(phases) if folder.path.name not in ours]
+
+
+async def pick_up(shop: Workshop, slots: Slots, folder: Folder) -> None:
+    """Wait until nothing runs in the folder any more, then hand in what it holds."""
+    ticket = folder.ticket()
+    if ticket is None or ticket.kind == "plan" or not ticket.started:
+        await _drop(shop, folder, ticket)
+        return
+    hold = Hold(ticket.run_id, ticket.phase_id, ticket.fence, ticket.kind)
+    hold.workspace, hold.step = ticket.workspace, "recovering"
+    # Beats that name it keep the lease of a phase whose agent was only restarted.
+    slots.add(hold)
+    try:
+        await _survivor(shop, folder)
+        if ticket.outcome is None:
+            ticket = msgspec.structs.replace(ticket, outcome=_outcome(folder))
+            folder.keep(ticket)
+        log.info("handing in what an earlier agent left", run=ticket.run_id)
+        await deliver(shop, folder, ticket)
+    finally:
+        slots.remove(hold)
+
+
+async def _drop(shop: Workshop, folder: Folder, ticket: Ticket | None) -> None:
+    await _survivor(shop, folder)
+    if ticket is not None and ticket.outcome is not None:
+        await deliver(shop, folder, ticket)
+        return
+    # Nobody beats for it, so its lease ends and the server gives the phase to another agent.
+    log.info("dropping a phase that was cut off", folder=folder.path.name)
+    folder.remove()
+
+
+async def _survivor(shop: Workshop, folder: Folder) -> None:
+    look_every = shop.settings.waits.survivor
+    await survivor_gone(folder.lock, folder.exit("main"), look_every)
+
+
+def _outcome(folder: Folder) -> wire.Report:
+    ended = read_exit(folder.exit("main"))
+    if ended is not None and ended.code == 0:
+        return applied(folder)
+    folder.say(f"\nError: {_LOST}.")
+    return wire.Report(status="errored", message=_LOST)

@@ -1,0 +1,86 @@
+"""What the daemon is doing, in a file that `terrapod-agent status` reads."""
+
+import time
+from pathlib import Path
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from terrapod_agent import files
+from terrapod_agent.contact import Contact
+from terrapod_agent.loops.renew import Renewal
+from terrapod_agent.slots import Slots
+from terrapod_agent.work.process import held
+
+LOCK = "agent.lock"
+_FILE = "status.json"
+
+
+class Busy(Struct, frozen=True):
+    """One phase under way."""
+
+    run_id: str
+    phase_id: str
+    kind: str
+    workspace: str
+    step: str
+    since: float
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """One look at the daemon; times are seconds since 1970."""
+
+    written_at: float
+    name: str
+    server: str
+    slots: int
+    connected: bool
+    trouble: str = ""
+    last_contact: float | None = None
+    certificate_ends: float = 0.0
+    draining: bool = False
+    paused: bool = False
+    busy: list[Busy] = []
+
+
+async def report(
+    data_dir: Path, slots: Slots, contact: Contact, renewal: Renewal, every: float
+) -> None:
+    """Write the file now and then, and when something has changed."""
+    while True:
+        changed = slots.changed.next()
+        status = _look(slots, contact, renewal)
+        files.replace(data_dir / _FILE, msgspec.json.encode(status))
+        with anyio.move_on_after(every):
+            await changed.wait()
+
+
+def read(data_dir: Path) -> Status | None:
+    """What the daemon of this data directory last said; nothing when none is running."""
+    if not held(data_dir / LOCK):
+        return None
+    try:
+        return msgspec.json.decode((data_dir / _FILE).read_bytes(), type=Status)
+    except FileNotFoundError:
+        return None
+
+
+def _look(slots: Slots, contact: Contact, renewal: Renewal) -> Status:
+    identity = renewal.identity
+    return Status(
+        written_at=time.time(),
+        name=identity.name,
+        server=identity.agent_url,
+        slots=slots.count,
+        connected=contact.connected,
+        trouble=contact.trouble,
+        last_contact=contact.last,
+        certificate_ends=identity.expires().timestamp(),
+        draining=slots.draining,
+        paused=slots.paused,
+        busy=[
+            Busy(hold.run_id, hold.phase_id, hold.kind, hold.workspace, hold.step, hold.since)
+            for hold in slots.holds
+        ],
+    )

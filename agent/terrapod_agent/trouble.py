@@ -1,0 +1,44 @@
+"""What can go wrong between agent and server, in words that an operator can act on."""
+
+
+class Trouble(Exception):
+    """Base of all of it; the text is for people."""
+
+
+class Away(Trouble):
+    """No usable answer came; the same request may work later."""
+
+    def __init__(self, text: str, *, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class CertificateRefused(Away):
+    """The server ended the connection where it looks at our certificate."""
+
+
+class Denied(Trouble):
+    """The server understood and said no; asking again will not help."""
+
+    def __init__(self, text: str, status: int, detail: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.detail = detail
+
+
+class FenceLost(Denied):
+    """The phase is no longer ours; nothing was changed."""
+
+
+class Failed(Trouble):
+    """A phase cannot go on. The text becomes the run's message, and a line of its log as well
+    unless terraform itself has ``shown`` there what is wrong.
+    """
+
+    def __init__(self, text: str, *, shown: bool = False) -> None:
+        super().__init__(text)
+        self.shown = shown
+
+
+class Stopped(Trouble):
+    """A phase was told to end before it was done."""

@@ -1,0 +1,69 @@
+"""The apply phase: run exactly the plan that was approved, and bring its state home."""
+
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from terrapod_agent.beside import beside
+from terrapod_agent.slots import Hold
+from terrapod_agent.trouble import Failed, Stopped
+from terrapod_agent.work import artifacts, terraform
+from terrapod_agent.work.archive import unpack
+from terrapod_agent.work.folder import Folder, Ticket
+from terrapod_agent.work.prepare import LOCK_FILE
+from terrapod_agent.work.state import Watcher
+from terrapod_agent.work.steps import Steps
+from terrapod_agent.work.workshop import Workshop
+from terrapod_common import wire
+
+_TAIL = 64 * 1024
+
+
+async def fetch_plan(
+    shop: Workshop, work: wire.Work, folder: Folder, ticket: Ticket, root: Path
+) -> None:
+    """Fetch what the approved plan left, each checked by its digest."""
+    if wire.PLAN_FILE not in work.artifacts:
+        raise Failed("the approved plan is not there any more; nothing is applied")
+    places = {
+        wire.PLAN_FILE: folder.plan,
+        wire.LOCK_FILE: root / LOCK_FILE,
+        wire.CREATED_FILES: folder.created,
+    }
+    for name, into in places.items():
+        if expected := work.artifacts.get(name):
+            await artifacts.fetch(shop.client, ticket, name, expected, into, shop.backoff)
+    if wire.CREATED_FILES in work.artifacts:
+        limit = work.limits.configuration_bytes
+        await anyio.to_thread.run_sync(unpack, folder.created, folder.tree, limit)
+
+
+async def apply(
+    shop: Workshop, work: wire.Work, steps: Steps, folder: Folder, ticket: Ticket, hold: Hold
+) -> wire.Report:
+    """Apply the plan file; an apply that ends well counts, whatever was wished meanwhile."""
+    binary = await shop.toolchain.get(work.tool)
+    watcher = Watcher(shop.client, folder, ticket, shop.backoff)
+    every = work.limits.state_every_seconds
+    async with beside(partial(watcher.watch, shop.settings.waits.state, every)):
+        ended = await steps.run("main", terraform.apply(binary, folder.plan))
+    if ended.code == 0:
+        return applied(folder)
+    if hold.stopping():
+        raise Stopped
+    raise Failed(f"{binary.name} apply failed ({ended.told()})", shown=not ended.error)
+
+
+def applied(folder: Folder) -> wire.Report:
+    """The report of an apply that ended well, with the counts that terraform printed."""
+    with folder.log.open("rb") as file:
+        file.seek(max(0, folder.log.stat().st_size - _TAIL))
+        counts = terraform.applied_counts(file.read().decode(errors="replace"))
+    return wire.Report(
+        status="applied",
+        additions=counts.additions,
+        changes=counts.changes,
+        destructions=counts.destructions,
+        imports=counts.imports,
+    )

@@ -1,0 +1,94 @@
+"""Unpacks archives of strangers: nothing may come to lie, or point, outside of the folder."""
+
+import os
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from terrapod_agent.trouble import Failed
+
+_MEMBERS = 200_000
+_BLOCK = 1024 * 1024
+
+
+def unpack(archive: Path, root: Path, limit: int) -> None:
+    """Unpack a tar.gz below ``root``, or raise :class:`Failed` with the reason."""
+    try:
+        with tarfile.open(archive, "r|gz") as tar:
+            _unpack(tar, root.resolve(), limit)
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise Failed(f"the archive cannot be unpacked: {error}") from error
+
+
+def _unpack(tar: tarfile.TarFile, root: Path, limit: int) -> None:
+    left = limit
+    for number, member in enumerate(tar):
+        if number >= _MEMBERS:
+            raise Failed(f"the archive has more than {_MEMBERS} entries")
+        if (target := _target(member.name, root)) is None:
+            continue
+        left -= member.size if member.isreg() else 0
+        if left < 0:
+            raise Failed(f"the archive is larger than {limit} bytes when unpacked")
+        _put(tar, member, target, root)
+
+
+def _target(name: str, root: Path) -> Path | None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise Failed(f"the archive has an entry outside of its folder: {name!r}")
+    if path == PurePosixPath("."):
+        return None
+    target = root / path
+    # A link that came earlier in the archive could lead out of it.
+    if not target.parent.resolve().is_relative_to(root):
+        raise Failed(f"the archive has an entry outside of its folder: {name!r}")
+    return target
+
+
+def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, root: Path) -> None:
+    if member.isdir():
+        if target.is_symlink():
+            raise Failed(f"the archive puts a folder over a link: {member.name!r}")
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if target.is_dir() and not target.is_symlink():
+        raise Failed(f"the archive puts a file over a folder: {member.name!r}")
+    target.unlink(missing_ok=True)
+    if member.isreg():
+        source = tar.extractfile(member)
+        assert source is not None
+        _write(source, target, 0o700 if member.mode & 0o100 else 0o600)
+    elif member.issym():
+        _check_link(member, target, root)
+        target.symlink_to(member.linkname)
+    elif member.islnk():
+        _hard_link(member, target, root)
+    else:
+        raise Failed(f"the archive has a device or another special file: {member.name!r}")
+
+
+def _write(source: IO[bytes], target: Path, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(target, flags, mode), "wb") as file:
+        while block := source.read(_BLOCK):
+            file.write(block)
+
+
+def _check_link(member: tarfile.TarInfo, target: Path, root: Path) -> None:
+    link = PurePosixPath(member.linkname)
+    parts = list(link.parts)
+    while parts and parts[0] == "..":
+        parts.pop(0)
+    # After a name, `..` may mean another place once that name has become a link itself.
+    inside = not link.is_absolute() and ".." not in parts
+    if not inside or not (target.parent.resolve() / link).resolve().is_relative_to(root):
+        raise Failed(f"the archive has a link that leaves it: {member.name!r}")
+
+
+def _hard_link(member: tarfile.TarInfo, target: Path, root: Path) -> None:
+    source = _target(member.linkname, root)
+    if source is None or source.is_symlink() or not source.is_file():
+        raise Failed(f"the archive has a link to what it does not hold: {member.name!r}")
+    os.link(source, target)

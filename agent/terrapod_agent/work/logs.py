@@ -1,0 +1,134 @@
+"""Brings the log of a phase to the server, masked, without losing or doubling a byte.
+
+The unmasked log is one file to which terraform itself appends. What the server gets is made from
+it anew whenever needed: masking depends on the bytes alone, so after a crash of either side the
+same bytes have the same offsets.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from terrapod_agent.client import Client
+from terrapod_agent.contact import insist
+from terrapod_agent.trouble import Failed
+from terrapod_agent.work.redact import Redactor
+from terrapod_common import protocol, wire
+from terrapod_common.loops import Backoff
+
+CHUNK = 64 * 1024
+
+
+class MaskedLog:
+    """Reads the growing log of a phase as the server shall see it."""
+
+    def __init__(self, path: Path, secrets: list[bytes], limit: int) -> None:
+        self._path = path
+        self._secrets = secrets
+        self._limit = limit
+        self.offset = 0  # of the first byte that was not yet dropped
+        self._rewind()
+
+    def peek(self, *, final: bool = False) -> bytes:
+        """The next bytes, at most a chunk; ``final`` says that no more will be written."""
+        while len(self._ready) < CHUNK and not self._full:
+            block = self._read()
+            if block:
+                self._take(self._redactor.feed(block))
+            else:
+                if final:
+                    self._take(self._redactor.finish())
+                break
+        if self._full:
+            self._shorten()
+        return bytes(self._ready[:CHUNK])
+
+    def go_on(self, offset: int) -> None:
+        """Drop what lies before ``offset``, or go back there."""
+        if offset < self.offset:
+            self._rewind()
+        while offset > self.offset:
+            step = min(offset - self.offset, len(self.peek(final=True)))
+            if not step:
+                raise Failed(f"the server has more of the log ({offset} bytes) than was written")
+            del self._ready[:step]
+            self.offset += step
+
+    def _rewind(self) -> None:
+        self._redactor = Redactor(self._secrets)
+        self._position = 0  # in the unmasked file
+        self._ready = bytearray()
+        self._made = 0
+        self._full = False
+        self.offset = 0
+
+    def _read(self) -> bytes:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                block = file.read(CHUNK)
+        except FileNotFoundError:
+            return b""
+        self._position += len(block)
+        return block
+
+    def _take(self, masked: bytes) -> None:
+        room = self._limit - self._made
+        self._made += len(masked)
+        if self._made > self._limit:
+            self._full = True
+            masked = masked[: max(0, room)]
+            masked += (
+                f"\nThe log ends here: it reached its limit of {self._limit} bytes.\n".encode()
+            )
+        self._ready += masked
+
+    def _shorten(self) -> None:
+        # What terraform appends beyond the limit must not fill the disk.
+        if self._path.stat().st_size > self._position + CHUNK:
+            os.truncate(self._path, self._position)
+
+
+class LogSender:
+    """Sends the log of one phase while it grows."""
+
+    def __init__(self, client: Client, log: MaskedLog, phase_id: str, fence: int) -> None:
+        self._client = client
+        self._log = log
+        self._phase_id = phase_id
+        self._fence = fence
+
+    async def follow(self, backoff: Backoff, every: float) -> None:
+        """Send what comes, until cancelled."""
+        while True:
+            await self._send_all(backoff, final=False)
+            await anyio.sleep(every)
+
+    async def finish(self, backoff: Backoff) -> int:
+        """Send the rest; the size of the whole log, on which server and agent agree."""
+        # An empty chunk asks where the server is; it may have lost what it once had.
+        there = await self._put(b"", backoff)
+        try:
+            self._log.go_on(there)
+        except Failed:
+            return there  # a power cut took from our disk what the server already had
+        await self._send_all(backoff, final=True)
+        return self._log.offset
+
+    async def _send_all(self, backoff: Backoff, *, final: bool) -> None:
+        while chunk := self._log.peek(final=final):
+            self._log.go_on(await self._put(chunk, backoff))
+
+    async def _put(self, chunk: bytes, backoff: Backoff) -> int:
+        put = partial(
+            self._client.send,
+            protocol.LOG,
+            chunk,
+            phase_id=self._phase_id,
+            fence=self._fence,
+            offset=self._log.offset,
+        )
+        answer: wire.LogAnswer = await insist(put, backoff)
+        return answer.offset

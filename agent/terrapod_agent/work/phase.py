@@ -1,0 +1,197 @@
+"""One phase from its claim to its outcome, which is always reported or kept for later."""
+
+import time
+from functools import partial
+
+import anyio
+import msgspec
+import structlog
+
+from terrapod_agent.beside import beside
+from terrapod_agent.contact import insist
+from terrapod_agent.slots import Hold
+from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
+from terrapod_agent.work import folder as folders
+from terrapod_agent.work import terraform
+from terrapod_agent.work.apply import apply, fetch_plan
+from terrapod_agent.work.archive import unpack
+from terrapod_agent.work.deliver import deliver, sender
+from terrapod_agent.work.folder import Ticket
+from terrapod_agent.work.initialize import initialize
+from terrapod_agent.work.plan import plan
+from terrapod_agent.work.prepare import fixed_environment, lay_out, place_state, working_folder
+from terrapod_agent.work.steps import Steps
+from terrapod_agent.work.variables import environment, masks
+from terrapod_agent.work.workshop import Workshop
+from terrapod_common import protocol, wire
+
+log = structlog.get_logger()
+
+_STOPPED = {
+    "cancel": "the run was canceled",
+    "force_cancel": "the run was canceled by force",
+    "interrupt": "the agent was told to stop while terraform ran",
+    "kill": "the agent was told to stop at once while terraform ran",
+}
+
+
+class Phase:
+    """A claimed phase under way."""
+
+    def __init__(self, shop: Workshop, work: wire.Work, hold: Hold) -> None:
+        self._shop = shop
+        self._work = work
+        self._hold = hold
+        self._folder = folders.create(shop.phases, work)
+        self._ticket = Ticket(
+            run_id=work.run_id,
+            phase_id=work.phase_id,
+            kind=work.kind,
+            fence=work.fence,
+            workspace=work.workspace,
+            working_directory=work.working_directory,
+            log_limit=work.limits.log_bytes,
+            secrets=masks(work.variables),
+            tool_version=work.tool.version,
+        )
+        self._folder.keep(self._ticket)
+
+    async def run(self) -> None:
+        """Run it; returns when the outcome is with the server or the phase is not ours."""
+        outcome = await self._outcome()
+        if outcome is None:
+            log.info("a phase was given up", phase=self._work.phase_id, run=self._work.run_id)
+            self._folder.remove()
+            return
+        self._hold.step = "delivering"
+        self._keep(outcome=outcome)
+        log.info("a phase has ended", phase=self._work.phase_id, outcome=outcome.status)
+        await deliver(self._shop, self._folder, self._ticket)
+
+    async def _outcome(self) -> wire.Report | None:
+        outcome = None
+        with anyio.CancelScope() as scope:
+            async with beside(partial(self._end_when_told, scope), self._limit_time):
+                outcome = await self._guarded()
+        if scope.cancelled_caught and outcome is None:
+            return self._stopped()
+        return outcome
+
+    async def _guarded(self) -> wire.Report | None:
+        try:
+            return await self._execute()
+        except FenceLost:
+            return None
+        except Stopped:
+            return self._stopped()
+        except Failed as failed:
+            return self._errored(str(failed), shown=failed.shown)
+        except Trouble as trouble:
+            return self._errored(str(trouble))
+        except Exception as error:
+            log.exception("a phase failed by a mistake of ours", phase=self._work.phase_id)
+            return self._errored(f"the agent failed: {type(error).__name__}: {error}")
+
+    async def _execute(self) -> wire.Report:
+        work, folder = self._work, self._folder
+        binary = await self._shop.toolchain.get(work.tool)
+        steps = await self._prepare()
+        folder.say(terraform.header(work.tool, self._shop.platform))
+        fixed = fixed_environment(folder, work.workspace)
+        steps.environment, refused = environment(work, self._shop.passed_on, fixed)
+        for name in refused:
+            folder.say(f"Warning: the variable {name} is reserved and was not set.")
+        await self._start()
+        async with beside(self._send_log):
+            quiet = self._shop.settings.waits.init_quiet
+            locked = work.kind == "apply"
+            await initialize(steps, folder, binary, locked=locked, quiet=quiet)
+            if work.kind == "plan":
+                return await plan(self._shop, work, steps, folder, self._ticket, binary)
+            return await apply(self._shop, work, steps, folder, self._ticket, self._hold)
+
+    async def _prepare(self) -> Steps:
+        """Configuration, state and plan in their places; nothing has run after this."""
+        work, folder = self._work, self._folder
+        self._hold.step = "preparing"
+        if not work.has_configuration:
+            raise Failed("the run has no configuration")
+        fetch = partial(self._shop.client.fetch, phase_id=work.phase_id, fence=work.fence)
+        get = partial(fetch, protocol.CONFIGURATION, folder.archive)
+        await insist(get, self._shop.backoff)
+        limit = work.limits.configuration_bytes
+        await anyio.to_thread.run_sync(unpack, folder.archive, folder.tree, limit)
+        root = working_folder(folder, self._ticket)
+        state = place_state(folder, self._ticket)
+        if work.has_state:
+            get = partial(fetch, protocol.STATE_GET, state)
+            fetched = await insist(get, self._shop.backoff)
+            self._keep(state_before=fetched.digest)
+        if work.kind == "apply":
+            await fetch_plan(self._shop, work, folder, self._ticket, root)
+        await anyio.to_thread.run_sync(lay_out, root, work.variables)
+        grace = self._shop.settings.grace or work.limits.grace_seconds
+        return Steps(self._shop.executor, folder, self._hold, root=root, grace=grace)
+
+    async def _start(self) -> None:
+        """Ask to start; after this the server counts on us."""
+        report = wire.Report(
+            status="planning" if self._work.kind == "plan" else "applying",
+            phase_id=self._work.phase_id,
+            fence=self._work.fence,
+            tool_version=self._work.tool.version,
+        )
+        # Kept before it is asked: an apply must never be forgotten once it may have started.
+        self._keep(started=True)
+        asked_at = time.monotonic()
+        call = partial(self._shop.client.call, protocol.REPORT, report, run_id=self._work.run_id)
+        try:
+            answer = await insist(call, self._shop.backoff)
+        except Denied as denied:
+            self._keep(started=False)
+            if denied.status == 409:
+                raise FenceLost(str(denied), 409, denied.detail) from denied
+            raise
+        self._hold.leased(answer.lease_seconds, asked_at)
+
+    async def _send_log(self) -> None:
+        follow = sender(self._shop, self._folder, self._ticket).follow
+        try:
+            await follow(self._shop.backoff, self._shop.settings.waits.log)
+        except FenceLost:
+            self._hold.wish("lost")
+        except Trouble as trouble:  # tried again when the phase has ended
+            log.warning("the log is not taken", phase=self._work.phase_id, reason=str(trouble))
+
+    async def _end_when_told(self, scope: anyio.CancelScope) -> None:
+        while True:
+            wished = self._hold.wished.next()
+            # A terraform under way is stopped by its step, and then ends the phase itself.
+            if self._hold.stopping() and not self._hold.busy:
+                scope.cancel("the phase was told to end")
+            await wished.wait()
+
+    async def _limit_time(self) -> None:
+        await anyio.sleep(self._work.limits.phase_seconds)
+        self._hold.wish("timeout")
+
+    def _stopped(self) -> wire.Report | None:
+        wish = self._hold.stopping()
+        if wish in (None, "lost"):
+            return None
+        message = _STOPPED.get(wish or "", f"it took longer than {self._limit()}")
+        self._folder.say(f"\nThis {self._work.kind} was stopped: {message}.")
+        canceled = wish in ("cancel", "force_cancel")
+        return wire.Report(status="canceled" if canceled else "errored", message=message)
+
+    def _limit(self) -> str:
+        return f"the {self._work.limits.phase_seconds:.0f} seconds that it may take"
+
+    def _errored(self, message: str, *, shown: bool = False) -> wire.Report:
+        if not shown:
+            self._folder.say(f"\nError: {message}")
+        return wire.Report(status="errored", message=message)
+
+    def _keep(self, **changes: object) -> None:
+        self._ticket = msgspec.structs.replace(self._ticket, **changes)
+        self._folder.keep(self._ticket)

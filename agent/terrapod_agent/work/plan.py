@@ -1,0 +1,45 @@
+"""The plan phase: plan into a file, and keep all that its apply will need."""
+
+from pathlib import Path
+
+import anyio
+
+from terrapod_agent.trouble import Failed
+from terrapod_agent.work import artifacts, terraform
+from terrapod_agent.work.folder import Folder, Ticket
+from terrapod_agent.work.prepare import LOCK_FILE
+from terrapod_agent.work.steps import Steps
+from terrapod_agent.work.workshop import Workshop
+from terrapod_common import wire
+
+
+async def plan(
+    shop: Workshop, work: wire.Work, steps: Steps, folder: Folder, ticket: Ticket, binary: Path
+) -> wire.Report:
+    """Plan and upload; the report says what the plan would do."""
+    before = await anyio.to_thread.run_sync(artifacts.snapshot, folder.tree)
+    ended = await steps.checked("main", terraform.plan(binary, work.flags, folder.plan))
+    if ended.code not in (terraform.NO_CHANGES, terraform.CHANGES):
+        raise Failed(f"{binary.name} plan failed ({ended.told()})", shown=not ended.error)
+    shown = await steps.checked("show", terraform.show(binary, folder.plan), folder.plan_json)
+    if shown.code != 0:
+        raise Failed(f"{binary.name} show of the plan failed ({shown.told()})")
+    counts = terraform.planned_counts(folder.plan_json.read_bytes())
+    limit = work.limits.created_files_bytes
+    created = await anyio.to_thread.run_sync(
+        artifacts.pack_created, folder.tree, before, folder.created, limit
+    )
+    left = [(wire.PLAN_FILE, folder.plan), (wire.PLAN_JSON, folder.plan_json)]
+    left += [(wire.CREATED_FILES, folder.created)] if created else []
+    if (lock := steps.root / LOCK_FILE).exists():
+        left.append((wire.LOCK_FILE, lock))
+    for name, path in left:
+        await artifacts.send(shop.client, ticket, name, path, shop.backoff)
+    return wire.Report(
+        status="planned",
+        has_changes=ended.code == terraform.CHANGES,
+        additions=counts.additions,
+        changes=counts.changes,
+        destructions=counts.destructions,
+        imports=counts.imports,
+    )

@@ -1,0 +1,98 @@
+"""Command lines of terraform and what its answers mean; nothing here starts anything."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from terrapod_common import wire
+
+NO_CHANGES, CHANGES = 0, 2  # exit codes of a plan with -detailed-exitcode
+
+_NAMES = {"terraform": "Terraform", "tofu": "OpenTofu"}
+_COUNT = re.compile(r"(\d+) (imported|added|changed|destroyed)")
+_COMPLETE = re.compile(r"(?:Apply|Destroy) complete! Resources: ([^\n]*)")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Counts(Struct, frozen=True):
+    """How many resources a plan or an apply touches."""
+
+    additions: int = 0
+    changes: int = 0
+    destructions: int = 0
+    imports: int = 0
+
+
+class _Change(Struct):
+    actions: list[str] = []
+    importing: Any = None
+
+
+class _Resource(Struct):
+    change: _Change = msgspec.field(default_factory=_Change)
+    mode: str = "managed"
+
+
+class _Plan(Struct):
+    resource_changes: list[_Resource] = []
+
+
+def header(tool: wire.Tool, platform: str) -> str:
+    """The three lines that open every log; clients throw away those of an apply."""
+    first = f"{_NAMES[tool.name]} v{tool.version}"
+    return f"{first}\non {platform}\nInitializing plugins and modules..."
+
+
+def init(binary: Path, *, locked: bool) -> tuple[str, ...]:
+    """``init``; with a lock file that came from the plan it must not choose anew."""
+    return (str(binary), "init", "-input=false", *(["-lockfile=readonly"] if locked else []))
+
+
+def plan(binary: Path, flags: wire.Flags, out: Path) -> tuple[str, ...]:
+    """``plan`` into a file."""
+    argv = [str(binary), "plan", "-input=false", f"-out={out}", "-detailed-exitcode"]
+    argv += ["-destroy"] if flags.destroy else []
+    argv += ["-refresh-only"] if flags.refresh_only else []
+    argv += [] if flags.refresh else ["-refresh=false"]
+    argv += [f"-target={address}" for address in flags.targets]
+    argv += [f"-replace={address}" for address in flags.replaces]
+    argv += ["-generate-config-out=generated.tf"] if flags.allow_config_generation else []
+    return tuple(argv)
+
+
+def show(binary: Path, planned: Path) -> tuple[str, ...]:
+    """``show`` of a plan file as JSON."""
+    return (str(binary), "show", "-json", str(planned))
+
+
+def apply(binary: Path, planned: Path) -> tuple[str, ...]:
+    """``apply`` of exactly one plan file."""
+    return (str(binary), "apply", "-input=false", str(planned))
+
+
+def planned_counts(document: bytes) -> Counts:
+    """What a plan would do; a replacement is an addition and a destruction."""
+    resources = msgspec.json.decode(document, type=_Plan).resource_changes
+    changes = [resource.change for resource in resources if resource.mode == "managed"]
+    actions = [action for change in changes for action in change.actions]
+    return Counts(
+        additions=actions.count("create"),
+        changes=actions.count("update"),
+        destructions=actions.count("delete"),
+        imports=sum(change.importing is not None for change in changes),
+    )
+
+
+def applied_counts(log: str) -> Counts:
+    """What an apply says at its end that it did."""
+    found = _COMPLETE.findall(_COLOUR.sub("", log))
+    said = {what: int(number) for number, what in _COUNT.findall(found[-1])} if found else {}
+    return Counts(
+        additions=said.get("added", 0),
+        changes=said.get("changed", 0),
+        destructions=said.get("destroyed", 0),
+        imports=said.get("imported", 0),
+    )

@@ -1,0 +1,84 @@
+"""Keeps the executables of terraform and tofu, by digest, verified before each is used."""
+
+import time
+from functools import partial
+from pathlib import Path
+
+import anyio
+import structlog
+
+from terrapod_agent import files
+from terrapod_agent.client import Client, Located
+from terrapod_agent.contact import insist
+from terrapod_agent.trouble import Failed
+from terrapod_common import wire
+from terrapod_common.loops import Backoff
+
+log = structlog.get_logger()
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+def platform_name(system: str, machine: str) -> str:
+    """A platform as terraform names it, such as linux_amd64."""
+    machine = machine.lower()
+    return f"{system.lower()}_{_ARCHITECTURES.get(machine, machine)}"
+
+
+class Toolchain:
+    """The cache of executables of this agent."""
+
+    def __init__(self, folder: Path, client: Client, backoff: Backoff, platform: str) -> None:
+        self._folder = folder
+        self._client = client
+        self._backoff = backoff
+        self._os, _, self._arch = platform.partition("_")
+        self._one_at_a_time = anyio.Lock()  # slots that want the same tool download it once
+
+    async def get(self, tool: wire.Tool) -> Path:
+        """The executable for a phase."""
+        async with self._one_at_a_time:
+            if tool.digest and (cached := self._cached(tool, tool.digest)):
+                return cached
+            locate = partial(
+                self._client.locate_tool,
+                tool=tool.name,
+                version=tool.version,
+                os=self._os,
+                arch=self._arch,
+            )
+            located = await insist(locate, self._backoff)
+            wanted = tool.digest or located.digest
+            return self._cached(tool, wanted) or await self._download(tool, located, wanted)
+
+    def sweep(self, days: float) -> None:
+        """Remove what no phase has used for so long."""
+        for path in self._folder.glob("*/*"):
+            if path.parent.stat().st_mtime < time.time() - days * 86400:
+                log.info("removing an unused tool", tool=path.name, digest=path.parent.name)
+                path.unlink()
+                path.parent.rmdir()
+
+    async def _download(self, tool: wire.Tool, located: Located, wanted: str) -> Path:
+        part = files.private(self._folder) / f".{tool.name}.part"
+        fetched = await insist(partial(self._client.fetch_tool, located, part), self._backoff)
+        if fetched.digest != wanted:
+            part.unlink()
+            raise Failed(
+                f"{tool.name} {tool.version} arrived with the digest {fetched.digest},"
+                f" expected {wanted}; it is not used"
+            )
+        path = self._path(tool, wanted)
+        files.private(path.parent)
+        part.chmod(0o700)
+        return part.rename(path)
+
+    def _cached(self, tool: wire.Tool, digest: str) -> Path | None:
+        path = self._path(tool, digest)
+        if not path.exists():
+            return None
+        path.parent.touch()  # the sweep goes by this
+        return path
+
+    def _path(self, tool: wire.Tool, digest: str) -> Path:
+        return self._folder / digest / tool.name

@@ -1,0 +1,87 @@
+"""The variables of a run, as terraform reads them and as the log must not show them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from terrapod_agent.settings import Variable as Passed
+from terrapod_agent.work import redact
+from terrapod_common import wire
+
+# Set by the agent itself, or able to change what the agent runs and where it looks.
+_RESERVED = frozenset(
+    {"TF_CLI_CONFIG_FILE", "TERRAFORM_CONFIG", "TF_DATA_DIR", "TF_WORKSPACE", "TF_INPUT"}
+    | {"TF_IN_AUTOMATION", "TF_FORCE_LOCAL_BACKEND", "TF_REATTACH_PROVIDERS", "TF_PLUGIN_CACHE_DIR"}
+    | {"CHECKPOINT_DISABLE", "BASH_ENV", "ENV"}
+)
+_RESERVED_STARTS = ("TERRAPOD_", "LD_", "DYLD_")
+_RESERVED_OPTIONS = ("out", "state", "backup", "chdir", "backend", "lock", "input")
+
+
+class Environment(NamedTuple):
+    """The complete environment of a run, and which variables were refused."""
+
+    values: Mapping[str, str]
+    refused: tuple[str, ...]
+
+
+def effective(variables: Iterable[wire.Variable]) -> list[wire.Variable]:
+    """Without duplicates: a later variable of the same key and category wins."""
+    return list({(variable.category, variable.key): variable for variable in variables}.values())
+
+
+def tfvars(variables: Iterable[wire.Variable]) -> str:
+    """The content of a tfvars file with the variables of category ``terraform``."""
+    lines = []
+    for variable in effective(variables):
+        if variable.category == "terraform":
+            value = variable.value if variable.hcl else quoted(variable.value)
+            lines.append(f"{variable.key} = {value}\n")
+    return "".join(lines)
+
+
+def quoted(text: str) -> str:
+    """An HCL string literal that means exactly ``text``."""
+    escapes = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))
+    for plain, escape in (*escapes, ("${", "$${"), ("%{", "%%{")):
+        text = text.replace(plain, escape)
+    return f'"{text}"'
+
+
+def environment(
+    work: wire.Work, passed_on: Iterable[Passed], fixed: Mapping[str, str]
+) -> Environment:
+    """An environment from nothing: what the operator lets through, the run's, the agent's."""
+    values = {variable.name: variable.value for variable in passed_on}
+    refused = []
+    for variable in effective(work.variables):
+        if variable.category == "env":
+            if reserved(variable.key, variable.value):
+                refused.append(variable.key)
+            else:
+                values[variable.key] = variable.value
+    return Environment({**values, **work.environment, **fixed}, tuple(refused))
+
+
+def reserved(name: str, value: str) -> bool:
+    """Whether a workspace may not set this variable of the environment."""
+    if not name or "=" in name or "\0" in name + value:
+        return True
+    if name.startswith("TF_CLI_ARGS"):
+        return any(_reserved_option(word) for word in value.split())
+    return name in _RESERVED or name.startswith(_RESERVED_STARTS)
+
+
+def masks(variables: Iterable[wire.Variable]) -> list[bytes]:
+    """All that must not show up in the log."""
+    return sorted(set(_masks(variables)))
+
+
+def _masks(variables: Iterable[wire.Variable]) -> Iterator[bytes]:
+    for variable in variables:
+        if variable.sensitive:
+            yield from redact.forms(variable.value, hcl=variable.hcl)
+
+
+def _reserved_option(word: str) -> bool:
+    option = word.strip("\"'").lstrip("-").partition("=")[0]
+    return word.lstrip("\"'").startswith("-") and option.startswith(_RESERVED_OPTIONS)

@@ -1,0 +1,74 @@
+"""Plan and apply with a real terraform, from the claim to the final state."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from terrapod_common import wire
+from tests.kit.agent_server import AgentServer
+from tests.kit.agents import apply_of, phase, quick, running
+from tests.kit.terraforms import real_terraform
+
+pytestmark = pytest.mark.anyio
+
+MAIN = """
+variable "who" { type = string }
+variable "secret" {
+  type      = string
+}
+resource "terraform_data" "one" {
+  input = "${terraform.workspace} ${var.who}"
+  provisioner "local-exec" {
+    command = "echo $GREETING; echo ${var.secret}; cat made/*.txt"
+  }
+}
+output "who" { value = terraform_data.one.output }
+"""
+VARIABLES = [
+    wire.Variable(key="who", value='${who}\n"%{if}"'),
+    wire.Variable(key="secret", value="hunter2hunter2", sensitive=True),
+    wire.Variable(key="GREETING", value="first", category="env"),
+    wire.Variable(key="GREETING", value="hello there", category="env"),
+    wire.Variable(key="TF_DATA_DIR", value="/elsewhere", category="env"),
+]
+
+
+@pytest.fixture
+def tool(server: AgentServer, tmp_path: Path) -> None:
+    content = real_terraform(tmp_path / "tool").read_bytes()
+    server.tools["terraform/1.15.5"] = content
+
+
+async def test_a_plan_is_applied_and_its_state_comes_home(
+    server: AgentServer, tmp_path: Path, tool: None
+) -> None:
+    files: dict[str, str | bytes] = {
+        "main.tf": MAIN,
+        "zz_override.tf": 'terraform {\n backend "s3" {}\n}\n',
+    }
+    files["terraform.tfvars"] = 'who = "nobody"\n'
+    files["made/a.txt"] = "made by the plan\n"
+    async with running(quick(tmp_path / "agent", server)):
+        plan = server.add(phase("plan", files, variables=VARIABLES))
+        await server.until(lambda: plan.ended)
+        assert plan.status == "planned", plan.text
+        report = plan.reports[-1]
+        assert (report.has_changes, report.additions, report.destructions) == (True, 1, 0)
+        assert plan.text.startswith("Terraform v1.15.5\non linux_amd64\nInitializing plugins")
+        assert "TF_DATA_DIR is reserved" in plan.text
+        assert json.loads(plan.artifacts[wire.PLAN_JSON])["format_version"]
+
+        apply = server.add(apply_of(plan))
+        await server.until(lambda: apply.ended)
+        assert apply.status == "applied", apply.text
+        assert apply.reports[-1].additions == 1
+        await server.until(lambda: not list((tmp_path / "agent" / "phases").iterdir()))
+    assert "hello there" in apply.text
+    assert "made by the plan" in apply.text
+    assert "hunter2" not in apply.text
+    assert "***" in apply.text
+    content, final = apply.states[-1]
+    assert final
+    outputs = json.loads(content)["outputs"]
+    assert outputs["who"]["value"] == 'web ${who}\n"%{if}"'

@@ -1,0 +1,295 @@
+"""Serves the whole agent protocol for real, over mutual TLS, with everything in memory.
+
+It is strict where the control plane is: fences, offsets, digests, log sizes. Faults are put in
+by name of the call, and are used up one by one.
+"""
+
+import hashlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+
+from terrapod_common import protocol, wire
+from tests.kit import authority
+from tests.kit.agent_records import Fault, PhaseRecord, Refusal, match
+from tests.kit.asgi import Answer, Peer, Question, Reset, application, serve
+
+PLATFORM = "linux_amd64"
+
+
+class AgentServer:
+    """The agent plane of a control plane."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.authority = authority.Authority()
+        self.tokens = {"a-join-token"}
+        self.listeners: dict[bytes, str] = {}
+        self.phases: dict[str, PhaseRecord] = {}
+        self.waiting: list[str] = []
+        self.orders: list[wire.Order] = []
+        self.faults: list[Fault] = []
+        self.calls: list[str] = []
+        self.beats: list[wire.Beat] = []
+        self.tools: dict[str, bytes] = {}
+        self.lease = 30.0
+        self.every = 5.0
+        self.life = timedelta(hours=1)
+        self.renew_after = 3600.0
+        self.drain = False
+        self._changed = anyio.Event()
+        self._ports = {"agents": 0, "public": 0}
+
+    @property
+    def url(self) -> str:
+        """The public port."""
+        return f"https://127.0.0.1:{self._ports['public']}"
+
+    @property
+    def agent_url(self) -> str:
+        """The port with mutual TLS."""
+        return f"https://127.0.0.1:{self._ports['agents']}"
+
+    @asynccontextmanager
+    async def up(self) -> AsyncIterator[None]:
+        """Serve; the ports stay the same when it is left and entered again."""
+        chain = self.folder / "server.pem"
+        if not chain.exists():
+            chain.write_text(self.authority.server())
+        strict = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=self.authority.pem)
+        strict.verify_mode = ssl.CERT_REQUIRED
+        strict.minimum_version = ssl.TLSVersion.TLSv1_3
+        strict.num_tickets = 0
+        public = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        for context in (strict, public):
+            context.load_cert_chain(chain)
+        app = application(self._answer)
+        async with (
+            serve(app, strict, self._ports["agents"]) as self._ports["agents"],
+            serve(app, public, self._ports["public"]) as self._ports["public"],
+        ):
+            yield
+
+    def add(self, phase: PhaseRecord) -> PhaseRecord:
+        """Queue a phase."""
+        self.phases[phase.work.phase_id] = phase
+        self.waiting.append(phase.work.phase_id)
+        self._wake()
+        return phase
+
+    def order(self, phase: PhaseRecord, kind: wire.OrderKind) -> None:
+        """Give an order that stands."""
+        self.orders.append(wire.Order(phase_id=phase.work.phase_id, fence=phase.fence, kind=kind))
+        self._wake()
+
+    def fault(self, call: str, how: Any, status: int = 503, times: int = 1) -> None:
+        """Let the next calls of that name go wrong."""
+        self.faults += [Fault(call, how, status) for _ in range(times)]
+
+    async def until(self, condition: Callable[[], Any], seconds: float = 20) -> None:
+        """Return once the condition holds; it is looked at after every call."""
+        with anyio.fail_after(seconds):
+            while not condition():
+                with anyio.move_on_after(0.5):  # a condition may also be about files
+                    await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def _answer(self, question: Question, peer: Peer) -> Answer:
+        call, named = match(question)
+        self.calls.append(call.name)
+        fault = next((fault for fault in self.faults if fault.call == call.name), None)
+        if fault:
+            self.faults.remove(fault)
+            self._wake()
+            if fault.how == "lose_question":
+                raise Reset
+            if fault.how == "status":
+                return Answer(fault.status, b"no, for a test")
+        try:
+            answer = await self._handle(call, named, question, peer)
+        except Refusal as refusal:
+            answer = _error(refusal)
+        self._wake()
+        if fault:
+            raise Reset
+        return answer
+
+    async def _handle(
+        self, call: Any, named: dict[str, str], question: Question, peer: Peer
+    ) -> Answer:
+        if call.port == "agents" and call is not protocol.RENEW and not peer.certificate:
+            raise Refusal(403, f"this is served on the agent port, {self.agent_url}")
+        if peer.certificate and peer.fingerprint not in self.listeners:
+            raise Refusal(401, "the certificate was revoked")
+        body: Any = question.body
+        if call.question not in (None, bytes):
+            body = msgspec.json.decode(body, type=call.question)
+        handler = getattr(self, f"on_{call.name}")
+        result = await handler({**question.query, **named}, body)
+        if isinstance(result, Answer):
+            return result
+        if isinstance(result, bytes):
+            return Answer(200, result)
+        return Answer(200, msgspec.json.encode(result))
+
+    async def on_join(self, named: dict[str, str], join: wire.Join) -> wire.Joined:
+        """Join."""
+        if join.join_token not in self.tokens:
+            raise Refusal(401, "there is no such join token")
+        return wire.Joined(
+            listener_id="lsn-1",
+            pool_id="apool-1",
+            certificate=self._issue(join.csr or ""),
+            ca_certificate=self.authority.pem,
+            agent_url=self.agent_url,
+            renew_after_seconds=self.renew_after,
+        )
+
+    async def on_nonce(self, named: dict[str, str], _: None) -> wire.Nonce:
+        """Nonce."""
+        return wire.Nonce(nonce="once-only")
+
+    async def on_renew(self, named: dict[str, str], renew: wire.Renew) -> wire.Renewed:
+        """Renew."""
+        self.renewed_by_signature = renew.signature is not None
+        return wire.Renewed(
+            certificate=self._issue(renew.csr),
+            ca_certificate=self.authority.pem,
+            renew_after_seconds=3600,
+        )
+
+    async def on_beat(self, named: dict[str, str], beat: wire.Beat) -> wire.BeatAnswer:
+        """Beat."""
+        self.beats.append(beat)
+        held = {h.phase_id for h in beat.holding if self._stands(h.phase_id, h.fence)}
+        return wire.BeatAnswer(
+            every_seconds=self.every,
+            leases=dict.fromkeys(held, self.lease),
+            lost=[h.phase_id for h in beat.holding if h.phase_id not in held],
+            orders=self.orders,
+            drain=self.drain,
+        )
+
+    async def on_next(self, named: dict[str, str], _: None) -> Any:
+        """Next: the same key gets the same work."""
+        for phase in self.phases.values():
+            if named["key"] in phase.keys:
+                return phase.work
+        with anyio.move_on_after(float(named["wait"])):
+            while not (found := self._claimable(named["accept"])):
+                await self._changed.wait()
+            self.waiting.remove(found.work.phase_id)
+            found.keys.append(named["key"])
+            return found.work
+        return Answer(204, b"")
+
+    async def on_orders(self, named: dict[str, str], _: None) -> wire.Orders:
+        """Orders."""
+        with anyio.move_on_after(float(named["wait"])):
+            while len(self.orders) == int(named["seen"]):
+                await self._changed.wait()
+        return wire.Orders(orders=self.orders, drain=self.drain)
+
+    async def on_report(self, named: dict[str, str], report: wire.Report) -> wire.Reported:
+        """Report: a repeated one is taken again, a wrong log size is not."""
+        phase = self.phases[report.phase_id or ""]
+        if phase.reports and phase.reports[-1] == report:
+            return wire.Reported(status=report.status, lease_seconds=self.lease)
+        self._mine(phase, report.fence or 0)
+        if report.status not in ("planning", "applying"):
+            if report.log_size != len(phase.log):
+                raise Refusal(409, f"the log has {len(phase.log)} bytes, not {report.log_size}")
+            phase.ended = True
+            self.orders = [o for o in self.orders if o.phase_id != report.phase_id]
+        phase.reports.append(report)
+        return wire.Reported(status=report.status, lease_seconds=self.lease)
+
+    async def on_log(self, named: dict[str, str], body: bytes) -> wire.LogAnswer:
+        """Append at the expected offset."""
+        phase = self._phase(named)
+        if int(named["offset"]) == len(phase.log):
+            phase.log += body
+        return wire.LogAnswer(offset=len(phase.log))
+
+    async def on_configuration(self, named: dict[str, str], _: None) -> bytes:
+        """The archive."""
+        return self._phase(named).configuration
+
+    async def on_state_get(self, named: dict[str, str], _: None) -> bytes:
+        """The state before."""
+        return self._phase(named).state
+
+    async def on_state_put(self, named: dict[str, str], body: bytes) -> wire.Stored:
+        """A state under the fence."""
+        self._phase(named).states.append((body, named["final"] == "true"))
+        return _stored(body)
+
+    async def on_recovered(self, named: dict[str, str], body: bytes) -> wire.Stored:
+        """A state after the fence."""
+        self.phases[named["phase_id"]].recovered.append(body)
+        return _stored(body)
+
+    async def on_artifact_put(self, named: dict[str, str], body: bytes) -> wire.Stored:
+        """An artifact of a plan."""
+        if hashlib.sha256(body).hexdigest() != named["digest"]:
+            raise Refusal(422, "the digest does not fit")
+        self._phase(named).artifacts[named["name"]] = body
+        return _stored(body)
+
+    async def on_artifact_get(self, named: dict[str, str], _: None) -> bytes:
+        """An artifact for an apply."""
+        return self._phase(named).artifacts[named["name"]]
+
+    async def on_tool(self, named: dict[str, str], _: None) -> Answer:
+        """A redirect to the executable."""
+        content = self.tools[f"{named['tool']}/{named['version']}"]
+        digest = hashlib.sha256(content).hexdigest()
+        headers = {
+            "location": f"/download/{named['tool']}/{named['version']}",
+            "x-terrapod-digest": digest,
+        }
+        return Answer(302, b"", headers)
+
+    async def on_download(self, named: dict[str, str], _: None) -> bytes:
+        """The executable."""
+        return self.tools[f"{named['tool']}/{named['version']}"]
+
+    def _issue(self, csr: str) -> str:
+        certificate = self.authority.sign(csr, self.life)
+        self.listeners[authority.fingerprint(certificate)] = "lsn-1"
+        return authority.pem(certificate)
+
+    def _claimable(self, accept: str) -> PhaseRecord | None:
+        phases = (self.phases[phase_id] for phase_id in self.waiting)
+        return next((phase for phase in phases if phase.work.kind in accept.split(",")), None)
+
+    def _phase(self, named: dict[str, str]) -> PhaseRecord:
+        phase = self.phases[named["phase_id"]]
+        self._mine(phase, int(named["fence"]))
+        return phase
+
+    def _stands(self, phase_id: str, fence: int) -> bool:
+        phase = self.phases.get(phase_id)
+        return phase is not None and phase.fence == fence and not phase.ended
+
+    def _mine(self, phase: PhaseRecord, fence: int) -> None:
+        if not self._stands(phase.work.phase_id, fence):
+            raise Refusal(409, "the fence is stale")
+
+
+def _error(refusal: Refusal) -> Answer:
+    error = {"status": str(refusal.status), "title": "refused", "detail": refusal.detail}
+    return Answer(refusal.status, msgspec.json.encode({"errors": [error]}))
+
+
+def _stored(body: bytes) -> wire.Stored:
+    return wire.Stored(size=len(body), digest=hashlib.sha256(body).hexdigest())

@@ -1,0 +1,319 @@
+"""Real processes: a server, agents that joined it, and the terraform command line."""
+
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import httpx
+from msgspec import Struct, field
+
+T = TypeVar("T")
+
+Backend = Literal["cloud", "remote"]
+
+_BIN = Path(sys.executable).parent
+_STOP_SECONDS = 20.0
+
+SERVER_SETTINGS = {
+    "TERRAPOD_RUNS__PLAN_LEASE_SECONDS": "3",
+    "TERRAPOD_RUNS__APPLY_LEASE_SECONDS": "3",
+    "TERRAPOD_RUNS__SWEEP_SECONDS": "0.2",
+    "TERRAPOD_RUNS__GRACE_SECONDS": "5",
+    "TERRAPOD_RUNS__STATE_EVERY_SECONDS": "0.2",
+    "TERRAPOD_AGENTS__BEAT_IDLE_SECONDS": "0.5",
+    "TERRAPOD_AGENTS__BEAT_BUSY_SECONDS": "0.5",
+    "TERRAPOD_AGENTS__OFFLINE_AFTER_SECONDS": "3",
+    "TERRAPOD_SERVER__STOP_GRACE_SECONDS": "1",
+    "TERRAPOD_DATABASE__START_TIMEOUT_SECONDS": "60",
+}
+AGENT_SETTINGS = {
+    "TERRAPOD_AGENT_WAITS__POLL": "5",
+    "TERRAPOD_AGENT_WAITS__RETRY_FIRST": "0.05",
+    "TERRAPOD_AGENT_WAITS__RETRY_LONGEST": "0.3",
+    "TERRAPOD_AGENT_WAITS__LOG": "0.05",
+    "TERRAPOD_AGENT_WAITS__STATE": "0.1",
+    "TERRAPOD_AGENT_WAITS__FLUSH": "0.5",
+    "TERRAPOD_AGENT_WAITS__STOP": "1",
+}
+
+
+def until(look: Callable[[], T | None], what: str, seconds: float = 40.0) -> T:
+    """The first thing found that is true; fails when the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{what}: not after {seconds:.0f} s")
+
+
+class Server(Struct, kw_only=True):
+    """`terrapod serve`, which keeps its ports when it is started again."""
+
+    folder: Path
+    port: int = 0
+    agent_port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.folder / "data"
+
+    @property
+    def ca(self) -> Path:
+        """The authority to trust."""
+        return self.data / "ca.pem"
+
+    @property
+    def url(self) -> str:
+        """The address of the public port."""
+        return f"https://localhost:{self.port}"
+
+    @property
+    def token(self) -> str:
+        """The administrator's token."""
+        return (self.data / "admin-token").read_text().strip()
+
+    @property
+    def log(self) -> str:
+        """What all starts of it have written."""
+        return (self.folder / "server.log").read_text()
+
+    def start(self) -> None:
+        """Start it and wait until it serves."""
+        ports = {
+            "TERRAPOD_SERVER__PORT": str(self.port),
+            "TERRAPOD_SERVER__AGENT_PORT": str(self.agent_port),
+        }
+        before = len(self.log) if (self.folder / "server.log").exists() else 0
+        environment = self._environment() | SERVER_SETTINGS | ports
+        self.process = _spawn(self.folder / "server.log", ["terrapod", "serve"], environment)
+        until(lambda: self._ready(before), "the server is ready", 90)
+
+    def kill(self) -> None:
+        """End it with -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self.process is not None:
+            _stop(self.process)
+
+    def command(self, *arguments: str) -> str:
+        """What `terrapod ...` prints."""
+        ran = subprocess.run(
+            [_BIN / "terrapod", *arguments],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.strip()
+
+    def api(self, method: str, path: str, body: object = None) -> Any:
+        """The document that the administrator is answered with."""
+        with self.client() as client:
+            answer = client.request(method, f"/api/v2/{path}", json=body)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else {}
+
+    def client(self) -> httpx.Client:
+        """A client with the administrator's token."""
+        return httpx.Client(
+            base_url=self.url,
+            verify=ssl.create_default_context(cafile=self.ca),
+            headers={
+                "authorization": f"Bearer {self.token}",
+                "content-type": "application/vnd.api+json",
+            },
+            timeout=30,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "TERRAPOD_DATA_DIR": str(self.data)}
+
+    def _ready(self, before: int) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log[-4000:]
+        new = self.log[before:]
+        if (
+            "for agents on https://localhost:" not in new
+            or not (self.data / "admin-token").exists()
+        ):
+            return False
+        line = next(line for line in new.splitlines() if "for agents on" in line)
+        self.port, self.agent_port = (
+            int(part.split()[0].rstrip(",")) for part in line.split("https://localhost:")[1:]
+        )
+        return True
+
+
+class Agent(Struct, kw_only=True):
+    """`terrapod-agent run`, joined to a pool of the server."""
+
+    folder: Path
+    server: Server
+    name: str
+    pool: str
+    slots: int = 1
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """What all starts of it have written."""
+        return (self.folder / "agent.log").read_text()
+
+    def join(self) -> None:
+        """Get it an identity."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        token = self.server.command("pools", "token", self.pool)
+        command: list[str | Path] = [
+            _BIN / "terrapod-agent",
+            "join",
+            self.server.url,
+            "--token",
+            "-",
+        ]
+        ran = subprocess.run(
+            [*command, "--name", self.name, "--ca-file", self.server.ca],
+            env=self._environment(),
+            input=token + "\n",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+
+    def start(self) -> None:
+        """Start it."""
+        self.process = _spawn(
+            self.folder / "agent.log",
+            ["terrapod-agent", "run", "--slots", str(self.slots)],
+            self._environment(),
+        )
+
+    def kill(self) -> None:
+        """End it with -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it at once, without waiting for what it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.terminate()
+            _stop(self.process)
+
+    def _environment(self) -> dict[str, str]:
+        home = {"TERRAPOD_AGENT_DATA_DIR": str(self.folder / "data")}
+        return AGENT_SETTINGS | home | {"PATH": os.environ["PATH"]}
+
+
+class Ran(Struct, frozen=True):
+    """How a command ended and what it wrote."""
+
+    code: int
+    text: str
+
+
+class Cli(Struct, kw_only=True):
+    """The real terraform in a folder of its own, bound to one workspace."""
+
+    folder: Path
+    server: Server
+    terraform: Path
+    workspace: str
+    backend: Backend = "cloud"
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def configure(self, text: str) -> None:
+        """Write the configuration, with the block that binds it to the workspace."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        opening = "cloud {" if self.backend == "cloud" else 'backend "remote" {'
+        (self.folder / "backend.tf").write_text(
+            f"terraform {{\n  {opening}\n"
+            f'    hostname = "localhost:{self.server.port}"\n    organization = "default"\n'
+            f'    workspaces {{\n      name = "{self.workspace}"\n    }}\n  }}\n}}\n'
+        )
+        (self.folder / "main.tf").write_text(text)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command, in a process group of its own."""
+        return subprocess.Popen(
+            [self.terraform, *arguments],
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, answer: str = "") -> Ran:
+        """Run a command to its end, with an answer on standard input."""
+        with self.start(*arguments) as process:
+            try:
+                text, _ = process.communicate(answer, timeout=100)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return Ran(process.returncode, text)
+
+    def ok(self, *arguments: str, answer: str = "") -> str:
+        """What a command writes that must succeed."""
+        ran = self.run(*arguments, answer=answer)
+        assert ran.code == 0, ran.text
+        return ran.text
+
+    def interrupt(self, process: subprocess.Popen[str]) -> None:
+        """Ctrl-C."""
+        process.send_signal(signal.SIGINT)
+
+    def _environment(self) -> dict[str, str]:
+        config = self.folder.parent / f"{self.folder.name}.tfrc"
+        config.write_text(
+            f'credentials "localhost:{self.server.port}" {{\n  token = "{self.server.token}"\n}}\n'
+        )
+        return self.environment | {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder.parent),
+            "SSL_CERT_FILE": str(self.server.ca),
+            "TF_CLI_CONFIG_FILE": str(config),
+            "CHECKPOINT_DISABLE": "1",
+        }
+
+
+def _spawn(
+    log: Path, command: list[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            [_BIN / command[0], *command[1:]],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
