@@ -1,0 +1,1 @@
+"""Uploaded configurations: what a run works on."""

@@ -1,0 +1,267 @@
+"""Use cases of configuration versions."""
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime, timedelta
+
+import anyio
+from anyio import from_thread, to_thread
+from msgspec.structs import replace
+
+from terrapod_common import ids
+from terrapod_common.errors import Conflict, Forbidden, NotFound, Unprocessable
+from terrapod_control_plane.configurations import queries
+from terrapod_control_plane.configurations.archive import BadArchive, Bounds, check
+from terrapod_control_plane.configurations.events import (
+    ConfigurationCreated,
+    ConfigurationErrored,
+    ConfigurationUploaded,
+)
+from terrapod_control_plane.configurations.model import Configuration
+from terrapod_control_plane.configurations.schema import NewConfiguration
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.kernel.policy import Action, Scope
+from terrapod_control_plane.kernel.secrets import BadToken
+from terrapod_control_plane.workspaces import service as workspaces
+
+_UPLOAD = "configuration-upload"
+_DOWNLOAD = "configuration-download"
+_DOWNLOAD_FOR = timedelta(minutes=10)
+
+
+@internal
+async def scope(id_: str) -> Scope | None:
+    """A configuration belongs to its workspace."""
+    workspace = await queries.workspace_of(id_)
+    return await workspaces.scope(workspace) if workspace else None
+
+
+async def create(ctx: Context, workspace: str, wanted: NewConfiguration) -> Configuration:
+    """A place for an upload."""
+    await ctx.must(_needed(wanted), workspace)
+    now = ctx.now()
+    new = Configuration(
+        id=ids.new("cv"),
+        workspace_id=workspace,
+        created_by=ctx.actor.id or None,
+        created_at=now,
+        speculative=wanted.speculative,
+        provisional=wanted.provisional,
+        auto_queue_runs=wanted.auto_queue_runs,
+        status_timestamps={"queued-at": _text(now)},
+    )
+    async with db.transaction():
+        await queries.insert(new)
+        await ctx.emit(
+            ConfigurationCreated(
+                configuration=new.id, workspace=workspace, speculative=new.speculative
+            )
+        )
+    return new
+
+
+def _needed(wanted: NewConfiguration) -> Action:
+    # What is only planned needs less than what can be applied.
+    return Action.CONFIGURATION_SPECULATE if wanted.speculative else Action.CONFIGURATION_WRITE
+
+
+def _text(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@internal
+def upload_url(ctx: Context, id_: str) -> str:
+    """Where the archive is to be sent; the URL is the credential."""
+    lifetime = timedelta(hours=ctx.settings.configurations.upload_hours)
+    token = ctx.parts.signer.sign(_UPLOAD, id_, lifetime)
+    return f"{ctx.base_url}/api/v2/configuration-uploads/{token}"
+
+
+async def show(ctx: Context, id_: str) -> Configuration:
+    """A configuration."""
+    await ctx.must(Action.CONFIGURATION_READ, id_)
+    return await get(ctx, id_)
+
+
+async def of_workspace(ctx: Context, workspace: str, paging: Paging) -> Page[Configuration]:
+    """The configurations of a workspace, newest first."""
+    await ctx.must(Action.CONFIGURATION_READ, workspace)
+    return await queries.of_workspace(workspace, paging)
+
+
+async def download_url(ctx: Context, id_: str) -> str:
+    """Where the archive can be read for a while; the URL is the credential."""
+    await ctx.must(Action.CONFIGURATION_READ, id_)
+    await _uploaded(ctx, id_)
+    token = ctx.parts.signer.sign(_DOWNLOAD, id_, _DOWNLOAD_FOR)
+    return f"{ctx.base_url}/api/v2/configuration-downloads/{token}"
+
+
+@internal
+async def download(ctx: Context, token: str) -> AsyncIterator[bytes]:
+    """The archive that a signed URL names."""
+    return await read(ctx, _named(ctx, token, _DOWNLOAD))
+
+
+@internal
+async def read(ctx: Context, id_: str) -> AsyncIterator[bytes]:
+    """The bytes of an uploaded archive."""
+    found = await _uploaded(ctx, id_)
+    return ctx.parts.blobs.read(found.key)
+
+
+@internal
+async def get(ctx: Context, id_: str) -> Configuration:
+    """A configuration by id."""
+    found = await queries.get(id_)
+    if found is None:
+        raise NotFound(f"There is no {id_}.")
+    return found
+
+
+@internal
+async def many(ctx: Context, wanted: Sequence[str]) -> list[Configuration]:
+    """Configurations by their ids."""
+    return await queries.many(wanted)
+
+
+@internal
+async def latest_uploaded(ctx: Context, workspace: str) -> Configuration | None:
+    """The newest configuration of a workspace that can be applied."""
+    return await queries.latest_uploaded(workspace)
+
+
+async def _uploaded(ctx: Context, id_: str) -> Configuration:
+    found = await get(ctx, id_)
+    if found.status != "uploaded":
+        raise NotFound(f"{id_} has no archive: it is {found.status}.")
+    return found
+
+
+def _named(ctx: Context, token: str, verb: str) -> str:
+    try:
+        return ctx.parts.signer.verify(token, verb)
+    except BadToken as error:
+        raise Forbidden(str(error)) from error
+
+
+@internal
+async def upload(ctx: Context, token: str, chunks: AsyncIterator[bytes]) -> Configuration:
+    """Store an archive and check it; until both are done the configuration is pending."""
+    id_ = _named(ctx, token, _UPLOAD)
+    await _pending(ctx, id_)
+    async with _claimed(ctx, id_):
+        # Again, since another upload may have ended before the claim.
+        return await _store(ctx, await _pending(ctx, id_), chunks)
+
+
+@asynccontextmanager
+async def _claimed(ctx: Context, id_: str) -> AsyncIterator[None]:
+    # A second upload at the same time must not replace what the first one finishes.
+    key = f"configuration-upload:{id_}"
+    lifetime = timedelta(hours=ctx.settings.configurations.upload_hours)
+    if await ctx.parts.ephemeral.add(key, 1, lifetime.total_seconds()) > 1:
+        raise Conflict(f"{id_} is being uploaded already.")
+    try:
+        yield
+    finally:
+        with anyio.move_on_after(2, shield=True):
+            await ctx.parts.ephemeral.take(key)
+
+
+async def _store(
+    ctx: Context, pending: Configuration, chunks: AsyncIterator[bytes]
+) -> Configuration:
+    digest = hashlib.sha256()
+    size = await ctx.parts.blobs.put(pending.key, _digested(chunks, digest))
+    problem = await _problem(ctx, pending, size)
+    moment = "errored-at" if problem else "finished-at"
+    checked = replace(
+        pending,
+        status="errored" if problem else "uploaded",
+        error_message=problem,
+        size=size,
+        digest=digest.hexdigest(),
+        status_timestamps=pending.status_timestamps | {moment: _text(ctx.now())},
+    )
+    await _settle(ctx, checked)
+    if problem:
+        await ctx.parts.blobs.delete(pending.key)
+        raise Unprocessable(problem)
+    return checked
+
+
+async def _pending(ctx: Context, id_: str) -> Configuration:
+    found = await get(ctx, id_)
+    if found.status != "pending":
+        raise Conflict(f"{id_} was uploaded already: it is {found.status}.")
+    return found
+
+
+async def _digested(
+    chunks: AsyncIterator[bytes], digest: "hashlib._Hash"
+) -> AsyncGenerator[bytes, None]:
+    async for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+
+
+async def _problem(ctx: Context, stored: Configuration, size: int) -> str:
+    limits = ctx.settings.configurations
+    bounds = Bounds(
+        bytes_at_most=limits.unpacked_bytes_at_most,
+        files_at_most=limits.files_at_most,
+        ratio_at_most=limits.ratio_at_most,
+    )
+    async with aclosing(ctx.parts.blobs.read(stored.key)) as stream:
+        try:
+            await to_thread.run_sync(check, _Pulled(stream), size, bounds)
+        except BadArchive as error:
+            return str(error)
+    return ""
+
+
+class _Pulled:
+    """An asynchronous stream as the file that a worker thread reads."""
+
+    def __init__(self, stream: AsyncGenerator[bytes, None]) -> None:
+        self._stream = stream
+        self._waiting = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        if not self._waiting:
+            self._waiting = from_thread.run(self._next)
+        cut = len(self._waiting) if size < 0 else size
+        piece, self._waiting = self._waiting[:cut], self._waiting[cut:]
+        return piece
+
+    async def _next(self) -> bytes:
+        return await anext(self._stream, b"")
+
+
+async def _settle(ctx: Context, checked: Configuration) -> None:
+    about = {"configuration": checked.id, "workspace": checked.workspace_id}
+    async with db.transaction():
+        current = await queries.lock(checked.id)
+        if current is None or current.status != "pending":
+            raise Conflict(f"{checked.id} was uploaded by somebody else, or is gone.")
+        await queries.save(checked)
+        if checked.status == "errored":
+            await ctx.emit(ConfigurationErrored(**about, message=checked.error_message))
+            return
+        if not checked.speculative:
+            await workspaces.set_current_configuration(ctx, checked.workspace_id, checked.id)
+        await ctx.emit(
+            ConfigurationUploaded(
+                **about,
+                speculative=checked.speculative,
+                provisional=checked.provisional,
+                auto_queue_runs=checked.auto_queue_runs,
+                created_by=checked.created_by,
+                digest=checked.digest,
+            )
+        )

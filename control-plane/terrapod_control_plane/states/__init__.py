@@ -1,0 +1,1 @@
+"""State versions and their outputs."""

@@ -1,0 +1,144 @@
+"""The content of a state: stored, and read for what it says of itself."""
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from typing import Annotated, Any
+
+import anyio
+import anyio.to_process
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from terrapod_common.errors import Unprocessable
+from terrapod_control_plane.kernel.blobs.base import Blobs
+from terrapod_control_plane.states.model import Content, Parsed, ParsedOutput, Resource
+
+_HERE_AT_MOST = 1024 * 1024
+# Each one holds a whole state.
+_AT_ONCE = 2
+_NOTHING = Raw(b"null")
+_TYPES: Mapping[str, str] = {
+    "list": "array",
+    "set": "array",
+    "tuple": "array",
+    "map": "object",
+    "object": "object",
+}
+
+_workers = anyio.CapacityLimiter(_AT_ONCE)
+
+
+class BadState(ValueError):
+    """The content is not a state; the message says why."""
+
+
+class _Resource(Struct):
+    type: str
+    name: str
+    mode: str = "managed"
+    module: str = "root"
+    provider: str = ""
+    instances: list[Raw] = []
+
+
+class _Output(Struct):
+    value: Raw = _NOTHING
+    type: Any = "dynamic"
+    sensitive: bool = False
+
+
+class _State(Struct):
+    serial: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    lineage: str = ""
+    terraform_version: str = ""
+    # An encrypted state has neither.
+    outputs: dict[str, _Output] | None = None
+    resources: list[_Resource] | None = None
+
+
+class Passing:
+    """Chunks on their way to the store: counted, digested, and kept to be read."""
+
+    def __init__(self, chunks: AsyncIterable[bytes], md5: str = "") -> None:
+        self._chunks = chunks
+        self._expected = md5.lower()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self.content = bytearray()
+
+    @property
+    def md5(self) -> str:
+        """Of what has passed."""
+        return self._md5.hexdigest()
+
+    async def all(self) -> AsyncGenerator[bytes, None]:
+        """The chunks; fails after the last one when they are not what was announced."""
+        async for chunk in self._chunks:
+            self._md5.update(chunk)
+            self.content += chunk
+            yield chunk
+        if self._expected not in ("", self.md5):
+            raise Unprocessable(
+                f"The content has the md5 {self.md5}, announced was {self._expected}.",
+                pointer="/data/attributes/md5",
+            )
+
+
+async def store(blobs: Blobs, key: str, chunks: AsyncIterable[bytes], *, md5: str = "") -> Content:
+    """Make a content durable and read it; nothing stays of one that is not a state."""
+    passing = Passing(chunks, md5)
+    size = await blobs.put(key, passing.all())
+    content = bytes(passing.content)
+    try:
+        read = await parse(content)
+    except BadState as error:
+        await blobs.delete(key)
+        raise Unprocessable(str(error), pointer="/data/attributes/state") from error
+    return Content(
+        size=size, md5=passing.md5, sha256=hashlib.sha256(content).hexdigest(), parsed=read
+    )
+
+
+async def parse(content: bytes) -> Parsed:
+    """What a state says of itself; a large one is read in another process."""
+    if len(content) <= _HERE_AT_MOST:
+        return parsed(content)
+    return await anyio.to_process.run_sync(parsed, content, limiter=_workers)
+
+
+def parsed(content: bytes) -> Parsed:
+    """What a state says of itself; raises :class:`BadState`."""
+    try:
+        state = msgspec.json.decode(content, type=_State)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadState(f"The content is not a state: {error}") from None
+    resources = state.resources or []
+    return Parsed(
+        serial=state.serial,
+        lineage=state.lineage,
+        terraform_version=state.terraform_version,
+        resources=[_summary(resource) for resource in resources if resource.instances],
+        resource_count=sum(len(r.instances) for r in resources if r.mode == "managed"),
+        outputs=[_output(name, output) for name, output in (state.outputs or {}).items()],
+    )
+
+
+def _summary(resource: _Resource) -> Resource:
+    return Resource(
+        name=resource.name,
+        type=resource.type if resource.mode == "managed" else f"data.{resource.type}",
+        count=len(resource.instances),
+        module=resource.module,
+        provider=resource.provider,
+    )
+
+
+def _output(name: str, output: _Output) -> ParsedOutput:
+    kind = output.type[0] if isinstance(output.type, list) and output.type else output.type
+    text = kind if isinstance(kind, str) else "dynamic"
+    return ParsedOutput(
+        name=name,
+        sensitive=output.sensitive,
+        type=_TYPES.get(text, text),
+        detailed_type=output.type,
+        value=Raw(bytes(output.value)),
+    )

@@ -1,0 +1,81 @@
+"""Who may write which state, and what becomes of a version."""
+
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from terrapod_common.errors import Conflict
+from terrapod_control_plane.states.model import Content, Offer, StateVersion
+
+
+def may_write(
+    offer: Offer, current: StateVersion | None, *, locked_by: str | None, run: str | None
+) -> None:
+    """Refuse a state that must not be written.
+
+    The holder of the lock writes what they want; on an unlocked workspace a state has to follow
+    the current one. Nobody writes beside a run, or beside another's lock.
+    """
+    if locked_by is not None and locked_by != offer.by:
+        raise Conflict(f"The workspace is locked by User {locked_by}.")
+    if run is not None:
+        raise Conflict(f"The workspace is locked by Run {run}.")
+    if current is None or offer.force or is_same(offer, current):
+        return
+    if offer.serial == current.serial:
+        raise Conflict(f"There is another state with the serial {current.serial} already.")
+    if locked_by is not None:
+        return
+    if offer.lineage not in ("", current.lineage):
+        raise Conflict(
+            f"The lineage {offer.lineage} is not that of the current state, {current.lineage}."
+        )
+    if offer.serial < current.serial:
+        raise Conflict(
+            f"The serial {offer.serial} is behind that of the current state, {current.serial}."
+        )
+
+
+def is_same(offer: Offer | StateVersion, version: StateVersion) -> bool:
+    """Whether this is the state that is offered."""
+    return (offer.serial, offer.md5) == (version.serial, version.md5)
+
+
+def continues(new: StateVersion, current: StateVersion | None) -> None:
+    """Refuse a run's state that does not come after the current one."""
+    if current is None:
+        return
+    if new.lineage != current.lineage:
+        raise Conflict(
+            f"The lineage {new.lineage} is not that of the current state, {current.lineage}."
+        )
+    if new.serial < current.serial:
+        raise Conflict(
+            f"The serial {new.serial} is behind that of the current state, {current.serial}."
+        )
+
+
+def finalized(version: StateVersion, content: Content, now: datetime) -> StateVersion:
+    """The version with its content."""
+    return replace(
+        version,
+        status="finalized",
+        lineage=content.parsed.lineage,
+        md5=content.md5,
+        size=content.size,
+        terraform_version=content.parsed.terraform_version,
+        resources=content.parsed.resources,
+        resource_count=content.parsed.resource_count,
+        finalized_at=now,
+    )
+
+
+def offer(version: StateVersion) -> Offer:
+    """What the creator of a version says of it."""
+    return Offer(
+        by=version.created_by,
+        serial=version.serial,
+        lineage=version.lineage,
+        md5=version.md5,
+        force=version.force,
+    )

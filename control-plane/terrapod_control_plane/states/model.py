@@ -1,0 +1,141 @@
+"""State versions and their outputs."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from msgspec import Raw, Struct
+
+Status = Literal["pending", "finalized", "discarded", "recovered"]
+
+
+class Resource(Struct, frozen=True, kw_only=True):
+    """What a state manages under one address, and how many of it."""
+
+    name: str
+    type: str
+    count: int
+    module: str
+    provider: str
+
+
+class StateVersion(Struct, frozen=True, kw_only=True):
+    """A state as it was uploaded; its content is a blob."""
+
+    id: str
+    workspace_id: str
+    run_id: str | None
+    created_by: str | None
+    created_at: datetime
+    status: Status = "pending"
+    intermediate: bool = False
+    serial: int
+    lineage: str
+    md5: str
+    size: int = 0
+    force: bool = False
+    terraform_version: str = ""
+    resources: list[Resource] = []
+    resource_count: int = 0
+    finalized_at: datetime | None = None
+
+    @property
+    def run(self) -> str | None:
+        """The run that made it."""
+        return self.run_id
+
+    @property
+    def workspace(self) -> str:
+        """The workspace whose state it is."""
+        return self.workspace_id
+
+    @property
+    def blob(self) -> str:
+        """The key of the content."""
+        return f"state/{self.workspace_id}/{self.id}"
+
+
+class Shown(StateVersion, frozen=True, kw_only=True):
+    """A version with its outputs and the addresses that the caller may use."""
+
+    outputs: list[str]
+    hosted_state_download_url: str | None = None
+    hosted_state_upload_url: str | None = None
+    hosted_json_state_upload_url: str | None = None
+
+
+class Offer(Struct, frozen=True, kw_only=True):
+    """What somebody says of a state that they want to write."""
+
+    by: str | None
+    serial: int
+    lineage: str  # empty: not told yet
+    md5: str
+    force: bool = False
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """An output of a state; its value is sealed."""
+
+    id: str
+    state_version_id: str
+    name: str
+    sensitive: bool
+    type: str
+    detailed_type: Any
+    sealed: bytes
+
+
+class OutputLink(Struct, frozen=True, kw_only=True):
+    """Which version an output belongs to."""
+
+    id: str
+    state_version_id: str
+
+
+class Readable(Struct, frozen=True, kw_only=True):
+    """An output with its value, which is nothing where it may not be shown."""
+
+    id: str
+    name: str
+    sensitive: bool
+    type: str
+    detailed_type: Any
+    value: Any
+
+
+class ParsedOutput(Struct, frozen=True, kw_only=True):
+    """An output as it stands in a state."""
+
+    name: str
+    sensitive: bool
+    type: str
+    detailed_type: Any
+    value: Raw
+
+
+class Parsed(Struct, frozen=True, kw_only=True):
+    """What is known of a state's content."""
+
+    serial: int
+    lineage: str
+    terraform_version: str
+    resources: list[Resource]
+    resource_count: int
+    outputs: list[ParsedOutput]
+
+
+class Content(Struct, frozen=True, kw_only=True):
+    """A content that is stored, and what is in it."""
+
+    size: int
+    md5: str
+    sha256: str
+    parsed: Parsed
+
+
+class Saved(Struct, frozen=True, kw_only=True):
+    """A state of a run is durable."""
+
+    version: str
+    size: int
+    sha256: str

@@ -1,0 +1,1 @@
+"""Outputs of states, as they are read."""

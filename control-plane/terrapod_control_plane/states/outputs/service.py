@@ -1,0 +1,59 @@
+"""Use cases of outputs."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from terrapod_common.errors import NotFound
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.kernel.policy import Action
+from terrapod_control_plane.states import service as states
+from terrapod_control_plane.states.model import Output, Readable
+from terrapod_control_plane.states.outputs import queries
+
+
+async def outputs(ctx: Context, id_: str, paging: Paging) -> Page[Readable]:
+    """The outputs of a version, in clear."""
+    await ctx.must(Action.STATE_READ, id_)
+    found = await queries.outputs_of([id_])
+    part = found[paging.offset : paging.offset + paging.size]
+    return Page([_readable(ctx, output) for output in part], paging, len(found))
+
+
+async def current_outputs(ctx: Context, workspace: str) -> list[Readable]:
+    """The outputs of the present state; sensitive ones without their values."""
+    await ctx.must(Action.STATE_READ, workspace)
+    found = await states.current_of(ctx, workspace)
+    of = await queries.outputs_of([found.id]) if found else []
+    return [_readable(ctx, output, masked=output.sensitive) for output in of]
+
+
+async def output(ctx: Context, id_: str) -> Readable:
+    """An output, in clear."""
+    await ctx.must(Action.STATE_READ, id_)
+    found = await queries.output(id_)
+    if found is None:
+        raise NotFound(f"There is no {id_}.")
+    return _readable(ctx, found)
+
+
+@internal
+async def some_outputs(ctx: Context, wanted: Sequence[str]) -> list[Readable]:
+    """What `?include=` shows of the outputs that the caller may see."""
+    found = await queries.outputs(ctx.actor.sees, wanted)
+    return [_readable(ctx, output, masked=output.sensitive) for output in found]
+
+
+def _readable(ctx: Context, found: Output, *, masked: bool = False) -> Readable:
+    value = None
+    if not masked:
+        value = msgspec.json.decode(ctx.parts.ring.open(found.sealed, f"output:{found.id}"))
+    return Readable(
+        id=found.id,
+        name=found.name,
+        sensitive=found.sensitive,
+        type=found.type,
+        detailed_type=found.detailed_type,
+        value=value,
+    )

@@ -1,0 +1,1 @@
+"""States that people upload."""

@@ -1,0 +1,18 @@
+"""JSON:API shape of a state to be uploaded."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from terrapod_common.jsonapi import Payload, one
+
+
+class NewState(Payload, tag="state-versions", kw_only=True):
+    """A state to be written: with its content, or with an upload to follow."""
+
+    serial: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    md5: Annotated[str, Meta(pattern="^[0-9a-fA-F]{32}$")]
+    lineage: str | None = None
+    force: bool | None = None
+    state: str | None = None
+    run: Annotated[str | None, one("runs")] = None

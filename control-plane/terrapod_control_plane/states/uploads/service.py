@@ -1,0 +1,147 @@
+"""Use cases of states that people upload."""
+
+import base64
+import binascii
+from collections.abc import AsyncIterable
+from datetime import timedelta
+
+from msgspec.structs import replace
+
+from terrapod_common import ids
+from terrapod_common.errors import Conflict, NotFound, Unprocessable
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.blobs.base import once
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.policy import Action
+from terrapod_control_plane.states import addresses, content, lifecycle
+from terrapod_control_plane.states import service as states
+from terrapod_control_plane.states.addresses import UPLOAD, UPLOAD_JSON
+from terrapod_control_plane.states.events import StateAnnounced
+from terrapod_control_plane.states.model import Shown, StateVersion
+from terrapod_control_plane.states.uploads import queries
+from terrapod_control_plane.states.uploads.schema import NewState
+from terrapod_control_plane.workspaces import service as workspaces
+
+
+async def create(ctx: Context, workspace: str, wanted: NewState) -> Shown:
+    """A new version: final when its content comes along, else pending until that is uploaded."""
+    scope = await ctx.must(Action.STATE_WRITE, workspace)
+    inline = _inline(ctx, wanted.state) if wanted.state else None
+    version = StateVersion(
+        id=ids.new("sv"),
+        workspace_id=workspace,
+        run_id=wanted.run,
+        created_by=ctx.actor.id,
+        created_at=ctx.now(),
+        serial=wanted.serial,
+        lineage=wanted.lineage or "",
+        md5=wanted.md5.lower(),
+        force=bool(wanted.force),
+    )
+    async with db.transaction():
+        version = await _announced(ctx, version)
+    if inline is not None and version.status == "pending":
+        version = await _receive(ctx, version, once(inline))
+    return addresses.with_uploads(ctx, await states.shown(ctx, version, scope))
+
+
+async def _announced(ctx: Context, new: StateVersion) -> StateVersion:
+    """The version, or the one that the same request made before."""
+    present = await _must_follow(ctx, new)
+    if present is not None and lifecycle.is_same(lifecycle.offer(new), present):
+        return present
+    if before := await queries.pending_like(new):
+        return before
+    await states.announce(ctx, new)
+    await ctx.emit(
+        StateAnnounced(state_version=new.id, workspace=new.workspace_id, serial=new.serial)
+    )
+    return new
+
+
+async def _must_follow(ctx: Context, version: StateVersion) -> StateVersion | None:
+    """The present state, kept as it is; refuses a version that must not come after it."""
+    workspace = await workspaces.lock_row(ctx, version.workspace_id)
+    present = await states.current_of(ctx, workspace.id)
+    lifecycle.may_write(
+        lifecycle.offer(version),
+        present,
+        locked_by=workspace.locked_by,
+        run=workspace.held_by_run_id,
+    )
+    return present
+
+
+def _inline(ctx: Context, text: str) -> bytes:
+    limit = ctx.settings.states.inline_bytes_at_most
+    try:
+        plain = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Unprocessable("state is not base64", pointer="/data/attributes/state") from error
+    if len(plain) > limit:
+        raise Unprocessable(
+            f"state is longer than {limit} bytes: leave it out and upload it",
+            pointer="/data/attributes/state",
+        )
+    return plain
+
+
+@internal
+async def upload(ctx: Context, token: str, chunks: AsyncIterable[bytes]) -> None:
+    """The content of a version, from whoever has the address; the same again is fine."""
+    version = await states.get(addresses.opened(ctx, token, UPLOAD))
+    if version.status != "finalized":
+        await _receive(ctx, version, chunks)
+        return
+    async for _ in content.Passing(chunks, version.md5).all():
+        pass
+
+
+@internal
+async def upload_by_id(ctx: Context, id_: str, chunks: AsyncIterable[bytes]) -> None:
+    """The content of a pending version, once and only as its creator announced it."""
+    version = await states.find(ctx, id_) if ids.kind(id_) == "sv" else None
+    latest = ctx.now() - timedelta(hours=ctx.settings.states.upload_hours)
+    if version is None or version.status != "pending" or version.created_at < latest:
+        raise NotFound(f"There is no {id_} that waits for its content.")
+    await _receive(ctx, version, chunks)
+
+
+@internal
+async def upload_json(ctx: Context, token: str, chunks: AsyncIterable[bytes]) -> None:
+    """The state in its other form, which nobody needs here."""
+    addresses.opened(ctx, token, UPLOAD_JSON)
+    await drop(ctx, chunks)
+
+
+@internal
+async def drop(ctx: Context, chunks: AsyncIterable[bytes]) -> None:
+    """Take a body and keep nothing of it."""
+    async for _ in chunks:
+        pass
+
+
+async def _receive(
+    ctx: Context, version: StateVersion, chunks: AsyncIterable[bytes]
+) -> StateVersion:
+    if version.status != "pending":
+        raise Conflict(f"The state version {version.id} is {version.status}.")
+    stored = await content.store(ctx.parts.blobs, version.blob, chunks, md5=version.md5)
+    if version.lineage not in ("", stored.parsed.lineage):
+        raise Unprocessable(
+            f"The lineage is {stored.parsed.lineage}, announced was {version.lineage}.",
+            pointer="/data/attributes/lineage",
+        )
+    announced = replace(version, lineage=stored.parsed.lineage)
+    async with db.transaction():
+        await _must_follow(ctx, announced)
+        now = await states.get(version.id)
+        if now.status == "finalized":  # the same upload, twice at once
+            return now
+        if now.status != "pending":
+            raise Conflict(f"The state version {version.id} is {now.status}.")
+        done = lifecycle.finalized(version, stored, ctx.now())
+        await states.rewrite(ctx, done)
+        await states.keep_outputs(ctx, done.id, stored)
+        await states.make_current(ctx, done)
+    return done

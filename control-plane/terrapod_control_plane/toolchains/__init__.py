@@ -1,0 +1,1 @@
+"""The binary cache: the executables that agents run."""

@@ -1,0 +1,157 @@
+"""Use cases of the binary cache."""
+
+import re
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import timedelta
+from typing import IO
+
+from anyio.to_thread import run_sync
+from msgspec.structs import replace
+
+from terrapod_common.errors import Forbidden, NotFound, Unprocessable
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.blobs.base import BlobMissing
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.kernel.policy import Action
+from terrapod_control_plane.kernel.secrets import BadToken
+from terrapod_control_plane.toolchains import package, queries, versions
+from terrapod_control_plane.toolchains.events import ToolDeleted, ToolImported
+from terrapod_control_plane.toolchains.model import LATEST, Platform, Tool
+
+_TOOLS = ("terraform", "tofu")
+_WORD = re.compile(r"[a-z0-9]{1,32}")
+_VERB = "binary"
+_FETCH_FOR = timedelta(minutes=15)
+_PIECE = 256 * 1024
+
+
+async def store(
+    ctx: Context, at: Platform, chunks: AsyncIterator[bytes], digest: str | None = None
+) -> Tool:
+    """Import an executable, alone or in the zip archive of a release."""
+    await ctx.must(Action.TOOL_MANAGE)
+    _checked(at, exact=True)
+    with tempfile.TemporaryFile() as upload:
+        async for chunk in chunks:
+            await run_sync(upload.write, chunk)
+        try:
+            executable = await run_sync(package.unpacked, upload, at.tool)
+        except package.BadPackage as error:
+            raise Unprocessable(str(error)) from error
+        with executable.file:
+            if digest and digest.lower() != executable.digest:
+                raise Unprocessable(f"The digest is {executable.digest}, not {digest}.")
+            new = Tool(
+                tool=at.tool,
+                version=at.version,
+                os=at.os,
+                arch=at.arch,
+                digest=executable.digest,
+                size=executable.size,
+                created_at=ctx.now(),
+            )
+            await ctx.parts.binaries.put(new.key, _pieces(executable.file))
+    await _replace(ctx, new)
+    return new
+
+
+async def _pieces(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
+    while piece := await run_sync(file.read, _PIECE):
+        yield piece
+
+
+async def _replace(ctx: Context, new: Tool) -> None:
+    at = Platform(new.tool, new.version, new.os, new.arch)
+    async with db.transaction():
+        old = await queries.take(at)
+        await queries.insert(new)
+        await ctx.emit(
+            ToolImported(
+                tool=new.tool, version=new.version, os=new.os, arch=new.arch, digest=new.digest
+            )
+        )
+    if old is not None and old.key != new.key:
+        await ctx.parts.binaries.delete(old.key)
+
+
+def _checked(at: Platform, *, exact: bool) -> None:
+    if at.tool not in _TOOLS:
+        raise Unprocessable(f"The tool is one of {', '.join(_TOOLS)}, not {at.tool!r}.")
+    if not versions.is_exact(at.version) and (exact or at.version != LATEST):
+        raise Unprocessable(f"{at.version!r} is not a version such as 1.11.4.")
+    if not _WORD.fullmatch(at.os) or not _WORD.fullmatch(at.arch):
+        raise Unprocessable("os and arch are words such as linux and amd64.")
+
+
+async def entries(ctx: Context, paging: Paging) -> Page[Tool]:
+    """Everything in the cache."""
+    await ctx.must(Action.TOOL_READ)
+    return await queries.page(paging)
+
+
+async def delete(ctx: Context, tool: str, version: str) -> None:
+    """Remove a version for all platforms."""
+    await ctx.must(Action.TOOL_MANAGE)
+    async with db.transaction():
+        removed = await queries.take_version(tool, version)
+        if not removed:
+            raise NotFound(f"The cache holds no {tool} {version}.")
+        await ctx.emit(ToolDeleted(tool=tool, version=version))
+    for entry in removed:
+        await ctx.parts.binaries.delete(entry.key)
+
+
+async def fetch(ctx: Context, at: Platform) -> Tool:
+    """The executable for a platform; `latest` is the newest there is."""
+    await ctx.must(Action.TOOL_FETCH)
+    _checked(at, exact=False)
+    version = at.version
+    if version == LATEST:
+        version = versions.newest(await queries.versions_for(at)) or version
+    found = await queries.get(replace(at, version=version))
+    if found is None:
+        raise NotFound(
+            f"The cache holds no {at.tool} {at.version} for {at.os}_{at.arch}. An administrator "
+            f"can import one: terrapod cache import <file> --tool {at.tool} "
+            f"--os {at.os} --arch {at.arch}"
+        )
+    return found
+
+
+@internal
+def url(ctx: Context, tool: Tool) -> str:
+    """Where an executable can be read for a while; the URL is the credential."""
+    return f"{ctx.base_url}/api/v2/binaries/{ctx.parts.signer.sign(_VERB, tool.key, _FETCH_FOR)}"
+
+
+@internal
+async def read(ctx: Context, token: str) -> AsyncIterator[bytes]:
+    """The executable that a signed URL names."""
+    try:
+        key = ctx.parts.signer.verify(token, _VERB)
+        await ctx.parts.binaries.size(key)
+    except BadToken as error:
+        raise Forbidden(str(error)) from error
+    except BlobMissing:
+        raise NotFound("This executable was removed from the cache.") from None
+    return ctx.parts.binaries.read(key)
+
+
+@internal
+async def find(ctx: Context, at: Platform) -> Tool | None:
+    """The executable for a platform, if the cache holds it."""
+    return await queries.get(at)
+
+
+@internal
+async def resolve(ctx: Context, tool: str, version: str) -> str | None:
+    """The version that `latest` or a constraint means now; an exact one stays as it is."""
+    if versions.is_exact(version):
+        return version
+    wanted = "" if version in ("", LATEST) else version
+    try:
+        return versions.newest(await queries.versions(tool), wanted)
+    except versions.BadVersion as error:
+        raise Unprocessable(str(error)) from error

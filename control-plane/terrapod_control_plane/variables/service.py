@@ -1,0 +1,154 @@
+"""Use cases of variables."""
+
+import secrets
+
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
+from terrapod_common import ids, wire
+from terrapod_common.errors import Conflict, NotFound, Unprocessable
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.policy import Action
+from terrapod_control_plane.variables import queries
+from terrapod_control_plane.variables.events import (
+    VariableCreated,
+    VariableDeleted,
+    VariableUpdated,
+)
+from terrapod_control_plane.variables.model import Readable, Variable
+from terrapod_control_plane.variables.schema import NewVariable, VariableChange
+
+_TAKEN = "Key has already been taken."
+_KEY = "/data/attributes/key"
+
+
+async def create(ctx: Context, workspace: str, wanted: NewVariable) -> Readable:
+    """A new variable of a workspace."""
+    await ctx.must(Action.VARIABLE_WRITE, workspace)
+    id_ = ids.new("var")
+    made = Variable(
+        id=id_,
+        workspace_id=workspace,
+        key=wanted.key,
+        sealed=_sealed(ctx, id_, wanted.value or ""),
+        category=wanted.category,
+        hcl=wanted.hcl,
+        sensitive=wanted.sensitive,
+        description=wanted.description or "",
+        version_id=_new_version(),
+        created_at=ctx.now(),
+    )
+    try:
+        async with db.transaction():
+            await queries.insert(made)
+            await ctx.emit(VariableCreated(variable=id_, workspace=workspace, key=made.key))
+    except db.Duplicate as error:
+        raise Conflict(_TAKEN, pointer=_KEY) from error
+    return _readable(ctx, made)
+
+
+async def of(ctx: Context, workspace: str) -> list[Readable]:
+    """The variables of a workspace."""
+    await ctx.must(Action.VARIABLE_READ, workspace)
+    return [_readable(ctx, found) for found in await queries.of(workspace)]
+
+
+async def show(ctx: Context, workspace: str, id_: str) -> Readable:
+    """A variable of a workspace."""
+    await ctx.must(Action.VARIABLE_READ, workspace)
+    return _readable(ctx, _found(await queries.get(workspace, id_), id_))
+
+
+async def update(ctx: Context, workspace: str, id_: str, change: VariableChange) -> Readable:
+    """Change a variable of a workspace."""
+    await ctx.must(Action.VARIABLE_WRITE, workspace)
+    try:
+        async with db.transaction():
+            old = _found(await queries.lock(workspace, id_), id_)
+            new = _changed(ctx, old, change)
+            await queries.update(new)
+            await ctx.emit(VariableUpdated(variable=id_, workspace=workspace, key=new.key))
+    except db.Duplicate as error:
+        raise Conflict(_TAKEN, pointer=_KEY) from error
+    return _readable(ctx, new)
+
+
+async def delete(ctx: Context, workspace: str, id_: str) -> None:
+    """Remove a variable of a workspace."""
+    await ctx.must(Action.VARIABLE_WRITE, workspace)
+    async with db.transaction():
+        old = _found(await queries.lock(workspace, id_), id_)
+        await queries.delete(id_)
+        await ctx.emit(VariableDeleted(variable=id_, workspace=workspace, key=old.key))
+
+
+@internal
+async def effective(ctx: Context, workspace: str) -> list[wire.Variable]:
+    """The variables that a run of a workspace gets, in clear."""
+    return [
+        wire.Variable(
+            key=found.key,
+            value=_opened(ctx, found),
+            category=found.category,
+            hcl=found.hcl,
+            sensitive=found.sensitive,
+        )
+        for found in await queries.of(workspace)
+    ]
+
+
+def _changed(ctx: Context, old: Variable, change: VariableChange) -> Variable:
+    disclosed = old.sensitive and change.sensitive is False
+    if disclosed and change.value is UNSET:
+        raise Unprocessable(
+            "A sensitive value is never shown again: give a new value to make it readable.",
+            pointer="/data/attributes/sensitive",
+        )
+    sealed = old.sealed
+    if not isinstance(change.value, UnsetType):
+        sealed = _sealed(ctx, old.id, change.value or "")
+    description = old.description if change.description is UNSET else change.description or ""
+    return replace(
+        old,
+        key=old.key if change.key is UNSET else change.key,
+        sealed=sealed,
+        description=description,
+        category=old.category if change.category is UNSET else change.category,
+        hcl=old.hcl if change.hcl is UNSET else change.hcl,
+        sensitive=old.sensitive if change.sensitive is UNSET else change.sensitive,
+        version_id=_new_version(),
+    )
+
+
+def _found(found: Variable | None, id_: str) -> Variable:
+    if found is None:
+        raise NotFound(f"There is no {id_}.")
+    return found
+
+
+def _readable(ctx: Context, variable: Variable) -> Readable:
+    return Readable(
+        id=variable.id,
+        key=variable.key,
+        value=None if variable.sensitive else _opened(ctx, variable),
+        category=variable.category,
+        hcl=variable.hcl,
+        sensitive=variable.sensitive,
+        description=variable.description,
+        version_id=variable.version_id,
+        created_at=variable.created_at,
+        configurable=variable.workspace_id,
+    )
+
+
+def _sealed(ctx: Context, id_: str, value: str) -> bytes:
+    return ctx.parts.ring.seal(value.encode(), f"variable:{id_}")
+
+
+def _opened(ctx: Context, variable: Variable) -> str:
+    return ctx.parts.ring.open(variable.sealed, f"variable:{variable.id}").decode()
+
+
+def _new_version() -> str:
+    return secrets.token_hex(16)

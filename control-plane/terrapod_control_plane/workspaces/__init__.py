@@ -1,0 +1,1 @@
+"""Workspaces, a person's lock on them, labels and tags."""

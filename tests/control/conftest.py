@@ -1,0 +1,86 @@
+"""One control plane a worker; every test starts with an empty database."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from terrapod_control_plane.kernel.postgres import Embedded
+from tests.kit import control as kit
+from tests.kit import factories
+from tests.kit.control import Agent, Client, Control
+
+As = Callable[[str], Awaitable[Client]]
+_ROLES = {"admin": ("admin",), "reader": ("audit",)}
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("control")
+
+
+@pytest.fixture(scope="session")
+def dsn(data_dir: Path) -> Iterator[str]:
+    server = Embedded(data_dir / "postgres")
+    try:
+        yield server.start()
+    finally:
+        server.erase()
+
+
+@pytest.fixture(scope="session")
+async def serving(data_dir: Path, dsn: str) -> AsyncIterator[Control]:
+    async with kit.served(kit.settings(data_dir), dsn) as serving:
+        yield serving
+
+
+@pytest.fixture
+async def control(serving: Control) -> AsyncIterator[Control]:
+    await serving.clean()
+    async with kit.clients_of(serving) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def as_(control: Control) -> As:
+    """A client as: nobody, stranger, owner, reader or admin; the same one for the same name."""
+    known: dict[str, Client] = {}
+
+    async def client(name: str) -> Client:
+        if name not in known:
+            token = (
+                None if name == "nobody" else (await control.token(name, *_ROLES.get(name, ())))[1]
+            )
+            known[name] = await control.client(token)
+        return known[name]
+
+    return client
+
+
+@pytest.fixture
+async def api(as_: As) -> Client:
+    return await as_("admin")
+
+
+@pytest.fixture
+async def pool(api: Client) -> str:
+    return await factories.pool(api)
+
+
+@pytest.fixture
+async def listener(control: Control, api: Client, pool: str) -> Agent:
+    return await control.join(api, pool, "first")
+
+
+@pytest.fixture
+async def foreign(control: Control, api: Client, pool: str) -> Agent:
+    """Another agent of the same pool."""
+    return await control.join(api, pool, "second")
+
+
+@pytest.fixture
+async def workspace(api: Client) -> str:
+    """A workspace with a configuration."""
+    made = await factories.workspace(api)
+    await factories.configuration(api, made)
+    return made

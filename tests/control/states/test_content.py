@@ -1,0 +1,101 @@
+"""What a state says of itself, and what is stored of it."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from terrapod_common.errors import Unprocessable
+from terrapod_control_plane.kernel.blobs.base import BlobMissing, once
+from terrapod_control_plane.kernel.blobs.local import LocalBlobs
+from terrapod_control_plane.states import content
+from terrapod_control_plane.states.content import BadState
+
+pytestmark = pytest.mark.anyio
+
+RESOURCE = {
+    "mode": "managed",
+    "type": "null_resource",
+    "name": "a",
+    "provider": "p",
+    "instances": [{}, {}],
+}
+DATA = {"mode": "data", "type": "http", "name": "b", "module": "module.m", "instances": [{}]}
+
+
+def state(padding: int = 0) -> bytes:
+    """A state file."""
+    return json.dumps(
+        {
+            "version": 4,
+            "terraform_version": "1.11.4",
+            "serial": 7,
+            "lineage": "l",
+            "outputs": {
+                "one": {"value": "x" * padding, "type": "string"},
+                "two": {"value": [1], "type": ["tuple", ["number"]], "sensitive": True},
+                "old": {"value": None},
+            },
+            "resources": [RESOURCE, DATA],
+        }
+    ).encode()
+
+
+def test_facts_of_a_state() -> None:
+    read = content.parsed(state())
+    assert (read.serial, read.lineage, read.terraform_version) == (7, "l", "1.11.4")
+    assert read.resource_count == 2
+    assert [(r.type, r.count, r.module) for r in read.resources] == [
+        ("null_resource", 2, "root"),
+        ("data.http", 1, "module.m"),
+    ]
+    assert [(o.name, o.type, o.sensitive) for o in read.outputs] == [
+        ("one", "string", False),
+        ("two", "array", True),
+        ("old", "dynamic", False),
+    ]
+    assert read.outputs[1].detailed_type == ["tuple", ["number"]]
+
+
+def test_an_encrypted_state_is_taken_as_it_is() -> None:
+    envelope = {"serial": 3, "lineage": "l", "meta": {}, "encrypted_data": "AAAA"}
+    read = content.parsed(json.dumps(envelope).encode())
+    assert (read.serial, read.resources, read.outputs) == (3, [], [])
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b'{"lineage": "l"}', b'{"serial": -1}', b'{"serial": "1"}', b"\xff"]
+)
+def test_what_is_no_state(text: bytes) -> None:
+    with pytest.raises(BadState):
+        content.parsed(text)
+
+
+async def test_a_large_state_is_read_in_another_process() -> None:
+    assert (await content.parse(state(2 * 1024 * 1024))).serial == 7
+
+
+async def test_a_stored_content_is_described(tmp_path: Path) -> None:
+    blobs, body = LocalBlobs(tmp_path), state()
+    md5 = hashlib.md5(body).hexdigest()
+    stored = await content.store(blobs, "state/a/b", pieces(body), md5=md5.upper())
+    assert (stored.size, stored.md5) == (len(body), md5)
+    assert stored.sha256 == hashlib.sha256(body).hexdigest()
+    assert b"".join([chunk async for chunk in blobs.read("state/a/b")]) == body
+
+
+@pytest.mark.parametrize(("body", "md5"), [(b"no state", ""), (state(), "0" * 32)])
+async def test_nothing_stays_of_a_bad_content(tmp_path: Path, body: bytes, md5: str) -> None:
+    blobs = LocalBlobs(tmp_path)
+    with pytest.raises(Unprocessable):
+        await content.store(blobs, "state/a/b", once(body), md5=md5)
+    with pytest.raises(BlobMissing):
+        await blobs.size("state/a/b")
+
+
+async def pieces(body: bytes) -> AsyncIterator[bytes]:
+    """A body in small chunks."""
+    for start in range(0, len(body), 10):
+        yield body[start : start + 10]
