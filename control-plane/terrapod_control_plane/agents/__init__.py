@@ -1,0 +1,1 @@
+"""Agent pools, listeners and the routes that agents call."""

@@ -1,0 +1,115 @@
+"""Routes of pools and tokens, for operators; and how an agent joins."""
+
+from typing import Any
+
+from litestar import Request, delete, get, post
+from litestar.params import FromPath, JSONBody
+
+from terrapod_common import wire
+from terrapod_common.jsonapi import Page, present
+from terrapod_control_plane.agents import enrolment, service
+from terrapod_control_plane.agents.schema import ListenerDoc, PoolCreate, PoolDoc
+from terrapod_control_plane.identity.schema import NewToken, TokenDoc, shown
+from terrapod_control_plane.organizations import service as organizations
+from terrapod_control_plane.web import plain
+from terrapod_control_plane.web.auth import PUBLIC
+from terrapod_control_plane.web.params import Ctx, PagingParam, Query
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@post("/organizations/{organization:str}/agent-pools")
+async def create(ctx: Ctx, organization: FromPath[str], data: JSONBody[PoolCreate]) -> PoolDoc:
+    """A new pool."""
+    organizations.exists(organization)
+    pool = await service.create_pool(ctx, data.name, data.service_account_name or "")
+    return present(pool, PoolDoc)
+
+
+@get("/organizations/{organization:str}/agent-pools")
+async def index(
+    ctx: Ctx, organization: FromPath[str], paging: PagingParam, asked: Query
+) -> Page[PoolDoc]:
+    """Pools by name."""
+    organizations.exists(organization)
+    return (await service.pools(ctx, asked.get("q", ""), paging)).of(PoolDoc)
+
+
+@get("/agent-pools/{pool_id:str}")
+async def show(ctx: Ctx, pool_id: FromPath[str]) -> PoolDoc:
+    """A pool."""
+    return present(await service.pool(ctx, pool_id), PoolDoc)
+
+
+@delete("/agent-pools/{pool_id:str}")
+async def remove(ctx: Ctx, pool_id: FromPath[str]) -> None:
+    """Remove a pool."""
+    await service.delete_pool(ctx, pool_id)
+
+
+@post("/agent-pools/{pool_id:str}/authentication-tokens")
+async def create_token(ctx: Ctx, pool_id: FromPath[str], data: JSONBody[NewToken]) -> TokenDoc:
+    """A new join token."""
+    ends, uses = data.expired_at, data.max_uses
+    return shown(await service.create_token(ctx, pool_id, data.description or "", ends, uses))
+
+
+@get("/agent-pools/{pool_id:str}/authentication-tokens")
+async def tokens(ctx: Ctx, pool_id: FromPath[str], paging: PagingParam) -> Page[TokenDoc]:
+    """The join tokens of a pool."""
+    return (await service.tokens(ctx, pool_id, paging)).of(TokenDoc)
+
+
+@get("/agent-pools/{pool_id:str}/listeners")
+async def listeners(ctx: Ctx, pool_id: FromPath[str], paging: PagingParam) -> Page[ListenerDoc]:
+    """The agents of a pool."""
+    return (await service.listeners(ctx, pool_id, paging)).of(ListenerDoc)
+
+
+@delete("/agent-pools/{pool_id:str}/listeners/{listener_id:str}")
+async def revoke(ctx: Ctx, pool_id: FromPath[str], listener_id: FromPath[str]) -> None:
+    """Shut an agent out."""
+    await service.revoke(ctx, pool_id, listener_id)
+
+
+@post("/agent-pools/join", opt=PUBLIC)
+async def join(ctx: Ctx, request: AnyRequest) -> plain.Answer:
+    """An identity for whoever has a join token."""
+    asked = await plain.body(request, wire.Join)
+    return plain.answer(await enrolment.join(ctx, asked), status=201)
+
+
+@post("/agent-pools/{pool_id:str}/listeners/join", opt=PUBLIC)
+async def join_pool(ctx: Ctx, pool_id: FromPath[str], request: AnyRequest) -> plain.Answer:
+    """The same, under the older path."""
+    asked = await plain.body(request, wire.Join)
+    return plain.answer(await enrolment.join(ctx, asked, pool_id), status=201)
+
+
+@post("/listeners/{listener_id:str}/nonce", opt=PUBLIC)
+async def nonce(ctx: Ctx, listener_id: FromPath[str]) -> plain.Answer:
+    """Something to sign for a listener whose certificate has ended."""
+    return plain.answer(await enrolment.nonce(ctx, listener_id))
+
+
+@post("/listeners/{listener_id:str}/renew", opt=PUBLIC)
+async def renew(ctx: Ctx, listener_id: FromPath[str], request: AnyRequest) -> plain.Answer:
+    """The next certificate; on the public port with nonce and signature."""
+    asked = await plain.body(request, wire.Renew)
+    return plain.answer(await enrolment.renew(ctx, listener_id, asked))
+
+
+ROUTES = [
+    create,
+    index,
+    show,
+    remove,
+    create_token,
+    tokens,
+    listeners,
+    revoke,
+    join,
+    join_pool,
+    nonce,
+    renew,
+]

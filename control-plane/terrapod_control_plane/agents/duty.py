@@ -1,0 +1,154 @@
+"""What a listener does all day: beat, take work, follow orders. Every call is its own only."""
+
+from msgspec import Struct
+
+from terrapod_common import ids, wire
+from terrapod_control_plane.agents import queries
+from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.policy import Action
+from terrapod_control_plane.runs.work import service as work
+from terrapod_control_plane.runs.work.service import Claimer, Phase, Run
+from terrapod_control_plane.toolchains import service as toolchains
+from terrapod_control_plane.toolchains.service import Platform
+from terrapod_control_plane.variables import service as variables
+from terrapod_control_plane.workspaces import service as workspaces
+
+
+async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
+    """Note that the agent lives, renew what it holds, tell it what it has lost."""
+    await ctx.must(Action.LISTENER_ACT, listener)
+    await queries.seen(listener, said, ctx.now())
+    leases = await work.renew(ctx, listener, said.holding)
+    settings = ctx.settings.agents
+    busy = bool(said.holding)
+    return wire.BeatAnswer(
+        every_seconds=settings.beat_busy_seconds if busy else settings.beat_idle_seconds,
+        leases=leases,
+        lost=[held.phase_id for held in said.holding if held.phase_id not in leases],
+        orders=await work.orders(ctx, listener),
+    )
+
+
+async def orders(ctx: Context, listener: str, wait: float, seen: int) -> wire.Orders:
+    """The orders that stand; at once when they are not as many as the agent has seen."""
+    await ctx.must(Action.LISTENER_ACT, listener)
+
+    async def attempt() -> wire.Orders | None:
+        found = await work.orders(ctx, listener)
+        return wire.Orders(orders=found) if len(found) != seen else None
+
+    wait = min(wait, ctx.settings.agents.longest_wait_seconds)
+    found = await ctx.parts.bus.first(f"orders:{listener}", attempt, wait)
+    return found or wire.Orders(orders=await work.orders(ctx, listener))
+
+
+class Slot(Struct, frozen=True, kw_only=True):
+    """An idle slot that asks: its number, the key of the question, the kinds it accepts."""
+
+    number: int
+    key: str
+    accept: str
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of phases; all when none is named."""
+        named = [kind for kind in self.accept.split(",") if kind in ("plan", "apply")]
+        return named or ["plan", "apply"]
+
+
+async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wire.Work | None:
+    """A phase for an idle slot, or nothing when none came in time."""
+    await ctx.must(Action.LISTENER_ACT, listener)
+    claimer = Claimer(
+        listener=listener,
+        pool=ctx.actor.pool,
+        slot=slot.number,
+        # Without a key a lost answer cannot be asked again, but every question is its own.
+        key=slot.key[:100] or ids.new("re"),
+        accept=slot.kinds,
+    )
+    wait = min(wait, ctx.settings.agents.longest_wait_seconds)
+    phase = await work.claim(ctx, claimer, wait)
+    found = await queries.listener(listener)
+    return None if phase is None else await _work(ctx, phase, found.platform if found else "")
+
+
+async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
+    run = await work.run_of(ctx, phase)
+    workspace = await workspaces.get(ctx, phase.workspace_id)
+    plan = await work.plan_of(ctx, run)
+    lease = getattr(work.leases(ctx), phase.kind)
+    return wire.Work(
+        run_id=run.id,
+        phase_id=phase.id,
+        kind=phase.kind,
+        fence=phase.fence,
+        lease_seconds=lease.total_seconds(),
+        organization="default",
+        workspace_id=workspace.id,
+        workspace=workspace.name,
+        working_directory=workspace.working_directory,
+        tool=await _tool(ctx, run, platform),
+        flags=_flags(run),
+        limits=_limits(ctx, phase),
+        variables=[
+            *await variables.effective(ctx, workspace.id),
+            *_run_variables(ctx, run),
+        ],
+        environment=_environment(run, workspace.name),
+        has_configuration=run.configuration_version_id is not None,
+        has_state=workspace.current_state_version_id is not None,
+        artifacts=(
+            {name: artifact.digest for name, artifact in plan.artifacts.items()}
+            if phase.kind == "apply"
+            else {}
+        ),
+    )
+
+
+async def _tool(ctx: Context, run: Run, platform: str) -> wire.Tool:
+    os, _, arch = platform.partition("_")
+    found = None
+    if os and arch:
+        wanted = Platform(tool=run.tool, version=run.terraform_version, os=os, arch=arch)
+        found = await toolchains.find(ctx, wanted)
+    digest = found.digest if found else None
+    return wire.Tool(name=run.tool, version=run.terraform_version, digest=digest)
+
+
+def _flags(run: Run) -> wire.Flags:
+    return wire.Flags(
+        destroy=run.is_destroy,
+        refresh=run.refresh,
+        refresh_only=run.refresh_only,
+        targets=run.target_addrs,
+        replaces=run.replace_addrs,
+        allow_config_generation=run.allow_config_generation,
+    )
+
+
+def _limits(ctx: Context, phase: Phase) -> wire.Limits:
+    runs = ctx.settings.runs
+    plan = phase.kind == "plan"
+    return wire.Limits(
+        phase_seconds=runs.plan_limit_seconds if plan else runs.apply_limit_seconds,
+        grace_seconds=runs.grace_seconds,
+        log_bytes=runs.log_bytes,
+        state_every_seconds=runs.state_every_seconds,
+        configuration_bytes=ctx.settings.configurations.unpacked_bytes_at_most,
+    )
+
+
+def _run_variables(ctx: Context, run: Run) -> list[wire.Variable]:
+    return [
+        wire.Variable(key=variable.key, value=variable.value, hcl=True)
+        for variable in work.variables_of(ctx, run)
+    ]
+
+
+def _environment(run: Run, workspace: str) -> dict[str, str]:
+    return {
+        "TFC_RUN_ID": run.id,
+        "TFC_WORKSPACE_NAME": workspace,
+        "TFC_WORKSPACE_SLUG": f"default/{workspace}",
+    }

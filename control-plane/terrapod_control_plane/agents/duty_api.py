@@ -1,0 +1,166 @@
+"""Routes that only agents call, on the agent port."""
+
+from typing import Any
+
+from litestar import Request, Response, get, patch, post, put
+from litestar.params import FromPath
+from litestar.response import Stream
+
+from terrapod_common import wire
+from terrapod_control_plane.agents import duty, handover
+from terrapod_control_plane.web import plain
+from terrapod_control_plane.web.auth import AGENTS
+from terrapod_control_plane.web.params import Ctx, Query
+from terrapod_control_plane.web.streams import limited
+
+AnyRequest = Request[Any, Any, Any]
+_PHASE = "/listeners/{listener_id:str}/phases/{phase_id:str}"
+_LARGEST_CHUNK = 1024 * 1024
+
+
+@post("/listeners/{listener_id:str}/heartbeat", opt=AGENTS)
+async def beat(ctx: Ctx, listener_id: FromPath[str], request: AnyRequest) -> plain.Answer:
+    """I am alive, and this is what I hold."""
+    said = await plain.body(request, wire.Beat)
+    return plain.answer(await duty.beat(ctx, listener_id, said))
+
+
+@get("/listeners/{listener_id:str}/runs/next", opt=AGENTS)
+async def next_work(
+    ctx: Ctx, listener_id: FromPath[str], asked: Query, request: AnyRequest
+) -> plain.Answer:
+    """A phase for an idle slot, as a long poll."""
+    slot = duty.Slot(
+        number=plain.number(asked.get("slot")),
+        key=asked.get("key", ""),
+        accept=asked.get("accept", ""),
+    )
+    wait = plain.seconds(asked.get("wait"))
+    found = await plain.unless_gone(request, lambda: duty.next_work(ctx, listener_id, slot, wait))
+    return plain.answer(found)
+
+
+@get("/listeners/{listener_id:str}/orders", opt=AGENTS)
+async def orders(
+    ctx: Ctx, listener_id: FromPath[str], asked: Query, request: AnyRequest
+) -> plain.Answer:
+    """The orders that stand, as a long poll."""
+    wait, seen = plain.seconds(asked.get("wait")), plain.number(asked.get("seen"))
+    found = await plain.unless_gone(request, lambda: duty.orders(ctx, listener_id, wait, seen))
+    return plain.answer(found or wire.Orders())
+
+
+@patch("/listeners/{listener_id:str}/runs/{run_id:str}", opt=AGENTS)
+async def report(
+    ctx: Ctx, listener_id: FromPath[str], run_id: FromPath[str], request: AnyRequest
+) -> plain.Answer:
+    """A change of a phase."""
+    said = await plain.body(request, wire.Report)
+    return plain.answer(await handover.report(ctx, listener_id, run_id, said))
+
+
+@put(_PHASE + "/log", opt=AGENTS)
+async def log(
+    ctx: Ctx,
+    listener_id: FromPath[str],
+    phase_id: FromPath[str],
+    asked: Query,
+    request: AnyRequest,
+) -> plain.Answer:
+    """Bytes of a log at an offset."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    data = b"".join([chunk async for chunk in limited(request, _LARGEST_CHUNK)])
+    offset = plain.number(asked.get("offset"))
+    return plain.answer(await handover.append_log(ctx, held, offset, data))
+
+
+@get(_PHASE + "/configuration", opt=AGENTS)
+async def configuration(
+    ctx: Ctx, listener_id: FromPath[str], phase_id: FromPath[str], asked: Query
+) -> Stream:
+    """The configuration archive."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    return plain.streamed(await handover.configuration(ctx, held))
+
+
+@get(_PHASE + "/state", opt=AGENTS)
+async def state(
+    ctx: Ctx, listener_id: FromPath[str], phase_id: FromPath[str], asked: Query
+) -> Response[Any]:
+    """The current state; 204 when there never was one."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    found = await handover.state(ctx, held)
+    return Response(None, status_code=204) if found is None else plain.streamed(found)
+
+
+@put(_PHASE + "/state", opt=AGENTS, request_max_body_size=None)
+async def save_state(
+    ctx: Ctx,
+    listener_id: FromPath[str],
+    phase_id: FromPath[str],
+    asked: Query,
+    request: AnyRequest,
+) -> plain.Answer:
+    """A state that the apply reached."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    body = limited(request, ctx.settings.states.bytes_at_most)
+    final = asked.get("final") == "true"
+    return plain.answer(await handover.save_state(ctx, held, body, final=final))
+
+
+@put(_PHASE + "/recovered-state", opt=AGENTS, request_max_body_size=None)
+async def recover_state(
+    ctx: Ctx,
+    listener_id: FromPath[str],
+    phase_id: FromPath[str],
+    asked: Query,
+    request: AnyRequest,
+) -> plain.Answer:
+    """The state of an apply whose lease ended while it ran."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    body = limited(request, ctx.settings.states.bytes_at_most)
+    return plain.answer(await handover.recover_state(ctx, held, body))
+
+
+@put(_PHASE + "/artifacts/{name:str}", opt=AGENTS, request_max_body_size=None)
+async def save_artifact(
+    ctx: Ctx,
+    listener_id: FromPath[str],
+    phase_id: FromPath[str],
+    name: FromPath[str],
+    asked: Query,
+    request: AnyRequest,
+) -> plain.Answer:
+    """Something the plan leaves for its apply."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    body = limited(request, ctx.settings.configurations.unpacked_bytes_at_most)
+    named = handover.Named(name, asked.get("digest", ""))
+    return plain.answer(await handover.save_artifact(ctx, held, named, body))
+
+
+@get(_PHASE + "/artifacts/{name:str}", opt=AGENTS)
+async def artifact(
+    ctx: Ctx,
+    listener_id: FromPath[str],
+    phase_id: FromPath[str],
+    name: FromPath[str],
+    asked: Query,
+) -> Stream:
+    """What the plan of this apply left."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    return plain.streamed(await handover.artifact(ctx, held, name))
+
+
+ROUTES = [
+    beat,
+    next_work,
+    orders,
+    report,
+    log,
+    configuration,
+    state,
+    save_state,
+    recover_state,
+    save_artifact,
+    artifact,
+]

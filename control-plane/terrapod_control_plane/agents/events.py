@@ -1,0 +1,70 @@
+"""What happened to pools and listeners."""
+
+from typing import ClassVar
+
+from terrapod_control_plane.kernel.events import Event
+
+
+class PoolCreated(Event, frozen=True, kw_only=True):
+    """A pool exists."""
+
+    kind: ClassVar[str] = "pool.created"
+    pool: str
+    name: str
+
+    @property
+    def subject(self) -> str:
+        """The pool."""
+        return self.pool
+
+
+class PoolDeleted(Event, frozen=True, kw_only=True):
+    """A pool is gone."""
+
+    kind: ClassVar[str] = "pool.deleted"
+    pool: str
+
+    @property
+    def subject(self) -> str:
+        """The pool."""
+        return self.pool
+
+
+class ListenerJoined(Event, frozen=True, kw_only=True):
+    """An agent has an identity."""
+
+    kind: ClassVar[str] = "listener.joined"
+    listener: str
+    pool: str
+    name: str
+    again: bool
+
+    @property
+    def subject(self) -> str:
+        """The listener."""
+        return self.listener
+
+
+class ListenerRevoked(Event, frozen=True, kw_only=True):
+    """An agent is shut out."""
+
+    kind: ClassVar[str] = "listener.revoked"
+    listener: str
+
+    @property
+    def subject(self) -> str:
+        """The listener."""
+        return self.listener
+
+
+class CertificateRenewed(Event, frozen=True, kw_only=True):
+    """An agent has its next certificate."""
+
+    kind: ClassVar[str] = "listener.renewed"
+    listener: str
+    fingerprint: str
+
+    @property
+    def subject(self) -> str:
+        """The listener."""
+        return self.listener

@@ -1,0 +1,140 @@
+"""SQL of pools and listeners."""
+
+from datetime import datetime
+
+from terrapod_common.wire import Beat
+from terrapod_control_plane.agents.model import Certificate, Listener, Pool
+from terrapod_control_plane.agents.tables import Certificates, Listeners, Pools
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.kernel.policy import PLATFORM, Scope, Where
+
+_POOL = """
+select p.*, (select count(*) from listeners l where l.pool_id = p.id
+    and l.revoked_at is null and l.last_seen_at > $1)::int as agent_count
+from agent_pools p
+"""
+
+
+async def pool_scope(id_: str) -> Scope | None:
+    """Pools are a matter of the platform."""
+    return PLATFORM if await db.value("select id from agent_pools where id = $1", id_) else None
+
+
+async def listener_scope(id_: str) -> Scope | None:
+    """A listener is a scope of its own."""
+    found = await db.value("select id from listeners where id = $1", id_)
+    return Scope(where=Where.LISTENER, id=found) if found else None
+
+
+async def insert_pool(new: Pool) -> None:
+    """Store a pool."""
+    await db.insert(Pools, new)
+
+
+async def pool(id_: str, online_since: datetime) -> Pool | None:
+    """A pool by id."""
+    return await db.one(Pool, f"{_POOL} where p.id = $2", online_since, id_)
+
+
+async def pools(search: str, online_since: datetime, paging: Paging) -> Page[Pool]:
+    """Pools by name."""
+    total = await db.value(
+        "select count(*) from agent_pools where position(lower($1) in lower(name)) > 0", search
+    )
+    sql = (
+        f"{_POOL} where position(lower($2) in lower(p.name)) > 0 order by p.name limit $3 offset $4"
+    )
+    found = await db.many(Pool, sql, online_since, search, paging.size, paging.offset)
+    return Page(found, paging, total)
+
+
+async def delete_pool(id_: str) -> None:
+    """Remove a pool and its listeners."""
+    await db.execute("delete from agent_pools where id = $1", id_)
+
+
+async def listener(id_: str) -> Listener | None:
+    """A listener by id."""
+    return await db.one(Listener, "select * from listeners where id = $1", id_)
+
+
+async def listeners(pool_id: str, paging: Paging) -> Page[Listener]:
+    """The listeners of a pool, by name."""
+    total = await db.value("select count(*) from listeners where pool_id = $1", pool_id)
+    sql = "select * from listeners where pool_id = $1 order by name limit $2 offset $3"
+    found = await db.many(Listener, sql, pool_id, paging.size, paging.offset)
+    return Page(found, paging, total)
+
+
+async def named(pool_id: str, name: str) -> Listener | None:
+    """The listener of that name, locked; names are unique in a pool."""
+    sql = "select * from listeners where pool_id = $1 and name = $2 for update"
+    return await db.one(Listener, sql, pool_id, name)
+
+
+async def insert_listener(new: Listener) -> None:
+    """Store a listener."""
+    await db.insert(Listeners, new)
+
+
+async def rejoined(id_: str, public_key: str, version: str) -> None:
+    """A name was taken over by a new key; every certificate before is revoked."""
+    await db.execute(
+        "update listeners set public_key = $2, version = $3, revoked_at = null, draining = false "
+        "where id = $1",
+        id_,
+        public_key,
+        version,
+    )
+
+
+async def revoke_certificates(listener_id: str, now: datetime) -> None:
+    """End every certificate of a listener."""
+    sql = "update certificates set revoked_at = $2 where listener_id = $1 and revoked_at is null"
+    await db.execute(sql, listener_id, now)
+
+
+async def revoke(listener_id: str, now: datetime) -> None:
+    """Shut a listener out."""
+    await db.execute("update listeners set revoked_at = $2 where id = $1", listener_id, now)
+    await revoke_certificates(listener_id, now)
+
+
+async def insert_certificate(new: Certificate) -> None:
+    """Store a certificate."""
+    await db.insert(Certificates, new)
+
+
+_HOLDER = """
+select l.* from certificates c join listeners l on l.id = c.listener_id
+where c.fingerprint = $1 and c.revoked_at is null and l.revoked_at is null and c.not_after > $2
+"""
+
+
+async def holder(fingerprint: str, now: datetime) -> Listener | None:
+    """Whose certificate this is, if it counts."""
+    return await db.one(Listener, _HOLDER, fingerprint, now)
+
+
+async def newest_certificate(listener_id: str) -> Certificate | None:
+    """The certificate of a listener that ends last."""
+    return await db.one(
+        Certificate,
+        "select * from certificates where listener_id = $1 order by not_after desc limit 1",
+        listener_id,
+    )
+
+
+async def seen(listener_id: str, beat: Beat, now: datetime) -> None:
+    """Note a beat."""
+    await db.execute(
+        "update listeners set last_seen_at = $2, version = $3, platform = $4, slots = $5, "
+        "draining = $6 where id = $1",
+        listener_id,
+        now,
+        beat.version[:100],
+        beat.platform[:100],
+        beat.slots,
+        beat.draining,
+    )

@@ -1,0 +1,124 @@
+"""Use cases of pools and listeners, as operators see them."""
+
+import re
+from datetime import datetime, timedelta
+
+from terrapod_common import ids
+from terrapod_common.errors import Conflict, NotFound, Unprocessable
+from terrapod_control_plane.agents import queries
+from terrapod_control_plane.agents.events import ListenerRevoked, PoolCreated, PoolDeleted
+from terrapod_control_plane.agents.model import Listener, Pool
+from terrapod_control_plane.identity import service as identity
+from terrapod_control_plane.identity.service import Minted, Token
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.authority import fingerprint
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.kernel.policy import Action, Actor
+from terrapod_control_plane.organizations import service as organizations
+from terrapod_control_plane.runs import service as runs
+from terrapod_control_plane.runs.work import service as work
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,89}")
+
+
+def checked_name(name: str) -> str:
+    """A name of a pool or listener; raises :class:`Unprocessable`."""
+    if not _NAME.fullmatch(name):
+        raise Unprocessable(
+            "A name has 1 to 90 letters, digits, dots, dashes and underscores.",
+            pointer="/data/attributes/name",
+        )
+    return name
+
+
+@internal
+async def actor_of(certificate: bytes, now: datetime) -> Actor | None:
+    """The listener that a client certificate (DER) was issued to, unless revoked or ended."""
+    found = await queries.holder(fingerprint(certificate), now)
+    if found is None:
+        return None
+    return Actor(kind="listener", id=found.id, name=found.name, pool=found.pool_id)
+
+
+def _online_since(ctx: Context) -> datetime:
+    return ctx.now() - timedelta(seconds=ctx.settings.agents.offline_after_seconds)
+
+
+async def create_pool(ctx: Context, name: str, service_account_name: str) -> Pool:
+    """A new pool; the first one becomes the default of the organization."""
+    await ctx.must(Action.POOL_MANAGE)
+    new = Pool(
+        id=ids.new("apool"),
+        name=checked_name(name),
+        service_account_name=service_account_name,
+        created_at=ctx.now(),
+    )
+    try:
+        async with db.transaction():
+            await queries.insert_pool(new)
+            await organizations.pool_created(ctx, new.id)
+            await runs.pool_created(ctx)
+            await ctx.emit(PoolCreated(pool=new.id, name=new.name))
+    except db.Duplicate:
+        raise Conflict(f"There is a pool {name} already.") from None
+    return new
+
+
+async def pools(ctx: Context, search: str, paging: Paging) -> Page[Pool]:
+    """Pools by name."""
+    await ctx.must(Action.POOL_READ)
+    return await queries.pools(search, _online_since(ctx), paging)
+
+
+async def pool(ctx: Context, id_: str) -> Pool:
+    """A pool."""
+    await ctx.must(Action.POOL_READ, id_)
+    found = await queries.pool(id_, _online_since(ctx))
+    if found is None:
+        raise NotFound(f"There is no {id_}.")
+    return found
+
+
+async def delete_pool(ctx: Context, id_: str) -> None:
+    """Remove a pool; its agents are out at once, its tokens of no use."""
+    await ctx.must(Action.POOL_MANAGE, id_)
+    async with db.transaction():
+        await queries.delete_pool(id_)
+        await identity.forget_tokens_of(ctx, id_)
+        await ctx.emit(PoolDeleted(pool=id_))
+
+
+async def create_token(
+    ctx: Context, pool_id: str, description: str, ends: datetime | None, uses: int | None
+) -> Minted:
+    """A new join token of a pool."""
+    await ctx.must(Action.JOIN_TOKEN_MANAGE, pool_id)
+    ends = ends or ctx.now() + timedelta(days=ctx.settings.agents.join_token_days)
+    return await identity.mint(
+        ctx, "join", pool_id, description, expires_at=ends, uses_at_most=uses
+    )
+
+
+async def tokens(ctx: Context, pool_id: str, paging: Paging) -> Page[Token]:
+    """The join tokens of a pool."""
+    await ctx.must(Action.JOIN_TOKEN_READ, pool_id)
+    return await identity.join_tokens(ctx, pool_id, paging)
+
+
+async def listeners(ctx: Context, pool_id: str, paging: Paging) -> Page[Listener]:
+    """The agents of a pool."""
+    await ctx.must(Action.LISTENER_READ, pool_id)
+    return await queries.listeners(pool_id, paging)
+
+
+async def revoke(ctx: Context, pool_id: str, listener_id: str) -> None:
+    """Shut an agent out: its next request is refused, what it held is lost."""
+    await ctx.must(Action.LISTENER_MANAGE, pool_id)
+    async with db.transaction():
+        found = await queries.listener(listener_id)
+        if found is None or found.pool_id != pool_id:
+            raise NotFound(f"There is no {listener_id} in this pool.")
+        await queries.revoke(listener_id, ctx.now())
+        await work.let_go(ctx, listener_id)
+        await ctx.emit(ListenerRevoked(listener=listener_id))

@@ -1,0 +1,141 @@
+"""The composition root: mounts every slice. What they stand on is opened by ``boot``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+
+from terrapod_control_plane.agents import api as agents_api
+from terrapod_control_plane.agents import duty_api
+from terrapod_control_plane.agents import queries as agent_queries
+from terrapod_control_plane.agents import service as agents
+from terrapod_control_plane.configurations import api as configurations_api
+from terrapod_control_plane.configurations import service as configurations
+from terrapod_control_plane.configurations.events import ConfigurationUploaded
+from terrapod_control_plane.configurations.schema import ConfigurationDoc
+from terrapod_control_plane.health import api as health_api
+from terrapod_control_plane.identity import api as identity_api
+from terrapod_control_plane.identity import queries as identity_queries
+from terrapod_control_plane.identity import service as identity
+from terrapod_control_plane.identity.schema import UserDoc
+from terrapod_control_plane.kernel.access import Resolver
+from terrapod_control_plane.kernel.context import Handler, Parts
+from terrapod_control_plane.kernel.events import Event
+from terrapod_control_plane.kernel.jobs import Job
+from terrapod_control_plane.kernel.policy import Actor
+from terrapod_control_plane.organizations import api as organizations_api
+from terrapod_control_plane.runs import api as runs_api
+from terrapod_control_plane.runs import jobs as run_jobs
+from terrapod_control_plane.runs import presenting
+from terrapod_control_plane.runs import service as runs
+from terrapod_control_plane.settings import Settings
+from terrapod_control_plane.states import api as states_api
+from terrapod_control_plane.states import jobs as state_jobs
+from terrapod_control_plane.states import queries as state_queries
+from terrapod_control_plane.states import service as states
+from terrapod_control_plane.states.outputs import api as outputs_api
+from terrapod_control_plane.states.outputs import service as outputs
+from terrapod_control_plane.states.outputs.schema import OutputDoc
+from terrapod_control_plane.states.schema import StateVersionDoc
+from terrapod_control_plane.states.uploads import api as uploads_api
+from terrapod_control_plane.toolchains import api as toolchains_api
+from terrapod_control_plane.variables import api as variables_api
+from terrapod_control_plane.variables import queries as variable_queries
+from terrapod_control_plane.web import discovery
+from terrapod_control_plane.web.auth import Credentials, authenticate
+from terrapod_control_plane.web.edge import Edge
+from terrapod_control_plane.web.errors import HANDLERS
+from terrapod_control_plane.web.include import Fetch, presented
+from terrapod_control_plane.web.jsonapi import JsonApi
+from terrapod_control_plane.web.params import DEPENDENCIES
+from terrapod_control_plane.workspaces import api as workspaces_api
+from terrapod_control_plane.workspaces import queries as workspace_queries
+from terrapod_control_plane.workspaces import service as workspaces
+from terrapod_control_plane.workspaces.events import WorkspaceUnlocked
+
+API: list[Any] = [
+    *identity_api.ROUTES,
+    *organizations_api.ROUTES,
+    *workspaces_api.ROUTES,
+    *variables_api.ROUTES,
+    *configurations_api.ROUTES,
+    *states_api.ROUTES,
+    *uploads_api.ROUTES,
+    *outputs_api.ROUTES,
+    *toolchains_api.ROUTES,
+    *runs_api.ROUTES,
+    *agents_api.ROUTES,
+    *duty_api.ROUTES,
+]
+
+# The prefix of an id -> how its scope is found.
+RESOLVERS: Mapping[str, Resolver] = {
+    "user": identity_queries.user_scope,
+    "at": identity_queries.token_scope,
+    "ws": workspace_queries.scope,
+    "var": variable_queries.scope,
+    "cv": configurations.scope,
+    "sv": state_queries.scope,
+    "wsout": state_queries.output_scope,
+    "run": runs.scope,
+    "plan": runs.scope,
+    "apply": runs.scope,
+    "apool": agent_queries.pool_scope,
+    "listener": agent_queries.listener_scope,
+}
+
+# What runs inside the transaction of an event.
+IN_TRANSACTION: Mapping[type[Event], Sequence[Handler]] = {
+    ConfigurationUploaded: [runs.configuration_uploaded],
+    WorkspaceUnlocked: [runs.workspace_unlocked],
+}
+
+# JSON:API type -> how `?include=` fetches it.
+RELATED: Mapping[str, Fetch] = {
+    "users": presented(identity.users, UserDoc),
+    "workspaces": workspaces.docs,
+    "configuration-versions": presented(configurations.many, ConfigurationDoc),
+    "state-versions": presented(states.many, StateVersionDoc),
+    "state-version-outputs": presented(outputs.some_outputs, OutputDoc),
+    "runs": presenting.related,
+    "plans": presenting.related_plans,
+    "applies": presenting.related_applies,
+}
+
+
+def jobs(settings: Settings) -> list[Job]:
+    """What runs by itself."""
+    return [*run_jobs.jobs(settings), *state_jobs.jobs(settings)]
+
+
+def build(parts: Parts) -> Litestar:
+    """The ASGI application of both ports."""
+    api = Router(
+        "/api/v2",
+        route_handlers=API,
+        dto=JsonApi,
+        return_dto=JsonApi,
+    )
+    return Litestar(
+        [api, *discovery.ROUTES, *health_api.ROUTES],
+        guards=[authenticate],
+        dependencies=DEPENDENCIES,
+        exception_handlers=HANDLERS,
+        middleware=[Edge()],
+        state=State(
+            {"parts": parts, "credentials": _credentials(parts), "related": RELATED},
+        ),
+        logging_config=None,
+        openapi_config=None,
+    )
+
+
+def _credentials(parts: Parts) -> Credentials:
+    async def of_token(token: str) -> Actor | None:
+        return await identity.actor_of(token, parts.clock.now())
+
+    async def of_certificate(certificate: bytes) -> Actor | None:
+        return await agents.actor_of(certificate, parts.clock.now())
+
+    return Credentials(of_token=of_token, of_certificate=of_certificate)

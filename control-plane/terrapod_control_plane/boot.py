@@ -1,0 +1,122 @@
+"""Opens what the slices stand on, in order, and closes it in reverse."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from urllib.parse import urlsplit
+
+import anyio
+import msgspec
+from litestar import Litestar
+from msgspec import Struct
+
+from terrapod_common.clock import Clock, SystemClock
+from terrapod_common.loops import Backoff, Loop, supervise
+from terrapod_control_plane import app
+from terrapod_control_plane.identity import service as identity
+from terrapod_control_plane.kernel import db, jobs, vault
+from terrapod_control_plane.kernel.authority import Authority
+from terrapod_control_plane.kernel.blobs.local import LocalBlobs
+from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
+from terrapod_control_plane.kernel.context import Parts, system
+from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
+from terrapod_control_plane.kernel.events import Bus
+from terrapod_control_plane.kernel.secrets import KeyRing, Signer, ring_from
+from terrapod_control_plane.migrations.run import migrate
+from terrapod_control_plane.runs.work import service as work
+from terrapod_control_plane.settings import Settings
+from terrapod_control_plane.web import tls
+
+_CERT_DAYS = 365
+_BACKOFF = Backoff(first=0.2, longest=10.0)
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """A control plane that is ready to be served."""
+
+    parts: Parts
+    app: Litestar
+    first_token: str | None  # of the administrator, when this start made one
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, dsn: str, *, clock: Clock | None = None
+) -> AsyncIterator[Opened]:
+    """Everything open and the loops running, until the block ends."""
+    await db.open_pool(dsn, size=settings.database.pool_size)
+    try:
+        await migrate(dsn)
+        parts = await _parts(settings, clock or SystemClock())
+        first_token = await identity.first_admin(system(parts), settings.first_admin)
+        await work.extend_all(system(parts))
+        litestar = app.build(parts)
+        async with _running(_loops(parts, dsn)), litestar.lifespan():
+            yield Opened(parts=parts, app=litestar, first_token=first_token)
+    finally:
+        await db.close_pool()
+
+
+async def _parts(settings: Settings, clock: Clock) -> Parts:
+    ring = await _ring(settings)
+    signing = await vault.secret("url-signing", ring, lambda: KeyRing.generate().export().encode())
+    authority = await vault.secret("authority", ring, partial(_new_authority, clock))
+    data = settings.data_dir
+    return Parts(
+        settings=settings,
+        clock=clock,
+        bus=Bus(),
+        blobs=SealedBlobs(LocalBlobs(data / "blobs"), ring),
+        binaries=LocalBlobs(data / "binaries"),
+        ephemeral=MemoryEphemeral(time.monotonic),
+        ring=ring,
+        signer=Signer(signing, clock.now),
+        authority=Authority(*msgspec.json.decode(authority, type=tuple[bytes, bytes])),
+        resolvers=app.RESOLVERS,
+        handlers=app.IN_TRANSACTION,
+    )
+
+
+def _new_authority(clock: Clock) -> bytes:
+    made = Authority.create("Terrapod CA", clock.now())
+    return msgspec.json.encode((made.cert_pem, made.key_pem))
+
+
+async def _ring(settings: Settings) -> KeyRing:
+    keys = settings.encryption.keys.reveal()
+    may_create = not await vault.holds_any()
+    return ring_from(keys, settings.data_dir / "keys", may_create=may_create)
+
+
+def _loops(parts: Parts, dsn: str) -> list[Loop]:
+    listening = Loop("bus", lambda: parts.bus.listen(dsn))
+    return [listening, *(jobs.loop(job, parts) for job in app.jobs(parts.settings))]
+
+
+@asynccontextmanager
+async def _running(loops: list[Loop]) -> AsyncIterator[None]:
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(supervise, loops, stop, _BACKOFF)
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+def certify(parts: Parts, public: tls.Listener, agents: tls.Listener) -> None:
+    """Give both listeners their certificates: given ones, or made by our own authority."""
+    server = parts.settings.server
+    names = ["localhost", "127.0.0.1", "::1", *server.names, *_hosts(parts.settings)]
+    made = parts.authority.issue_server(list(dict.fromkeys(names)), parts.clock.now(), _CERT_DAYS)
+    cert, key = made.cert_pem, made.key_pem
+    if server.tls_cert_file and server.tls_key_file:
+        cert, key = server.tls_cert_file.read_bytes(), server.tls_key_file.read_bytes()
+    public.ssl_context = tls.public_context(cert, key)
+    agents.ssl_context = tls.agent_context(made.cert_pem, made.key_pem, parts.authority.cert_pem)
+
+
+def _hosts(settings: Settings) -> list[str]:
+    urls = (settings.public_url, settings.agent_url)
+    return [host for url in urls if (host := urlsplit(url).hostname)]

@@ -1,0 +1,25 @@
+"""The command `terrapod`: one file a command. Heavy imports happen inside the commands."""
+
+import typer
+
+from terrapod_control_plane.cli import cache, migrate, pools, serve, settings, tokens
+
+app = typer.Typer(
+    name="terrapod",
+    help="The Terrapod control plane: run it, and work with one over HTTP.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve")(serve.serve)
+app.command("migrate")(migrate.migrate)
+app.command("check-settings")(settings.check_settings)
+app.add_typer(pools.app, name="pools")
+app.add_typer(tokens.app, name="tokens")
+app.add_typer(cache.app, name="cache")
+
+
+def main() -> None:
+    """The console script."""
+    app()

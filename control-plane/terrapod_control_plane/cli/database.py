@@ -1,0 +1,29 @@
+"""The database of a command: the embedded one, started here, or a server by its URL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from terrapod_control_plane.kernel.postgres import Embedded, PostgresFailed
+from terrapod_control_plane.settings import Settings
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The DSN to connect to; the embedded server is stopped when the block ends."""
+    if url := settings.database.url.reveal():
+        yield url
+        return
+    embedded = Embedded(
+        settings.data_dir / "postgres", start_timeout=settings.database.start_timeout_seconds
+    )
+    try:
+        dsn = embedded.start()
+    except PostgresFailed as error:
+        typer.echo(f"The embedded PostgreSQL can't start: {error}", err=True)
+        raise typer.Exit(1) from None
+    try:
+        yield dsn
+    finally:
+        embedded.stop()

@@ -1,0 +1,103 @@
+"""`terrapod serve`: the control plane, on two ports."""
+
+import signal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+import typer
+
+from terrapod_common import logs
+from terrapod_control_plane.cli.settings import SettingsFile, read
+from terrapod_control_plane.settings import Settings
+
+if TYPE_CHECKING:
+    from terrapod_control_plane import boot
+
+
+def serve(settings: SettingsFile = None) -> None:
+    """Run the control plane until SIGTERM or Ctrl-C.
+
+    The first start makes everything: a database, keys, a certificate authority, an administrator.
+    """
+    from terrapod_control_plane.cli.database import database  # noqa: PLC0415 - slow to import
+    from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
+    from terrapod_control_plane.web.tls import ListenFailed  # noqa: PLC0415
+
+    effective = read(settings)
+    logs.configure(effective.logging.format, effective.logging.level)
+    effective.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        # The embedded server ends with this thread, so it is started here, in the main one.
+        with database(effective) as dsn:
+            anyio.run(partial(_serve, effective, dsn), backend_options={"use_uvloop": True})
+    except* (KeyMissing, ListenFailed) as group:
+        for error in group.exceptions:
+            typer.echo(f"terrapod can't start: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+async def _serve(settings: Settings, dsn: str) -> None:
+    from terrapod_control_plane import boot  # noqa: PLC0415 - slow to import
+    from terrapod_control_plane.web import tls  # noqa: PLC0415
+
+    public = tls.Listener(settings.server.host, settings.server.port)
+    agents = tls.Listener(settings.server.agent_host, settings.server.agent_port)
+    try:
+        public.bind()
+        agents.bind()
+        settings = _with_ports(settings, public.port, agents.port)
+        async with boot.opened(settings, dsn) as opened:
+            boot.certify(opened.parts, public, agents)
+            said = partial(_say, settings, opened)
+            stop = anyio.Event()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_stop_on_signal, stop)
+                await tls.serve(
+                    opened.app,
+                    public,
+                    agents,
+                    stop=stop,
+                    ready=said,
+                    grace=settings.server.stop_grace_seconds,
+                )
+                tasks.cancel_scope.cancel()
+    finally:
+        public.close()
+        agents.close()
+
+
+async def _stop_on_signal(stop: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            stop.set()
+            return
+
+
+def _with_ports(settings: Settings, port: int, agent_port: int) -> Settings:
+    server = msgspec.structs.replace(settings.server, port=port, agent_port=agent_port)
+    return msgspec.structs.replace(settings, server=server)
+
+
+def _say(settings: Settings, opened: "boot.Opened") -> None:
+    data = settings.data_dir
+    ca = data / "ca.pem"
+    ca.write_bytes(opened.parts.authority.cert_pem)
+    (data / "url").write_text(settings.public_url + "\n")
+    typer.echo(f"Terrapod is ready on {settings.public_url}, for agents on {settings.agent_url}")
+    if settings.server.tls_cert_file is None:
+        typer.echo(f"terraform trusts it with:  export SSL_CERT_FILE={ca}")
+    if opened.first_token:
+        token = data / "admin-token"
+        _write_private(token, opened.first_token + "\n")
+        typer.echo(f"The administrator {settings.first_admin} was made.")
+        typer.echo(f"  API token, shown once: {opened.first_token}")
+        typer.echo(f"  it also lies in {token}")
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)

@@ -1,0 +1,1 @@
+"""Runs: their life, their queue, their logs."""

@@ -1,0 +1,43 @@
+"""What happened to runs."""
+
+from typing import ClassVar
+
+from terrapod_control_plane.kernel.events import Event
+
+
+class RunChanged(Event, frozen=True, kw_only=True):
+    """A run was made or is in another status."""
+
+    kind: ClassVar[str] = "run.changed"
+    run: str
+    workspace: str
+    status: str
+    reason: str = ""
+    pool: str | None = None  # that has something to claim now
+    listener: str | None = None  # that has an order now
+
+    @property
+    def subject(self) -> str:
+        """The run."""
+        return self.run
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Viewers of the run, agents of the pool, the agent with the order."""
+        pool = (f"pool:{self.pool}",) if self.pool else ()
+        orders = (f"orders:{self.listener}",) if self.listener else ()
+        return (f"run:{self.run}", *pool, *orders)
+
+
+class HoldEnded(Event, frozen=True, kw_only=True):
+    """A person let applies of a workspace go on."""
+
+    kind: ClassVar[str] = "workspace.hold-ended"
+    workspace: str
+    run: str
+    how: str  # adopted or cleared
+
+    @property
+    def subject(self) -> str:
+        """The workspace."""
+        return self.workspace

@@ -1,0 +1,35 @@
+"""SQL of log chunks."""
+
+from datetime import datetime
+
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.runs.model import Phase
+
+
+async def between(phase: str, start: int, end: int) -> list[tuple[int, bytes]]:
+    """The chunks that hold the bytes from start to end."""
+    sql = (
+        "select at_byte, sealed from log_chunks where phase_id = $1 and at_byte < $3 "
+        "and at_byte + size > $2 order by at_byte"
+    )
+    return [(row["at_byte"], row["sealed"]) for row in await db.rows(sql, phase, start, end)]
+
+
+async def to_archive() -> list[Phase]:
+    """Ended phases whose log still lies in rows."""
+    sql = "select * from phases where log_complete and log_index is null and log_size > 0 limit 20"
+    return await db.many(Phase, sql)
+
+
+async def archived(phase: str, index: list[tuple[int, int, int]]) -> None:
+    """The blob is there: note where its segments are and drop the rows."""
+    await db.execute("update phases set log_index = $2::jsonb where id = $1", phase, index)
+    await db.execute("delete from log_chunks where phase_id = $1", phase)
+
+
+async def append(phase: str, at_byte: int, sealed: bytes, size: int, now: datetime) -> None:
+    """Store a chunk of a log; the phase's row is locked."""
+    await db.execute("insert into log_chunks values ($1, $2, $3, $4)", phase, at_byte, sealed, size)
+    await db.execute(
+        "update phases set log_size = $2, log_at = $3 where id = $1", phase, at_byte + size, now
+    )

@@ -1,0 +1,192 @@
+"""SQL of runs and their phases."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.runs.model import Phase, Run
+from terrapod_control_plane.runs.tables import Phases, Runs
+
+# What a move of the lifecycle may change.
+_RUN_FIELDS = (
+    "status",
+    "status_timestamps",
+    "is_current",
+    "pool_id",
+    "has_changes",
+    "confirmed_by",
+    "changed_at",
+    "canceled_at",
+    "force_cancel_available_at",
+    "state_version_id",
+    "reason",
+)
+_PHASE_FIELDS = (
+    "status",
+    "status_timestamps",
+    "pool_id",
+    "queued_at",
+    "rank",
+    "claim_key",
+    "lease_until",
+    "start_confirmed",
+    "order_kind",
+    "has_changes",
+    "additions",
+    "changes",
+    "destructions",
+    "imports",
+    "artifacts",
+    "log_complete",
+)
+
+
+async def insert(run: Run, phases: Sequence[Phase]) -> Run:
+    """Store a run with its phases; the database numbers it."""
+    await db.insert(Runs, run)
+    for phase in phases:
+        await db.insert(Phases, phase)
+    return await locked(run.id) or run
+
+
+async def save(run: Run) -> None:
+    """Write what a move changed."""
+    await db.update(Runs, run, *_RUN_FIELDS)
+
+
+async def save_phase(phase: Phase) -> None:
+    """Write what a move changed."""
+    await db.update(Phases, phase, *_PHASE_FIELDS)
+
+
+async def get(id_: str) -> Run | None:
+    """A run by id."""
+    return await db.one(Run, "select * from runs where id = $1", id_)
+
+
+async def many(ids: Sequence[str]) -> list[Run]:
+    """Runs by their ids."""
+    return await db.many(Run, "select * from runs where id = any($1)", ids)
+
+
+async def locked(id_: str) -> Run | None:
+    """A run, locked until the end of the transaction; its workspace is locked before it."""
+    return await db.one(Run, "select * from runs where id = $1 for update", id_)
+
+
+async def workspace_of(id_: str) -> str | None:
+    """The workspace of a run, a plan or an apply."""
+    column = {"run": "id", "plan": "plan_id", "apply": "apply_id"}.get(id_.partition("-")[0])
+    if column is None:
+        return None
+    found: str | None = await db.value(
+        f"select workspace_id from runs where {column} = $1",  # noqa: S608 - one of three names
+        id_,
+    )
+    return found
+
+
+async def phase(id_: str) -> Phase | None:
+    """A phase by id."""
+    return await db.one(Phase, "select * from phases where id = $1", id_)
+
+
+async def phases(ids: Sequence[str]) -> list[Phase]:
+    """Phases by their ids."""
+    return await db.many(Phase, "select * from phases where id = any($1)", ids)
+
+
+async def locked_phase(id_: str) -> Phase | None:
+    """A phase, locked until the end of the transaction."""
+    return await db.one(Phase, "select * from phases where id = $1 for update", id_)
+
+
+async def of_workspace(workspace: str, statuses: Sequence[str], paging: Paging) -> Page[Run]:
+    """The runs of a workspace, newest first; all statuses when none is named."""
+    where = (
+        "from runs where workspace_id = $1 and (cardinality($2::text[]) = 0 or status = any($2))"
+    )
+    total = await db.value(f"select count(*) {where}", workspace, list(statuses))
+    found = await db.many(
+        Run,
+        f"select * {where} order by number desc limit $3 offset $4",
+        workspace,
+        list(statuses),
+        paging.size,
+        paging.offset,
+    )
+    return Page(found, paging, total)
+
+
+async def current(workspace: str) -> Run | None:
+    """The run that has the workspace, locked until the end of the transaction."""
+    return await db.one(
+        Run, "select * from runs where workspace_id = $1 and is_current for update", workspace
+    )
+
+
+async def next_waiting(workspace: str) -> Run | None:
+    """The run whose turn it is, locked until the end of the transaction."""
+    return await db.one(
+        Run,
+        "select * from runs where workspace_id = $1 and status = 'pending' "
+        "order by number limit 1 for update",
+        workspace,
+    )
+
+
+async def ahead(run: Run) -> int:
+    """How many runs stand before a waiting one in its workspace."""
+    sql = (
+        "select count(*) from runs where workspace_id = $1 and number < $2 "
+        "and (status = 'pending' or is_current)"
+    )
+    return int(await db.value(sql, run.workspace_id, run.number))
+
+
+async def open_runs(paging: Paging) -> Page[Run]:
+    """The runs that wait for or have an agent, oldest first."""
+    where = (
+        "from runs where status in "
+        "('pending', 'plan_queued', 'planning', 'confirmed', 'apply_queued', 'applying')"
+    )
+    total = await db.value(f"select count(*) {where}")
+    sql = f"select * {where} order by number limit $1 offset $2"
+    return Page(await db.many(Run, sql, paging.size, paging.offset), paging, total)
+
+
+async def capacity() -> tuple[int, int]:
+    """How many runs wait for an agent, and how many have one."""
+    found = await db.row(
+        "select count(*) filter (where status in ('pending', 'plan_queued', 'confirmed', "
+        "'apply_queued')) as pending, count(*) filter (where status in ('planning', 'applying')) "
+        "as running from runs where status not in "
+        "('applied', 'discarded', 'errored', 'canceled', 'planned_and_finished')"
+    )
+    return (found["pending"], found["running"]) if found else (0, 0)
+
+
+async def waiting_workspaces() -> list[str]:
+    """Workspaces in which a run might go on."""
+    sql = (
+        "select distinct workspace_id from runs r where status = 'confirmed' "
+        "or (status = 'pending' and not exists "
+        "(select from runs c where c.workspace_id = r.workspace_id and c.is_current))"
+    )
+    return [row["workspace_id"] for row in await db.rows(sql)]
+
+
+async def forgotten(before: datetime) -> list[str]:
+    """Runs that have waited for a person since before then."""
+    sql = "select id from runs where status in ('planned', 'planned_and_saved') and changed_at < $1"
+    return [row["id"] for row in await db.rows(sql, before)]
+
+
+async def without_pool() -> list[Run]:
+    """Open runs that no pool can get yet."""
+    return await db.many(
+        Run,
+        "select * from runs where pool_id is null and status in "
+        "('pending', 'plan_queued', 'planned', 'confirmed', 'apply_queued')",
+    )

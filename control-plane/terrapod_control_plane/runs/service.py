@@ -1,0 +1,291 @@
+"""Use cases of runs, as people and the CLI see them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+
+from terrapod_common import ids
+from terrapod_common.errors import Conflict, NotFound, Unprocessable
+from terrapod_common.wire import PhaseKind
+from terrapod_control_plane.configurations import service as configurations
+from terrapod_control_plane.configurations.events import ConfigurationUploaded
+from terrapod_control_plane.configurations.service import Configuration
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.kernel.policy import Action, Scope
+from terrapod_control_plane.organizations import service as organizations
+from terrapod_control_plane.runs import lifecycle, queries, queue
+from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
+from terrapod_control_plane.toolchains import service as toolchains
+from terrapod_control_plane.workspaces import service as workspaces
+from terrapod_control_plane.workspaces.events import WorkspaceUnlocked
+from terrapod_control_plane.workspaces.service import Workspace
+
+
+@internal
+async def scope(id_: str) -> Scope | None:
+    """A run, plan or apply belongs to its workspace."""
+    workspace = await queries.workspace_of(id_)
+    return await workspaces.scope(workspace) if workspace else None
+
+
+async def create(ctx: Context, new: NewRun) -> Run:
+    """A new run; one that may apply waits for its turn, others plan at once."""
+    await ctx.must(Action.RUN_PLAN, new.workspace_id)
+    configuration = await _configuration(ctx, new)
+    plan_only = new.plan_only or configuration.speculative
+    if not plan_only:
+        await ctx.must(Action.RUN_APPLY, new.workspace_id)
+    return await _create(ctx, msgspec.structs.replace(new, plan_only=plan_only), configuration.id)
+
+
+async def _configuration(ctx: Context, new: NewRun) -> Configuration:
+    if new.configuration_version_id is None:
+        found = await configurations.latest_uploaded(ctx, new.workspace_id)
+        if found is None:
+            raise Unprocessable("The workspace has no configuration yet: upload one first.")
+        return found
+    found = await configurations.get(ctx, new.configuration_version_id)
+    if found.workspace_id != new.workspace_id:
+        raise NotFound(f"There is no {new.configuration_version_id} in this workspace.")
+    if found.status != "uploaded":
+        raise Unprocessable(f"The configuration {found.id} is {found.status}, not uploaded.")
+    return found
+
+
+async def _create(ctx: Context, new: NewRun, configuration: str) -> Run:
+    async with db.transaction():
+        workspace = await workspaces.lock_row(ctx, new.workspace_id)
+        if workspace.execution_mode == "local":
+            raise Unprocessable("The workspace runs locally: its execution-mode is local.")
+        if new.is_destroy and not workspace.allow_destroy_plan:
+            raise Unprocessable("The workspace does not allow destroy plans.")
+        run = await _fresh(ctx, new, workspace, configuration)
+        stored = await queries.insert(run, [_phase(run, "plan"), _phase(run, "apply")])
+        await workspaces.count_run(ctx, workspace.id)
+        await queue.store(ctx, stored)
+        if not stored.queues:
+            await queue.enqueue_plan(ctx, stored)
+        await queue.advance(ctx, workspace.id)
+        return await queries.locked(stored.id) or stored
+
+
+async def _fresh(ctx: Context, new: NewRun, workspace: Workspace, configuration: str) -> Run:
+    version = new.terraform_version or workspace.terraform_version
+    now, id_ = ctx.now(), ids.new("run")
+    return Run(
+        id=id_,
+        workspace_id=workspace.id,
+        configuration_version_id=configuration,
+        pool_id=workspace.agent_pool_id or await organizations.default_pool(ctx),
+        plan_id=ids.new("plan"),
+        apply_id=ids.new("apply"),
+        status=Status.PENDING,
+        status_timestamps={"plan-queueable-at": now},
+        is_current=False,
+        message=new.message or "Queued manually via the API",
+        source=new.source,
+        trigger_reason=new.trigger_reason,
+        terraform_version=await toolchains.resolve(ctx, workspace.tool, version) or version,
+        tool=workspace.tool,
+        is_destroy=new.is_destroy,
+        auto_apply=workspace.auto_apply if new.auto_apply is None else new.auto_apply,
+        plan_only=new.plan_only,
+        save_plan=new.save_plan,
+        refresh=new.refresh,
+        refresh_only=new.refresh_only,
+        allow_empty_apply=new.allow_empty_apply,
+        allow_config_generation=new.allow_config_generation,
+        target_addrs=new.target_addrs,
+        replace_addrs=new.replace_addrs,
+        variables=_sealed(ctx, id_, new),
+        created_by=ctx.actor.id or None,
+        created_at=now,
+        changed_at=now,
+        state_version_id=workspace.current_state_version_id,
+    )
+
+
+def _phase(run: Run, kind: PhaseKind) -> Phase:
+    id_ = run.plan_id if kind == "plan" else run.apply_id
+    return Phase(id=id_, run_id=run.id, workspace_id=run.workspace_id, kind=kind, pool_id=None)
+
+
+def _sealed(ctx: Context, run: str, new: NewRun) -> bytes | None:
+    if not new.variables:
+        return None
+    return ctx.parts.ring.seal(msgspec.json.encode(new.variables), f"run:{run}")
+
+
+@internal
+async def configuration_uploaded(ctx: Context, event: ConfigurationUploaded) -> None:
+    """A configuration that asks for it gets its run in the same transaction."""
+    if event.auto_queue_runs and not event.provisional:
+        workspace = await workspaces.lock_row(ctx, event.workspace)
+        if workspace.execution_mode != "local":
+            new = NewRun(
+                workspace_id=workspace.id,
+                message="Triggered by a configuration upload",
+                source="tfe-configuration-version",
+                plan_only=event.speculative,
+            )
+            await _create(ctx, new, event.configuration)
+
+
+@internal
+async def workspace_unlocked(ctx: Context, event: WorkspaceUnlocked) -> None:
+    """What waited for the lock goes on."""
+    await queue.advance(ctx, event.workspace)
+
+
+async def show(ctx: Context, id_: str) -> Run:
+    """A run."""
+    await ctx.must(Action.RUN_READ, id_)
+    return _found(id_, await queries.get(id_))
+
+
+def _found(id_: str, run: Run | None) -> Run:
+    if run is None:
+        raise NotFound(f"There is no {id_}.")
+    return run
+
+
+@internal
+async def many(ctx: Context, wanted: Sequence[str]) -> list[Run]:
+    """Those of the runs that the caller may see."""
+    found = await queries.many(wanted)
+    seen = {w.id for w in await workspaces.many(ctx, [run.workspace_id for run in found])}
+    return [run for run in found if run.workspace_id in seen]
+
+
+@internal
+async def phases(ctx: Context, wanted: Sequence[str]) -> list[Phase]:
+    """Those of the plans and applies that the caller may see."""
+    found = await queries.phases(wanted)
+    seen = {w.id for w in await workspaces.many(ctx, [phase.workspace_id for phase in found])}
+    return [phase for phase in found if phase.workspace_id in seen]
+
+
+async def of_workspace(
+    ctx: Context, workspace: str, statuses: Sequence[str], paging: Paging
+) -> Page[Run]:
+    """The runs of a workspace, newest first."""
+    await ctx.must(Action.RUN_READ, workspace)
+    return await queries.of_workspace(workspace, statuses, paging)
+
+
+async def queue_of_all(ctx: Context, paging: Paging) -> Page[Run]:
+    """The open runs, oldest first; what the caller may not see is left out."""
+    await ctx.must(Action.QUEUE_READ)
+    page = await queries.open_runs(paging)
+    seen = {w.id for w in await workspaces.many(ctx, [run.workspace_id for run in page.items])}
+    return Page([run for run in page.items if run.workspace_id in seen], paging, page.total)
+
+
+async def capacity(ctx: Context) -> tuple[int, int]:
+    """How many runs wait for an agent, and how many have one."""
+    await ctx.must(Action.QUEUE_READ)
+    return await queries.capacity()
+
+
+async def phase(ctx: Context, id_: str) -> Phase:
+    """A plan or an apply."""
+    await ctx.must(Action.RUN_READ, id_)
+    found = await queries.phase(id_)
+    if found is None:
+        raise NotFound(f"There is no {id_}.")
+    return found
+
+
+async def phase_in_full(ctx: Context, id_: str) -> Phase:
+    """A plan whose JSON, with every value in clear, is about to be read."""
+    await ctx.must(Action.STATE_DOWNLOAD, id_)
+    return await phase(ctx, id_)
+
+
+async def confirm(ctx: Context, id_: str) -> Run:
+    """Let the plan be applied."""
+    await ctx.must(Action.RUN_APPLY, id_)
+    async with db.transaction():
+        run = await _locked(ctx, id_)
+        if run.status is Status.PLANNED_AND_SAVED:
+            await _still_fresh(ctx, run)
+        run = await queue.store(ctx, lifecycle.confirm(run, ctx.now(), by=ctx.actor.id))
+        await queue.advance(ctx, run.workspace_id)
+        return await queries.locked(id_) or run
+
+
+async def _still_fresh(ctx: Context, run: Run) -> None:
+    workspace = await workspaces.lock_row(ctx, run.workspace_id)
+    if workspace.current_state_version_id != run.state_version_id:
+        raise Conflict("transition not allowed: the state has changed since this plan was made")
+    if workspace.locked_by is not None or await queries.current(run.workspace_id) is not None:
+        raise Conflict("transition not allowed: the workspace is locked or has another run")
+
+
+async def discard(ctx: Context, id_: str) -> Run:
+    """The plan is not wanted."""
+    await ctx.must(Action.RUN_APPLY, id_)
+    async with db.transaction():
+        run = await _locked(ctx, id_)
+        return await queue.finish(ctx, lifecycle.discard(run, ctx.now()))
+
+
+async def _locked(ctx: Context, id_: str) -> Run:
+    # The workspace's row comes first everywhere, so that no two moves wait for each other.
+    workspace = await queries.workspace_of(id_)
+    if workspace is not None:
+        await workspaces.lock_row(ctx, workspace)
+    return _found(id_, await queries.locked(id_))
+
+
+async def cancel(ctx: Context, id_: str) -> Run:
+    """End a waiting run now, ask a running one to end."""
+    await ctx.must(Action.RUN_APPLY if not await _plans_only(id_) else Action.RUN_PLAN, id_)
+    async with db.transaction():
+        run = await _locked(ctx, id_)
+        cool_off = timedelta(seconds=ctx.settings.runs.force_cancel_after_seconds)
+        canceled = lifecycle.cancel(run, ctx.now(), cool_off=cool_off)
+        running = await queue.phase(run.apply_id if run.status is Status.APPLYING else run.plan_id)
+        if not canceled.final:
+            ordered = msgspec.structs.replace(running, order_kind="cancel")
+            return await queue.store(ctx, canceled, ordered, listener=running.listener_id)
+        ended = [
+            lifecycle.phase_moved(phase, "canceled", ctx.now())
+            for phase in (await queue.phase(run.plan_id), await queue.phase(run.apply_id))
+            if not phase.ended
+        ]
+        return await queue.finish(ctx, canceled, *ended)
+
+
+async def _plans_only(id_: str) -> bool:
+    run = await queries.get(id_)
+    return run is not None and run.plan_only
+
+
+async def force_cancel(ctx: Context, id_: str) -> Run:
+    """End a run that did not answer to its cancel; an apply puts the workspace on hold."""
+    await ctx.must(Action.RUN_APPLY, id_)
+    async with db.transaction():
+        run = await _locked(ctx, id_)
+        applying = run.status is Status.APPLYING
+        phase = await queue.phase(run.apply_id if applying else run.plan_id)
+        canceled = lifecycle.force_cancel(run, ctx.now())
+        ended = lifecycle.phase_moved(phase, "canceled", ctx.now(), order_kind="force_cancel")
+        if applying:
+            reason = f"{run.id} was force-canceled during its apply"
+            await workspaces.set_hold(ctx, run.workspace_id, run.id, reason)
+        return await queue.finish(ctx, canceled, ended, listener=phase.listener_id)
+
+
+@internal
+async def pool_created(ctx: Context) -> None:
+    """Runs that no pool could get go to the default one."""
+    pool = await organizations.default_pool(ctx)
+    for waiting in await queries.without_pool() if pool else ():
+        run = msgspec.structs.replace(await _locked(ctx, waiting.id), pool_id=pool)
+        plan = await queue.phase(run.plan_id)
+        moved = msgspec.structs.replace(plan, pool_id=pool)
+        await queue.store(ctx, run, moved, pool=pool)

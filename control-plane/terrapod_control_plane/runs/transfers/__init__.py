@@ -1,0 +1,1 @@
+"""What goes between agents and blobs for the phases that they hold."""

@@ -1,0 +1,125 @@
+"""What goes between agent and blobs for a held phase: configuration, state, artifacts, logs."""
+
+import hashlib
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from terrapod_common import wire
+from terrapod_common.errors import Conflict, NotFound, Unprocessable
+from terrapod_control_plane.configurations import service as configurations
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.runs import queries
+from terrapod_control_plane.runs.logs import service as logs
+from terrapod_control_plane.runs.model import Artifact, Phase
+from terrapod_control_plane.runs.transfers import queries as artifacts
+from terrapod_control_plane.runs.work import service as work
+from terrapod_control_plane.states import service as states
+
+_NAMES = frozenset({wire.PLAN_FILE, wire.PLAN_JSON, wire.LOCK_FILE, wire.CREATED_FILES})
+
+
+@internal
+async def append_log(
+    ctx: Context, held: tuple[str, str, int], offset: int, data: bytes
+) -> wire.LogAnswer:
+    """Append to the log of a phase held as (phase, listener, fence)."""
+    async with db.transaction():
+        phase = work.checked(await queries.locked_phase(held[0]), *held)
+        return await logs.append(ctx, phase, offset, data)
+
+
+@internal
+async def configuration(ctx: Context, phase: Phase) -> AsyncIterator[bytes]:
+    """The configuration archive of a held phase."""
+    run = await work.run_of(ctx, phase)
+    if run.configuration_version_id is None:
+        raise NotFound("This run has no configuration any more.")
+    return await configurations.read(ctx, run.configuration_version_id)
+
+
+@internal
+async def state(ctx: Context, phase: Phase) -> AsyncIterator[bytes] | None:
+    """The current state of a held phase's workspace; nothing when there never was one."""
+    found = await states.read_current(ctx, phase.workspace_id)
+    return found[1] if found else None
+
+
+@internal
+async def save_state(
+    ctx: Context, phase: Phase, chunks: AsyncIterator[bytes], *, final: bool
+) -> wire.Stored:
+    """Store a state that an apply reached."""
+    if phase.kind != "apply" or not phase.start_confirmed:
+        raise Conflict(f"{phase.id} does not write state.")
+    still = _while_held(ctx, phase, chunks)
+    saved = await states.save_from_run(ctx, phase.workspace_id, phase.run_id, still, final=final)
+    return wire.Stored(size=saved.size, digest=saved.sha256)
+
+
+async def _while_held(
+    ctx: Context, phase: Phase, chunks: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        yield chunk
+    # The upload may have outlived the lease: looked at again before anything counts.
+    await work.held(ctx, phase.id, phase.listener_id or "", phase.fence)
+
+
+@internal
+async def recover_state(
+    ctx: Context, held: tuple[str, str, int], chunks: AsyncIterator[bytes]
+) -> wire.Stored:
+    """Store the state of an apply whose lease ended while it ran, for a person to adopt."""
+    phase_id, listener, fence = held
+    phase = await queries.phase(phase_id)
+    if phase is None or phase.listener_id != listener or phase.kind != "apply":
+        raise NotFound(f"There is no {phase_id} that you held.")
+    if phase.fence != fence or phase.held:
+        raise Conflict(f"{phase_id} is not lost under the fence {fence}.")
+    saved = await states.save_recovered(ctx, phase.workspace_id, phase.run_id, chunks)
+    return wire.Stored(size=saved.size, digest=saved.sha256)
+
+
+@internal
+async def save_artifact(
+    ctx: Context, phase: Phase, name: str, digest: str, chunks: AsyncIterator[bytes]
+) -> wire.Stored:
+    """Store what a plan leaves for its apply, if its digest is the announced one."""
+    if name not in _NAMES or phase.kind != "plan":
+        raise NotFound(f"There is no artifact {name} of {phase.id}.")
+    key = f"artifact/{phase.workspace_id}/{phase.id}/{phase.fence}/{name}"
+    sha = hashlib.sha256()
+    size = await ctx.parts.blobs.put(key, _hashed(chunks, sha))
+    if sha.hexdigest() != digest:
+        await ctx.parts.blobs.delete(key)
+        raise Unprocessable(f"The body's sha256 is {sha.hexdigest()}, {digest} was announced.")
+    async with db.transaction():
+        locked = work.checked(
+            await queries.locked_phase(phase.id), phase.id, phase.listener_id or "", phase.fence
+        )
+        kept = locked.artifacts | {name: Artifact(digest, size, key)}
+        await artifacts.set_artifacts(msgspec.structs.replace(locked, artifacts=kept))
+    return wire.Stored(size=size, digest=digest)
+
+
+async def _hashed(chunks: AsyncIterator[bytes], sha: "hashlib._Hash") -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        sha.update(chunk)
+        yield chunk
+
+
+@internal
+async def artifact(ctx: Context, phase: Phase, name: str) -> AsyncIterator[bytes]:
+    """An artifact that the plan of a held apply left."""
+    plan = await work.plan_of(ctx, await work.run_of(ctx, phase))
+    return read_artifact(ctx, plan, name)
+
+
+def read_artifact(ctx: Context, plan: Phase, name: str) -> AsyncIterator[bytes]:
+    """An artifact of a plan; raises :class:`NotFound`."""
+    found = plan.artifacts.get(name)
+    if found is None:
+        raise NotFound(f"The plan left no {name}.")
+    return ctx.parts.blobs.read(found.key)

@@ -1,0 +1,160 @@
+"""How a phase ends, and what that means for its run and workspace. All inside a transaction."""
+
+import msgspec
+
+from terrapod_common import wire
+from terrapod_common.errors import Conflict, NotFound
+from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.runs import lifecycle, queries, queue
+from terrapod_control_plane.runs.logs import service as logs
+from terrapod_control_plane.runs.model import Phase, Run, Status
+from terrapod_control_plane.workspaces import service as workspaces
+
+_SAID = {
+    "planning": {Status.PLANNING},
+    "planned": {Status.PLANNED, Status.PLANNED_AND_SAVED, Status.PLANNED_AND_FINISHED},
+    "applying": {Status.APPLYING},
+    "applied": {Status.APPLIED},
+    "errored": {Status.ERRORED},
+    "canceled": {Status.CANCELED},
+}
+
+
+async def locked(ctx: Context, run_id: str, phase_id: str) -> tuple[Run, Phase]:
+    """Run and phase, locked after their workspace, as everywhere."""
+    workspace = await queries.workspace_of(run_id)
+    if workspace is not None:
+        await workspaces.lock_row(ctx, workspace)
+    run, phase = await queries.locked(run_id), await queries.locked_phase(phase_id)
+    if run is None or phase is None or phase.run_id != run.id:
+        raise NotFound(f"There is no {run_id} with {phase_id}.")
+    return run, phase
+
+
+def said_before(run: Run, phase: Phase, report: wire.Report) -> bool:
+    """Whether this very report was taken already and only its answer was lost."""
+    if report.status in ("planning", "applying"):
+        return phase.held and phase.start_confirmed and run.status in _SAID[report.status]
+    finished = report.status in ("planned", "applied")
+    status = "finished" if finished else report.status
+    return phase.ended and phase.status == status
+
+
+async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tuple[Run, Phase]:
+    """The agent says how a phase ended."""
+    now = ctx.now()
+    counts = {
+        "additions": report.additions,
+        "changes": report.changes,
+        "destructions": report.destructions,
+        "imports": report.imports,
+    }
+    applied = phase.kind == "apply" and phase.start_confirmed
+    if applied and not report.state_uploaded:
+        reason = f"the state that {run.id} reached has not arrived yet"
+        await workspaces.set_hold(ctx, run.workspace_id, run.id, reason)
+    match report.status:
+        case "planned" if phase.kind == "plan" and phase.start_confirmed:
+            phase = lifecycle.phase_moved(
+                phase, "finished", now, has_changes=bool(report.has_changes), **counts
+            )
+            return await _planned(ctx, run, phase), phase
+        case "applied" if applied:
+            phase = lifecycle.phase_moved(phase, "finished", now, **counts)
+            return await queue.finish(ctx, lifecycle.moved(run, Status.APPLIED, now), phase), phase
+        case "canceled" if phase.order_kind is not None:
+            phase = lifecycle.phase_moved(phase, "canceled", now)
+            run = lifecycle.moved(run, Status.CANCELED, now, canceled_at=run.canceled_at or now)
+            return await queue.finish(ctx, run, phase), phase
+        case "errored" | "canceled":
+            phase = lifecycle.phase_moved(phase, "errored", now)
+            reason = report.message or f"the {phase.kind} failed"
+            return await queue.finish(ctx, lifecycle.errored(run, now, reason), phase), phase
+    raise Conflict(f"{phase.id} cannot be {report.status}.")
+
+
+async def _planned(ctx: Context, run: Run, plan: Phase) -> Run:
+    if run.canceled_at is not None:
+        return await queue.finish(ctx, lifecycle.moved(run, Status.CANCELED, ctx.now()), plan)
+    if wire.PLAN_FILE not in plan.artifacts:
+        raise Conflict("The plan file was not uploaded.")
+    run = lifecycle.planned(run, ctx.now(), has_changes=bool(plan.has_changes))
+    if run.status is Status.PLANNED and run.auto_apply:
+        await queue.store(ctx, run, plan)
+        run = await queue.store(ctx, lifecycle.confirm(run, ctx.now(), by=run.created_by))
+        await queue.advance(ctx, run.workspace_id)
+        return run
+    if run.final:
+        return await queue.finish(ctx, run, plan)
+    return await queue.store(ctx, run, plan)
+
+
+async def lost(ctx: Context, phase_id: str) -> None:
+    """The agent of a phase was silent for a whole lease."""
+    found = await queries.phase(phase_id)
+    if found is None:
+        return
+    run, phase = await locked(ctx, found.run_id, phase_id)
+    if phase.lease_until is None or phase.lease_until >= ctx.now():
+        return  # renewed or ended meanwhile
+    if phase.order_kind is not None:
+        await _canceled_without_answer(ctx, run, phase)
+    elif phase.kind == "apply" and phase.start_confirmed:
+        await _apply_lost(ctx, run, phase, f"its agent {phase.listener_id} was lost during apply")
+    elif phase.claims >= ctx.settings.runs.claims_at_most:
+        reason = f"{phase.claims} agents in a row were lost with it"
+        await _failed(ctx, run, phase, reason)
+    else:
+        await _again(ctx, run, phase)
+
+
+async def _again(ctx: Context, run: Run, phase: Phase) -> None:
+    now = ctx.now()
+    note = "\r\nThe agent was lost; the plan starts again on another one.\r\n\r\n"
+    if phase.start_confirmed:
+        await logs.append_note(ctx, phase, note)
+        run = lifecycle.moved(run, Status.PLAN_QUEUED, now)
+    await queue.store(ctx, run, lifecycle.phase_queued(phase, run, now), pool=run.pool_id)
+
+
+async def _apply_lost(ctx: Context, run: Run, phase: Phase, why: str) -> None:
+    reason = f"{why}; the workspace is on hold until its state is adopted or the hold is cleared"
+    await workspaces.set_hold(ctx, run.workspace_id, run.id, f"{run.id}: {why}")
+    await _failed(ctx, run, phase, reason)
+
+
+async def _failed(ctx: Context, run: Run, phase: Phase, reason: str) -> None:
+    await logs.append_note(ctx, phase, f"\r\nError: {reason}\r\n")
+    now = ctx.now()
+    ended_ = lifecycle.phase_moved(phase, "errored", now)
+    await queue.finish(ctx, lifecycle.errored(run, now, reason), ended_, listener=phase.listener_id)
+
+
+async def _canceled_without_answer(ctx: Context, run: Run, phase: Phase) -> None:
+    if phase.kind == "apply" and phase.start_confirmed:
+        reason = f"{run.id} was canceled during apply and its agent did not answer"
+        await workspaces.set_hold(ctx, run.workspace_id, run.id, reason)
+    now = ctx.now()
+    ended_ = lifecycle.phase_moved(phase, "canceled", now)
+    await queue.finish(ctx, lifecycle.moved(run, Status.CANCELED, now), ended_)
+
+
+async def overdue(ctx: Context, phase_id: str) -> None:
+    """A phase passed its time limit: it is asked to end, and ends at its lease otherwise."""
+    found = await queries.phase(phase_id)
+    if found is not None:
+        run, phase = await locked(ctx, found.run_id, phase_id)
+        if phase.status == "running" and phase.order_kind is None:
+            ordered = msgspec.structs.replace(phase, order_kind="cancel")
+            run = msgspec.structs.replace(run, reason="it passed its time limit")
+            await queue.store(ctx, run, ordered, listener=phase.listener_id)
+
+
+async def forgotten(ctx: Context, run_id: str) -> None:
+    """Nobody looked at a plan for the time that the settings give."""
+    run = await queries.get(run_id)
+    if run is not None:
+        run, _ = await locked(ctx, run_id, run.plan_id)
+        if run.status in lifecycle.CONFIRMABLE:
+            reason = "nobody confirmed it in time"
+            await queue.finish(ctx, lifecycle.discard(run, ctx.now(), reason=reason))

@@ -1,0 +1,131 @@
+"""SQL of claims and leases."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from terrapod_common.wire import Holding
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.runs.model import Phase
+
+_CLAIM = """
+update phases set
+    listener_id = $2, slot = $3, claim_key = $4, claimed_at = $6::timestamptz, fence = fence + 1,
+    claims = claims + 1, start_confirmed = false, log_base = log_size,
+    lease_until = $6::timestamptz + case kind when 'plan' then $7::interval else $8::interval end
+where id = (
+    select id from phases
+    where pool_id = $1 and status = 'queued' and lease_until is null and kind = any($5)
+    order by rank limit 1 for update skip locked
+)
+returning *
+"""
+
+
+class Claimer(Struct, frozen=True, kw_only=True):
+    """Who asks for work, for which of its slots, and under which key."""
+
+    listener: str
+    pool: str
+    slot: int
+    key: str
+    accept: list[str]
+
+
+class Leases(Struct, frozen=True):
+    """How long a claim lasts without a beat."""
+
+    plan: timedelta
+    apply: timedelta
+
+
+async def claimed_before(claimer: Claimer) -> Phase | None:
+    """The phase that this very question has claimed already; its answer was lost."""
+    sql = (
+        "select * from phases where listener_id = $1 and claim_key = $2 and lease_until is not null"
+    )
+    return await db.one(Phase, sql, claimer.listener, claimer.key)
+
+
+async def claim(claimer: Claimer, now: datetime, leases: Leases) -> Phase | None:
+    """Take the phase that is due first; two never take the same."""
+    who = (claimer.pool, claimer.listener, claimer.slot, claimer.key, claimer.accept)
+    return await db.one(Phase, _CLAIM, *who, now, leases.plan, leases.apply)
+
+
+_RENEW = """
+update phases set lease_until = greatest(
+    lease_until, $3::timestamptz + case kind when 'plan' then $4::interval else $5::interval end)
+where listener_id = $1 and lease_until is not null
+  and (id, fence) in (select * from unnest($2::text[], $6::int[]))
+returning id, kind
+"""
+
+
+async def renew(
+    listener: str, holding: Sequence[Holding], now: datetime, leases: Leases
+) -> dict[str, float]:
+    """Renew what the agent says it holds and does hold: phase id -> seconds."""
+    ids, fences = [h.phase_id for h in holding], [h.fence for h in holding]
+    rows = await db.rows(_RENEW, listener, ids, now, leases.plan, leases.apply, fences)
+    of = {"plan": leases.plan, "apply": leases.apply}
+    return {row["id"]: of[row["kind"]].total_seconds() for row in rows}
+
+
+_ORDERS = """
+select * from phases where listener_id = $1 and order_kind is not null
+  and (lease_until is not null or (order_kind = 'force_cancel' and claimed_at > $2))
+order by id
+"""
+
+
+async def ordered(listener: str, since: datetime) -> list[Phase]:
+    """The agent's phases with an order that stands."""
+    return await db.many(Phase, _ORDERS, listener, since)
+
+
+async def latest_of_run(run: str, listener: str) -> Phase | None:
+    """The phase of a run that the agent holds, or held last."""
+    sql = (
+        "select * from phases where run_id = $1 and listener_id = $2 "
+        "order by claimed_at desc limit 1"
+    )
+    return await db.one(Phase, sql, run, listener)
+
+
+async def expired(now: datetime) -> list[Phase]:
+    """Phases whose agent was silent for too long."""
+    return await db.many(Phase, "select * from phases where lease_until < $1", now)
+
+
+async def overdue(plan_since: datetime, apply_since: datetime) -> list[Phase]:
+    """Running phases that have passed their time limit."""
+    sql = (
+        "select * from phases where status = 'running' and order_kind is null "
+        "and claimed_at < case kind when 'plan' then $1::timestamptz else $2::timestamptz end"
+    )
+    return await db.many(Phase, sql, plan_since, apply_since)
+
+
+async def extend_all(now: datetime, leases: Leases) -> None:
+    """No lease ends before the server has been there for one full lease."""
+    await db.execute(
+        "update phases set lease_until = greatest(lease_until, $1::timestamptz + case kind "
+        "when 'plan' then $2::interval else $3::interval end) where lease_until is not null",
+        now,
+        leases.plan,
+        leases.apply,
+    )
+
+
+async def held_by(listener: str) -> list[Phase]:
+    """What an agent has."""
+    sql = "select * from phases where listener_id = $1 and lease_until is not null"
+    return await db.many(Phase, sql, listener)
+
+
+async def let_go(listener: str, now: datetime) -> None:
+    """End the leases of an agent whose name was taken over, so that the sweep finds them."""
+    sql = "update phases set lease_until = $2 where listener_id = $1 and lease_until is not null"
+    await db.execute(sql, listener, now - timedelta(seconds=1))

@@ -1,0 +1,187 @@
+"""Use cases of agents: claim, renew, report."""
+
+from datetime import timedelta
+
+import msgspec
+
+from terrapod_common import wire
+from terrapod_common.errors import Conflict, NotFound
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.runs import lifecycle, queries, queue
+from terrapod_control_plane.runs.model import Phase, Run, RunVariable, Status
+from terrapod_control_plane.runs.work import outcomes
+from terrapod_control_plane.runs.work import queries as work
+from terrapod_control_plane.runs.work.queries import Claimer, Leases
+
+
+def leases(ctx: Context) -> Leases:
+    """How long a claim lasts without a beat."""
+    runs = ctx.settings.runs
+    return Leases(
+        timedelta(seconds=runs.plan_lease_seconds), timedelta(seconds=runs.apply_lease_seconds)
+    )
+
+
+@internal
+async def claim(ctx: Context, claimer: Claimer, wait: float) -> Phase | None:
+    """A phase for an idle slot, waiting in the pool's line for up to ``wait`` seconds."""
+    before = await work.claimed_before(claimer)
+    if before is not None:
+        return before
+    topic = f"pool:{claimer.pool}"
+
+    async def attempt() -> Phase | None:
+        return await work.claim(claimer, ctx.now(), leases(ctx))
+
+    # Who takes plans only must not stand before those who take applies.
+    line = ",".join(sorted(claimer.accept))
+    return await ctx.parts.bus.first_in_line(topic, attempt, wait, line=line)
+
+
+@internal
+async def run_of(ctx: Context, phase: Phase) -> Run:
+    """The run of a phase."""
+    found = await queries.get(phase.run_id)
+    if found is None:
+        raise NotFound(f"There is no {phase.run_id}.")
+    return found
+
+
+@internal
+async def plan_of(ctx: Context, run: Run) -> Phase:
+    """The plan of a run."""
+    found = await queries.phase(run.plan_id)
+    if found is None:
+        raise NotFound(f"There is no {run.plan_id}.")
+    return found
+
+
+@internal
+async def renew(ctx: Context, listener: str, holding: list[wire.Holding]) -> dict[str, float]:
+    """Renew the leases of what an agent says it holds: phase id -> seconds from now."""
+    return await work.renew(listener, holding, ctx.now(), leases(ctx))
+
+
+@internal
+async def orders(ctx: Context, listener: str) -> list[wire.Order]:
+    """What the server wants done with the agent's phases."""
+    found = await work.ordered(listener, ctx.now() - timedelta(days=1))
+    return [
+        wire.Order(phase_id=phase.id, fence=phase.fence, kind=phase.order_kind)
+        for phase in found
+        if phase.order_kind is not None
+    ]
+
+
+@internal
+async def held(ctx: Context, phase_id: str, listener: str, fence: int) -> Phase:
+    """A phase that this agent holds under this fence; raises :class:`Conflict` otherwise."""
+    found = await queries.phase(phase_id)
+    return checked(found, phase_id, listener, fence)
+
+
+def variables_of(ctx: Context, run: Run) -> list[RunVariable]:
+    """The variables that were given for one run, in clear."""
+    if run.variables is None:
+        return []
+    plain = ctx.parts.ring.open(run.variables, f"run:{run.id}")
+    return msgspec.json.decode(plain, type=list[RunVariable])
+
+
+def checked(phase: Phase | None, phase_id: str, listener: str, fence: int) -> Phase:
+    """The phase, if it is held by this listener under this fence."""
+    if phase is None or phase.listener_id != listener:
+        raise NotFound(f"There is no {phase_id} that you hold.")
+    if phase.fence != fence or not phase.held:
+        raise Conflict(f"{phase_id} is no longer yours: the fence {fence} is stale.")
+    return phase
+
+
+@internal
+async def report(ctx: Context, listener: str, run_id: str, report: wire.Report) -> wire.Reported:
+    """Take an agent's word on a phase: its start, which is confirmed here, or its end."""
+    phase_id = await _phase_meant(listener, run_id, report)
+    async with db.transaction():
+        run, phase = await outcomes.locked(ctx, run_id, phase_id)
+        if phase.listener_id != listener:
+            raise NotFound(f"There is no {phase_id} that you hold.")
+        fence = phase.fence if report.fence is None and phase.fence == 1 else report.fence
+        if fence == phase.fence and outcomes.said_before(run, phase, report):
+            return _reported(ctx, run, phase)
+        checked(phase, phase_id, listener, fence or 0)
+        run, phase = await _apply(ctx, run, phase, report)
+        return _reported(ctx, run, phase)
+
+
+async def _phase_meant(listener: str, run_id: str, report: wire.Report) -> str:
+    if report.phase_id is not None:
+        return report.phase_id
+    found = await work.latest_of_run(run_id, listener)
+    if found is None:
+        raise NotFound(f"There is no {run_id} that you hold.")
+    return found.id
+
+
+async def _apply(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tuple[Run, Phase]:
+    if report.status in ("planning", "applying"):
+        return await _start(ctx, run, phase, report)
+    if report.log_size is not None and phase.log_base + report.log_size != phase.log_size:
+        got = phase.log_size - phase.log_base
+        raise Conflict(f"The log has {got} bytes here, {report.log_size} were announced.")
+    return await outcomes.ended(ctx, run, phase, report)
+
+
+async def _start(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tuple[Run, Phase]:
+    if (report.status == "planning") != (phase.kind == "plan"):
+        raise Conflict(f"{phase.id} cannot be {report.status}.")
+    if phase.order_kind is not None:
+        raise Conflict(f"{run.id} is being canceled.")
+    to = Status.PLANNING if phase.kind == "plan" else Status.APPLYING
+    lease = getattr(leases(ctx), phase.kind)
+    now = ctx.now()
+    run = lifecycle.moved(run, to, now)
+    phase = lifecycle.phase_moved(
+        phase, "running", now, start_confirmed=True, lease_until=now + lease
+    )
+    return await queue.store(ctx, run, phase), phase
+
+
+def _reported(ctx: Context, run: Run, phase: Phase) -> wire.Reported:
+    until = phase.lease_until
+    seconds = (until - ctx.now()).total_seconds() if until else 0
+    return wire.Reported(status=run.status.value, lease_seconds=seconds)
+
+
+@internal
+async def let_go(ctx: Context, listener: str) -> None:
+    """What a listener held is lost: its name was taken over or it was revoked."""
+    await work.let_go(listener, ctx.now())
+
+
+@internal
+async def extend_all(ctx: Context) -> None:
+    """At start: no lease ends before this process has been there for one full lease."""
+    await work.extend_all(ctx.now(), leases(ctx))
+
+
+@internal
+async def sweep(ctx: Context) -> None:
+    """Leases that ended, limits that passed, workspaces that might go on, forgotten plans."""
+    now, runs = ctx.now(), ctx.settings.runs
+    for phase in await work.expired(now):
+        async with db.transaction():
+            await outcomes.lost(ctx, phase.id)
+    plan_since = now - timedelta(seconds=runs.plan_limit_seconds)
+    apply_since = now - timedelta(seconds=runs.apply_limit_seconds)
+    for phase in await work.overdue(plan_since, apply_since):
+        async with db.transaction():
+            await outcomes.overdue(ctx, phase.id)
+    for workspace in await queries.waiting_workspaces():
+        async with db.transaction():
+            await queue.advance(ctx, workspace)
+    if runs.wait_for_person_days > 0:
+        before = now - timedelta(days=runs.wait_for_person_days)
+        for run_id in await queries.forgotten(before):
+            async with db.transaction():
+                await outcomes.forgotten(ctx, run_id)
