@@ -44,7 +44,6 @@ from terrapod_control_plane.variables import api as variables_api
 from terrapod_control_plane.variables import queries as variable_queries
 from terrapod_control_plane.web import discovery
 from terrapod_control_plane.web.auth import Credentials, authenticate
-from terrapod_control_plane.web.edge import Edge
 from terrapod_control_plane.web.errors import HANDLERS
 from terrapod_control_plane.web.include import Fetch, presented
 from terrapod_control_plane.web.jsonapi import JsonApi
@@ -122,7 +121,6 @@ def build(parts: Parts) -> Litestar:
         guards=[authenticate],
         dependencies=DEPENDENCIES,
         exception_handlers=HANDLERS,
-        middleware=[Edge()],
         state=State(
             {"parts": parts, "credentials": _credentials(parts), "related": RELATED},
         ),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 from litestar import Litestar
+from litestar.types import ASGIApp
 from msgspec import Struct
 
 from terrapod_common.clock import Clock, SystemClock
@@ -27,6 +28,7 @@ from terrapod_control_plane.migrations.run import migrate
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.settings import Settings
 from terrapod_control_plane.web import tls
+from terrapod_control_plane.web.edge import Edge
 
 _CERT_DAYS = 365
 _BACKOFF = Backoff(first=0.2, longest=10.0)
@@ -37,6 +39,7 @@ class Opened(Struct, frozen=True, kw_only=True):
 
     parts: Parts
     app: Litestar
+    asgi: ASGIApp  # the same with its edge, for servers
     first_token: str | None  # of the administrator, when this start made one
 
 
@@ -53,7 +56,7 @@ async def opened(
         await work.extend_all(system(parts))
         litestar = app.build(parts)
         async with _running(_loops(parts, dsn)), litestar.lifespan():
-            yield Opened(parts=parts, app=litestar, first_token=first_token)
+            yield Opened(parts=parts, app=litestar, asgi=Edge()(litestar), first_token=first_token)
     finally:
         await db.close_pool()
 

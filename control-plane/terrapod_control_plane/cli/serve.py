@@ -15,6 +15,7 @@ from terrapod_control_plane.settings import Settings
 
 if TYPE_CHECKING:
     from terrapod_control_plane import boot
+    from terrapod_control_plane.kernel.events import Bus
 
 
 def serve(settings: SettingsFile = None) -> None:
@@ -54,9 +55,9 @@ async def _serve(settings: Settings, dsn: str) -> None:
             said = partial(_say, settings, opened)
             stop = anyio.Event()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_stop_on_signal, stop)
+                tasks.start_soon(_stop_on_signal, stop, opened.parts.bus)
                 await tls.serve(
-                    opened.app,
+                    opened.asgi,
                     public,
                     agents,
                     stop=stop,
@@ -69,9 +70,10 @@ async def _serve(settings: Settings, dsn: str) -> None:
         agents.close()
 
 
-async def _stop_on_signal(stop: anyio.Event) -> None:
+async def _stop_on_signal(stop: anyio.Event, bus: "Bus") -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
+            bus.close()  # long polls would keep their agents' connections for the whole grace
             stop.set()
             return
 

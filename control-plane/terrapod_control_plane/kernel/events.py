@@ -72,7 +72,7 @@ class Bus:
     def __init__(self) -> None:
         self._signals: dict[str, anyio.Event] = {}
         self._lines: dict[str, Line] = {}
-        self._everyone = anyio.Event()
+        self._closed = False
 
     def signal(self, topic: str) -> anyio.Event:
         """The event that the next wake-up for this topic will set."""
@@ -88,11 +88,10 @@ class Bus:
         for topic in list(self._signals):
             self.wake(topic)
 
-    async def wait(self, topic: str, seconds: float) -> None:
-        """Return at the next wake-up or when time is up."""
-        woken = self.signal(topic)
-        with anyio.move_on_after(seconds):
-            await woken.wait()
+    def close(self) -> None:
+        """Let everybody who waits go with nothing, for the process is about to end."""
+        self._closed = True
+        self.wake_all()
 
     async def first(
         self, topic: str, attempt: Callable[[], Awaitable[T | None]], wait: float
@@ -101,7 +100,7 @@ class Bus:
         deadline = anyio.current_time() + wait
         while True:
             woken = self.signal(topic)  # taken before looking, so no wake-up falls between
-            if (found := await attempt()) is not None:
+            if (found := await attempt()) is not None or self._closed:
                 return found
             # Only the waiting has a limit: an attempt is never cut off in its transaction.
             with anyio.move_on_after(deadline - anyio.current_time()) as limit:

@@ -63,15 +63,21 @@ async def unless_gone(request: AnyRequest, attempt: Callable[[], Awaitable[T | N
     A dead poll must not claim: its answer would reach nobody.
     """
     found: T | None = None
-    async with anyio.create_task_group() as tasks:
+    try:
+        async with anyio.create_task_group() as tasks:
 
-        async def watch() -> None:
-            await request.body()  # else its end would be taken for the client's leaving
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            tasks.cancel_scope.cancel("the client left")
+            async def watch() -> None:
+                await request.body()  # else its end would be taken for the client's leaving
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
+                tasks.cancel_scope.cancel("the client left")
 
-        tasks.start_soon(watch)
-        found = await attempt()
-        tasks.cancel_scope.cancel("answered")
+            tasks.start_soon(watch)
+            found = await attempt()
+            tasks.cancel_scope.cancel("answered")
+    except BaseExceptionGroup as failed:
+        # What was refused has to reach the error handlers as itself.
+        if len(failed.exceptions) == 1:
+            raise failed.exceptions[0] from None
+        raise
     return found
