@@ -15,6 +15,7 @@ from terrapod_control_plane.configurations import service as configurations
 from terrapod_control_plane.configurations.events import ConfigurationUploaded
 from terrapod_control_plane.configurations.schema import ConfigurationDoc
 from terrapod_control_plane.health import api as health_api
+from terrapod_control_plane.health import jobs as health_jobs
 from terrapod_control_plane.identity import api as identity_api
 from terrapod_control_plane.identity import queries as identity_queries
 from terrapod_control_plane.identity import service as identity
@@ -105,7 +106,7 @@ RELATED: Mapping[str, Fetch] = {
 
 def jobs(settings: Settings) -> list[Job]:
     """What runs by itself."""
-    return [*run_jobs.jobs(settings), *state_jobs.jobs(settings)]
+    return [*run_jobs.jobs(settings), *state_jobs.jobs(settings), *health_jobs.JOBS]
 
 
 def build(parts: Parts) -> Litestar:

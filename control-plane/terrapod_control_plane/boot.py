@@ -1,5 +1,6 @@
 """Opens what the slices stand on, in order, and closes it in reverse."""
 
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from terrapod_control_plane.kernel.context import Parts, system
 from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
 from terrapod_control_plane.kernel.events import Bus
 from terrapod_control_plane.kernel.secrets import KeyRing, Signer, ring_from
+from terrapod_control_plane.kernel.single import only_one
 from terrapod_control_plane.migrations.run import migrate
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.settings import Settings
@@ -48,8 +50,8 @@ async def opened(
     settings: Settings, dsn: str, *, clock: Clock | None = None
 ) -> AsyncIterator[Opened]:
     """Everything open and the loops running, until the block ends."""
-    await db.open_pool(dsn, size=settings.database.pool_size)
-    try:
+    name, patience = socket.gethostname(), settings.database.alone_within_seconds
+    async with only_one(dsn, name, patience=patience), _pool(dsn, settings):
         await migrate(dsn)
         parts = await _parts(settings, clock or SystemClock())
         first_token = await identity.first_admin(system(parts), settings.first_admin)
@@ -57,6 +59,13 @@ async def opened(
         litestar = app.build(parts)
         async with _running(_loops(parts, dsn)), litestar.lifespan():
             yield Opened(parts=parts, app=litestar, asgi=Edge()(litestar), first_token=first_token)
+
+
+@asynccontextmanager
+async def _pool(dsn: str, settings: Settings) -> AsyncIterator[None]:
+    await db.open_pool(dsn, size=settings.database.pool_size)
+    try:
+        yield
     finally:
         await db.close_pool()
 

@@ -45,6 +45,8 @@ class Database(Struct, frozen=True, kw_only=True):
     url: Secret = Secret("")  # postgresql://…; empty: an embedded server in the data directory
     pool_size: int = 12  # connections of one process
     start_timeout_seconds: float = 30.0  # how long the embedded server may take to start
+    alone_within_seconds: float = 60.0  # how long to wait for another process to let go of it
+    outbox_days: float = 7.0  # events older than this are dropped
 
 
 class Encryption(Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ def serve(settings: SettingsFile = None) -> None:
     """
     from terrapod_control_plane.cli.database import database  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
+    from terrapod_control_plane.kernel.single import NotAlone  # noqa: PLC0415
     from terrapod_control_plane.web.tls import ListenFailed  # noqa: PLC0415
 
     effective = read(settings)
@@ -34,7 +35,7 @@ def serve(settings: SettingsFile = None) -> None:
         # The embedded server ends with this thread, so it is started here, in the main one.
         with database(effective) as dsn:
             anyio.run(partial(_serve, effective, dsn), backend_options={"use_uvloop": True})
-    except* (KeyMissing, ListenFailed) as group:
+    except* (KeyMissing, ListenFailed, NotAlone) as group:
         for error in group.exceptions:
             typer.echo(f"terrapod can't start: {error}", err=True)
         raise typer.Exit(1) from None

@@ -6,6 +6,7 @@ every process at commit and carries no data but a topic: whoever waits looks aga
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 import anyio
@@ -57,6 +58,11 @@ async def store(emitted: Event, *who: object) -> None:
 async def wake(topics: Sequence[str]) -> None:
     """Wake topics at commit, without an event."""
     await db.execute("select pg_notify('terrapod', topic) from unnest($1::text[]) topic", topics)
+
+
+async def trim(before: datetime) -> None:
+    """Drop events that nobody will ask for any more; the audit record stays."""
+    await db.execute("delete from outbox where at < $1", before)
 
 
 class Line:
