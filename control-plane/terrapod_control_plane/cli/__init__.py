@@ -2,7 +2,7 @@
 
 import typer
 
-from terrapod_control_plane.cli import cache, migrate, pools, serve, settings, tokens
+from terrapod_control_plane.cli import cache, demo, migrate, pools, serve, settings, tokens
 
 app = typer.Typer(
     name="terrapod",
@@ -14,6 +14,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
+app.command("demo")(demo.demo)
 app.command("check-settings")(settings.check_settings)
 app.add_typer(pools.app, name="pools")
 app.add_typer(tokens.app, name="tokens")
