@@ -2,7 +2,16 @@
 
 import typer
 
-from terrapod_control_plane.cli import cache, demo, migrate, pools, serve, settings, tokens
+from terrapod_control_plane.cli import (
+    cache,
+    demo,
+    migrate,
+    pools,
+    serve,
+    settings,
+    tokens,
+    workspaces,
+)
 
 app = typer.Typer(
     name="terrapod",
@@ -19,6 +28,7 @@ app.command("check-settings")(settings.check_settings)
 app.add_typer(pools.app, name="pools")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(cache.app, name="cache")
+app.add_typer(workspaces.app, name="workspaces")
 
 
 def main() -> None:

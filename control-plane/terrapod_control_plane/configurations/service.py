@@ -253,7 +253,7 @@ async def _settle(ctx: Context, checked: Configuration) -> None:
         if checked.status == "errored":
             await ctx.emit(ConfigurationErrored(**about, message=checked.error_message))
             return
-        if not checked.speculative:
+        if not (checked.speculative or checked.provisional):
             await workspaces.set_current_configuration(ctx, checked.workspace_id, checked.id)
         await ctx.emit(
             ConfigurationUploaded(

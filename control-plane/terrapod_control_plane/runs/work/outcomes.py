@@ -151,10 +151,16 @@ async def overdue(ctx: Context, phase_id: str) -> None:
 
 
 async def forgotten(ctx: Context, run_id: str) -> None:
-    """Nobody looked at a plan for the time that the settings give."""
-    run = await queries.get(run_id)
-    if run is not None:
-        run, _ = await locked(ctx, run_id, run.plan_id)
-        if run.status in lifecycle.CONFIRMABLE:
-            reason = "nobody confirmed it in time"
-            await queue.finish(ctx, lifecycle.discard(run, ctx.now(), reason=reason))
+    """Nobody confirmed a plan, or no agent took a phase, for the time that the settings give."""
+    found = await queries.get(run_id)
+    if found is None:
+        return
+    run, plan = await locked(ctx, run_id, found.plan_id)
+    now = ctx.now()
+    if run.status in lifecycle.DISCARDABLE:
+        reason = "nobody confirmed it in time, or its turn did not come"
+        await queue.finish(ctx, lifecycle.discard(run, now, reason=reason))
+        return
+    phase = plan if run.status is Status.PLAN_QUEUED else await queue.phase(run.apply_id)
+    if run.status in (Status.PLAN_QUEUED, Status.APPLY_QUEUED) and not phase.held:
+        await _failed(ctx, run, phase, "no agent took it in time")
