@@ -33,7 +33,13 @@ PUBLIC = {
     ("POST", "/api/v2/listeners/{listener_id}/renew"),
 }
 # Those of the public ones that anybody gets a good answer from.
-OPEN = {"/.well-known/terraform.json", "/health", "/ready", "/api/v2/ping"}
+OPEN = {
+    "/.well-known/terraform.json",
+    "/health",
+    "/ready",
+    "/api/v2/ping",
+    "/api/v2/state-versions/{version_id}/json-content",  # takes anything and keeps nothing
+}
 # What an agent may call on its own port beside the routes of its own id.
 FOR_AGENTS = {"/api/v2/binary-cache/{tool}/{version}/{os}/{arch}"}
 
@@ -133,9 +139,7 @@ async def test_the_public_routes_are_these(serving: Control) -> None:
     assert declared == PUBLIC
 
 
-async def test_nobody_is_asked_for_a_token(
-    control: Control, as_: As, ids: dict[str, str]
-) -> None:
+async def test_nobody_is_asked_for_a_token(control: Control, as_: As, ids: dict[str, str]) -> None:
     for route, status in (await answers(await as_("nobody"), control.app, ids)).items():
         if route.path in OPEN or route.path.endswith("/nonce"):
             assert 200 <= status < 300, route
@@ -147,9 +151,7 @@ async def test_nobody_is_asked_for_a_token(
             assert status == 401, route
 
 
-async def test_a_wrong_token_is_no_better_than_none(
-    control: Control, ids: dict[str, str]
-) -> None:
+async def test_a_wrong_token_is_no_better_than_none(control: Control, ids: dict[str, str]) -> None:
     for route, status in (
         await answers(await control.client("user.nonsense"), control.app, ids)
     ).items():
@@ -223,9 +225,7 @@ async def test_odd_ids_are_not_found(
         assert status < 500, route
 
 
-async def test_the_owner_reads_all_of_it(
-    control: Control, as_: As, ids: dict[str, str]
-) -> None:
+async def test_the_owner_reads_all_of_it(control: Control, as_: As, ids: dict[str, str]) -> None:
     owner = await as_("owner")
     missing = {"{output_id}", "json-output"}
     for route in routes(control.app):

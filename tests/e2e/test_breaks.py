@@ -158,9 +158,15 @@ def lost_apply(alone: Alone) -> tuple[Agent, dict[str, Any]]:
 
 def test_the_state_of_a_lost_apply_arrives_with_its_agent(alone: Alone, server: Server) -> None:
     agent, _ = lost_apply(alone)
-    agent.start()
-    until(lambda: alone.workspace()["hold"] is None, "the returning agent ends the hold")
+    path = f"/api/v2/workspaces/{alone.id}/actions/adopt-state"
+    with server.client() as client:
+        assert client.post(path).status_code == 409, "nothing has arrived yet"
+        agent.start()
+        until(lambda: client.post(path).is_success, "the state arrives and is adopted")
+    assert alone.workspace()["hold"] is None
     assert "terraform_data.first" in alone.cli.ok("state", "list")
+    alone.cli.configure('resource "terraform_data" "first" { input = "reached" }')
+    assert "1 destroyed" in alone.cli.ok("apply", "-auto-approve")
 
 
 def test_applies_wait_until_the_hold_is_cleared(alone: Alone, server: Server) -> None:

@@ -118,7 +118,7 @@ def test_an_apply_that_fails_keeps_what_it_reached(cli: Cli, server: Server) -> 
     cli.configure(
         'resource "terraform_data" "good" {}\n'
         'resource "terraform_data" "bad" {\n  depends_on = [terraform_data.good]\n'
-        '  provisioner "local-exec" {\n    command = "echo broken; exit 7"\n  }\n}\n'
+        '  provisioner "local-exec" {\n    command = "sleep 4; echo broken; exit 7"\n  }\n}\n'
     )
     ran = cli.run("apply", "-auto-approve")
     assert ran.code == 1

@@ -1,6 +1,7 @@
 """Real processes: a server, agents that joined it, and the terraform command line."""
 
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -19,6 +20,7 @@ Backend = Literal["cloud", "remote"]
 
 _BIN = Path(sys.executable).parent
 _STOP_SECONDS = 20.0
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 SERVER_SETTINGS = {
     "TERRAPOD_RUNS__PLAN_LEASE_SECONDS": "3",
@@ -269,7 +271,7 @@ class Cli(Struct, kw_only=True):
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-        return Ran(process.returncode, text)
+        return Ran(process.returncode, _COLOURS.sub("", text))
 
     def ok(self, *arguments: str, answer: str = "") -> str:
         """What a command writes that must succeed."""

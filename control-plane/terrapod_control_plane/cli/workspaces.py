@@ -53,7 +53,7 @@ def clear(name: Name, url: Url = None, token: Token = None, ca_file: CaFile = No
 
 
 def _act(client: Client, name: str, action: str) -> None:
-    found = client.get(f"{_WORKSPACES}/{segment(name)}")
+    found = client.get(f"{_WORKSPACES}/{segment(name)}")["data"]
     if not found["attributes"].get("hold"):
         raise failed(f"{name} is not on hold.")
     client.send("POST", f"workspaces/{segment(found['id'])}/actions/{action}")
