@@ -12,7 +12,8 @@ import pytest
 from msgspec import Struct
 
 from terrapod_control_plane.kernel.postgres import Embedded
-from tests.kit.stack import Agent, Backend, Cli, Server
+from tests.kit.command_line import Backend, Cli
+from tests.kit.stack import Agent, Server
 from tests.kit.terraforms import real_terraform
 
 _NUMBERS = itertools.count(1)

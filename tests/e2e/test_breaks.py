@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import NewAgent, NewCli
-from tests.kit.stack import Agent, Cli, Server, until
+from tests.kit.command_line import Cli
+from tests.kit.stack import Agent, Server, until
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("terraforms")]
 

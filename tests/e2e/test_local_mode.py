@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import NewCli, Terraforms
-from tests.kit.stack import Backend, Cli, Server
+from tests.kit.command_line import Backend, Cli
+from tests.kit.stack import Server
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import NewCli, Terraforms
-from tests.kit.stack import Agent, Backend, Cli, Server, until
+from tests.kit.command_line import Backend, Cli
+from tests.kit.stack import Agent, Server, until
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("agent")]
 

@@ -1,26 +1,21 @@
-"""Real processes: a server, agents that joined it, and the terraform command line."""
+"""Real processes: a server, and agents that joined it."""
 
 import os
-import re
-import signal
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import httpx
-from msgspec import Struct, field
+from msgspec import Struct
 
 T = TypeVar("T")
 
-Backend = Literal["cloud", "remote"]
-
 _BIN = Path(sys.executable).parent
 _STOP_SECONDS = 20.0
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 SERVER_SETTINGS = {
     "TERRAPOD_RUNS__PLAN_LEASE_SECONDS": "3",
@@ -220,81 +215,6 @@ class Agent(Struct, kw_only=True):
     def _environment(self) -> dict[str, str]:
         home = {"TERRAPOD_AGENT_DATA_DIR": str(self.folder / "data")}
         return AGENT_SETTINGS | home | {"PATH": os.environ["PATH"]}
-
-
-class Ran(Struct, frozen=True):
-    """How a command ended and what it wrote."""
-
-    code: int
-    text: str
-
-
-class Cli(Struct, kw_only=True):
-    """The real terraform in a folder of its own, bound to one workspace."""
-
-    folder: Path
-    server: Server
-    terraform: Path
-    workspace: str
-    backend: Backend = "cloud"
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def configure(self, text: str) -> None:
-        """Write the configuration, with the block that binds it to the workspace."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        opening = "cloud {" if self.backend == "cloud" else 'backend "remote" {'
-        (self.folder / "backend.tf").write_text(
-            f"terraform {{\n  {opening}\n"
-            f'    hostname = "localhost:{self.server.port}"\n    organization = "default"\n'
-            f'    workspaces {{\n      name = "{self.workspace}"\n    }}\n  }}\n}}\n'
-        )
-        (self.folder / "main.tf").write_text(text)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command, in a process group of its own."""
-        return subprocess.Popen(
-            [self.terraform, *arguments],
-            cwd=self.folder,
-            env=self._environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *arguments: str, answer: str = "") -> Ran:
-        """Run a command to its end, with an answer on standard input."""
-        with self.start(*arguments) as process:
-            try:
-                text, _ = process.communicate(answer, timeout=100)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-        return Ran(process.returncode, _COLOURS.sub("", text))
-
-    def ok(self, *arguments: str, answer: str = "") -> str:
-        """What a command writes that must succeed."""
-        ran = self.run(*arguments, answer=answer)
-        assert ran.code == 0, ran.text
-        return ran.text
-
-    def interrupt(self, process: subprocess.Popen[str]) -> None:
-        """Ctrl-C."""
-        process.send_signal(signal.SIGINT)
-
-    def _environment(self) -> dict[str, str]:
-        config = self.folder.parent / f"{self.folder.name}.tfrc"
-        config.write_text(
-            f'credentials "localhost:{self.server.port}" {{\n  token = "{self.server.token}"\n}}\n'
-        )
-        return self.environment | {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder.parent),
-            "SSL_CERT_FILE": str(self.server.ca),
-            "TF_CLI_CONFIG_FILE": str(config),
-            "CHECKPOINT_DISABLE": "1",
-        }
 
 
 def _spawn(

@@ -21,6 +21,7 @@ from terrapod_control_plane.cli.demo_stage import (
     program,
     within,
 )
+from terrapod_control_plane.kernel.postgres_home import recorded_folder
 
 _RUN = re.compile(r"/runs/(run-\w+)")
 _OTHER = "-var=word=Good morning"
@@ -193,4 +194,6 @@ def _tell_how_to_connect(stage: Stage) -> None:
         _say(f"export {name}={value}")
     _say(f"export TERRAPOD_DATA_DIR={stage.data}   # for the command terrapod")
     _say(f"cd {stage.work} && terraform plan")
-    typer.echo(f"Stop it with `kill {processes}`; then {stage.folder} can be removed.")
+    cluster = recorded_folder(stage.data / "postgres")
+    folders = " ".join(map(str, filter(None, [stage.folder, cluster])))
+    typer.echo(f"End it with: kill {processes} && sleep 5 && rm -r {folders}")

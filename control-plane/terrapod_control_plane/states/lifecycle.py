@@ -22,7 +22,8 @@ def may_write(
         raise Conflict(f"The workspace is locked by Run {run}.")
     if current is None or offer.force or is_same(offer, current):
         return
-    if offer.serial == current.serial:
+    # `state push -force` of another lineage may come with any serial, and without its force.
+    if offer.serial == current.serial and offer.lineage in ("", current.lineage):
         raise Conflict(f"There is another state with the serial {current.serial} already.")
     if locked_by is not None:
         return
