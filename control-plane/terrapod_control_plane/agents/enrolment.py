@@ -7,7 +7,7 @@ from datetime import timedelta
 from cryptography import x509
 
 from terrapod_common import ids, wire
-from terrapod_common.errors import Forbidden, Unauthorized, Unprocessable
+from terrapod_common.errors import Forbidden, NotFound, Unauthorized, Unprocessable
 from terrapod_control_plane.agents import queries
 from terrapod_control_plane.agents.events import CertificateRenewed, ListenerJoined
 from terrapod_control_plane.agents.model import Certificate, Listener
@@ -100,6 +100,8 @@ async def _remember(ctx: Context, listener: str, certificate: bytes) -> str:
 @internal
 async def nonce(ctx: Context, listener: str) -> wire.Nonce:
     """Something to sign for a listener whose certificate has ended."""
+    if await queries.listener(listener) is None:
+        raise NotFound(f"There is no {listener}.")
     fresh = secrets.new_token("nonce")
     await ctx.parts.ephemeral.set(f"nonce:{fresh}", listener.encode(), _NONCE_SECONDS)
     return wire.Nonce(nonce=fresh)

@@ -4,7 +4,15 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from terrapod_common import ids
 from terrapod_common.errors import Forbidden, NotFound, Unauthorized
-from terrapod_control_plane.kernel.policy import PLATFORM, Action, Actor, Scope, Verdict, allows
+from terrapod_control_plane.kernel.policy import (
+    PLATFORM,
+    Action,
+    Actor,
+    Scope,
+    Verdict,
+    Where,
+    allows,
+)
 
 Resolver = Callable[[str], Awaitable[Scope | None]]
 
@@ -19,7 +27,9 @@ async def must(actor: Actor, action: Action, id_: str, resolvers: Mapping[str, R
     """
     if actor.kind == "nobody":
         raise Unauthorized("This needs a valid token.")
-    scope = PLATFORM if not id_ else await _scope(id_, resolvers)
+    scope = await _scope(id_, resolvers)
+    if not id_ and action.need.where is Where.PLATFORM:
+        scope = PLATFORM
     verdict = allows(actor, action, scope) if scope else Verdict.UNSEEN
     if scope is None or verdict is Verdict.UNSEEN:
         raise NotFound(f"There is no {id_}, or you may not see it.")

@@ -1,0 +1,103 @@
+"""Agents that wait: who is woken, who gets what, and what a client that leaves leaves behind."""
+
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.kit import factories
+from tests.kit.control import Agent, Client, Control
+
+pytestmark = pytest.mark.anyio
+
+
+async def wait_for_waiter(control: Control, topic: str) -> None:
+    """Until somebody has looked in vain and waits to be woken."""
+    with anyio.fail_after(10):
+        while topic not in control.parts.bus._signals:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_waiting_agent_is_woken_by_a_run(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    found: list[Any] = []
+
+    async def wait() -> None:
+        found.append(await listener.get(f"{listener.at}/runs/next?wait=30&key=k"))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await wait_for_waiter(control, f"pool:{listener.pool}")
+            run = await factories.run(api, workspace)
+    assert found[0]["run_id"] == run
+
+
+async def test_many_who_ask_at_once_never_get_the_same(
+    api: Client, listener: Agent, foreign: Agent
+) -> None:
+    wanted = set()
+    for name in ("one", "two", "three"):
+        made = await factories.workspace(api, name)
+        await factories.configuration(api, made)
+        wanted.add(await factories.run(api, made))
+    found: list[dict[str, Any]] = []
+
+    async def ask(agent: Agent, key: str) -> None:
+        work = await agent.claim(key)
+        if work is not None:
+            found.append(work)
+
+    async with anyio.create_task_group() as tasks:
+        for turn in range(5):
+            for agent in (listener, foreign):
+                tasks.start_soon(ask, agent, f"{agent.id} {turn}")
+    # Who asks without waiting may pass while another looks, so a last one takes what is left.
+    while work := await listener.claim(f"rest {len(found)}"):
+        found.append(work)
+    assert len(found) == len(wanted)
+    assert {work["run_id"] for work in found} == wanted
+
+
+async def test_a_poll_whose_client_has_left_claims_nothing(
+    control: Control, api: Client, listener: Agent, foreign: Agent, workspace: str
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.call, "GET", f"{listener.at}/runs/next?wait=30&key=k")
+        await wait_for_waiter(control, f"pool:{listener.pool}")
+        tasks.cancel_scope.cancel()
+    turn = control.parts.bus._lines[f"pool:{listener.pool} apply,plan"].turn
+    with anyio.fail_after(10):
+        while turn.locked():
+            await anyio.lowlevel.checkpoint()
+    run = await factories.run(api, workspace)
+    work = await foreign.claim("k")
+    assert work is not None
+    assert (work["run_id"], work["fence"]) == (run, 1)
+
+
+async def test_a_waiting_agent_hears_of_an_order(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace)
+    work = await listener.claim("k")
+    assert work is not None
+    await listener.report(work, "planning")
+    found: list[Any] = []
+
+    async def wait() -> None:
+        found.append(await listener.get(f"{listener.at}/orders?wait=30&seen=0"))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await wait_for_waiter(control, f"orders:{listener.id}")
+            await api.post(f"/api/v2/runs/{run}/actions/cancel")
+    assert [order["kind"] for order in found[0]["orders"]] == ["cancel"]
+
+
+async def test_a_refused_poll_is_refused_as_anything_else(listener: Agent, foreign: Agent) -> None:
+    for path in ("runs/next?wait=30", "orders?wait=30"):
+        assert (await foreign.call("GET", f"{listener.at}/{path}")).status_code == 404
