@@ -1,6 +1,6 @@
 """Things done beside the main thing, for exactly as long as it takes."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,7 +21,17 @@ async def beside(*background: Callable[[], Coroutine[Any, Any, None]]) -> AsyncI
 
 
 def alone(error: BaseException) -> BaseException:
-    """The one error in a group of one; anything else as it is."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    """The one error in a group, or the first of several of one kind; else the group as it is.
+
+    Several loops may be told at the same moment that the server does not know the agent.
+    """
+    leaves = list(_leaves(error))
+    return leaves[0] if len({type(leaf) for leaf in leaves}) == 1 else error
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
