@@ -53,6 +53,36 @@ class Case(Struct, frozen=True, kw_only=True):
 
 async def cases(site: Site, agent: Joined, database: Any, scene: Scene) -> list[Case]:
     """All that is asked."""
+    return [
+        *_reads(site, database, scene),
+        await _create(site, database, scene),
+        _next(agent, database),
+    ]
+
+
+def _reads(site: Site, database: Any, scene: Scene) -> list[Case]:
+    async def page() -> object:
+        await database.fetchval("select count(*) from workspaces")
+        return await database.fetch('select * from workspaces order by name collate "C" limit 20')
+
+    get = partial(Case, site=site, method="GET")
+    row = database.fetchrow
+    named = partial(row, "select * from workspaces where name = $1", "bench")
+    shown = partial(row, "select * from runs where id = $1", scene.run)
+    current = f"/api/v2/workspaces/{scene.workspace}/current-state-version"
+    state = partial(row, _STATE, scene.workspace)
+    all_ = "/api/v2/organizations/default/workspaces"
+    twenty = f"{all_}?page%5Bsize%5D=20"
+    return [
+        get(name="ping", path="/api/v2/ping"),
+        get(name="workspace by name", path=f"{all_}/bench", sql=named),
+        get(name="run show", path=f"/api/v2/runs/{scene.run}", sql=shown, aim="1,000/s"),
+        get(name="current state version", path=current, sql=state),
+        get(name="20 of 10,000 workspaces", path=twenty, sql=page, aim="15 ms"),
+    ]
+
+
+async def _create(site: Site, database: Any, scene: Scene) -> Case:
     await database.execute("create table bench_runs (like runs including defaults)")
     await database.execute("alter table bench_runs add primary key (id)")
     numbers = itertools.count(1)
@@ -60,48 +90,25 @@ async def cases(site: Site, agent: Joined, database: Any, scene: Scene) -> list[
     async def copy() -> object:
         return await database.execute(_COPY, f"run-{next(numbers)}", scene.run)
 
-    async def page() -> object:
-        await database.fetchval("select count(*) from workspaces")
-        return await database.fetch('select * from workspaces order by name collate "C" limit 20')
+    return Case(
+        name="run create, plan only",
+        site=site,
+        method="POST",
+        path="/api/v2/runs",
+        body=run_body(scene.workspace, **{"plan-only": True}),
+        sql=copy,
+    )
 
-    get = partial(Case, site=site, method="GET")
-    row = database.fetchrow
-    ours = f"/api/v2/workspaces/{scene.workspace}"
-    next_ = f"/api/v2/listeners/{agent.listener}/runs/next?wait=0&slot=0&key=&accept=plan"
-    named = partial(row, "select * from workspaces where name = $1", "bench")
-    shown = partial(row, "select * from runs where id = $1", scene.run)
-    all_ = "/api/v2/organizations/default/workspaces"
-    return [
-        get(name="ping", path="/api/v2/ping"),
-        get(name="workspace by name", path=f"{all_}/bench", sql=named),
-        Case(
-            name="run create, plan only",
-            site=site,
-            method="POST",
-            path="/api/v2/runs",
-            body=run_body(scene.workspace, **{"plan-only": True}),
-            sql=copy,
-        ),
-        get(name="run show", path=f"/api/v2/runs/{scene.run}", sql=shown, aim="1,000/s"),
-        get(
-            name="current state version",
-            path=f"{ours}/current-state-version",
-            sql=partial(row, _STATE, scene.workspace),
-        ),
-        Case(
-            name="runs/next, empty queue, mTLS",
-            site=agent.site,
-            method="GET",
-            path=next_,
-            sql=partial(row, _NEXT, agent.pool),
-        ),
-        get(
-            name="20 of 10,000 workspaces",
-            path=f"{all_}?page%5Bsize%5D=20",
-            sql=page,
-            aim="15 ms",
-        ),
-    ]
+
+def _next(agent: Joined, database: Any) -> Case:
+    path = f"/api/v2/listeners/{agent.listener}/runs/next?wait=0&slot=0&key=&accept=plan"
+    return Case(
+        name="runs/next, empty queue, mTLS",
+        site=agent.site,
+        method="GET",
+        path=path,
+        sql=partial(database.fetchrow, _NEXT, agent.pool),
+    )
 
 
 async def bodies(asked: list[Case]) -> dict[str, bytes]:
