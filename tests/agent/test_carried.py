@@ -63,6 +63,9 @@ async def test_states_are_sent_while_they_are_written_and_never_a_torn_one(
         (tmp_path / "go").touch()
         await server.until(lambda: apply.ended)
     assert apply.status == "errored"
+    # What was kept whole is not the last state, so the server is told and the folder stays.
+    assert not apply.reports[-1].state_uploaded
+    assert folders(data)
     assert [final for _, final in apply.states] == [False, True]
     assert apply.states[0][0] == apply.states[1][0]
 

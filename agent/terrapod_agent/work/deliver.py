@@ -51,6 +51,9 @@ async def _state(shop: Workshop, folder: Folder, ticket: Ticket) -> tuple[Ticket
         except Denied as denied:
             stored = False
             log.warning("the state was refused; it is kept", folder=folder.path, reason=str(denied))
+    if stored and state.torn(folder, ticket):
+        stored = False  # the server holds the workspace, and the folder stays for a person
+        log.error("terraform was cut off while it wrote the state", folder=folder.path)
     ticket = msgspec.structs.replace(ticket, state_stored=stored)
     folder.keep(ticket)
     return ticket, ours

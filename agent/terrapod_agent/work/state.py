@@ -48,6 +48,18 @@ def newest(folder: Folder, ticket: Ticket) -> bytes | None:
     return None
 
 
+def torn(folder: Folder, ticket: Ticket) -> bool:
+    """Whether terraform was cut off in the middle of writing a state.
+
+    Then what :func:`newest` finds is not the last one, so nobody may take it for that.
+    """
+    path = folder.state(ticket)
+    if whole(folder.root(ticket) / EMERGENCY) is not None or whole(path) is not None:
+        return False
+    # An empty file says something only where there was a state before.
+    return path.exists() and bool(path.stat().st_size or ticket.state_before)
+
+
 class Watcher:
     """Uploads intermediate states: the newest, one at a time, not more often than allowed."""
 
@@ -58,7 +70,7 @@ class Watcher:
         self._backoff = backoff
 
     async def watch(self, look_every: float, send_every: float) -> None:
-        """Go on until cancelled or until the phase is no longer ours."""
+        """Go on until cancelled; once the phase is no longer ours, only keep states aside."""
         path, seen, sent_at = self._folder.state(self._ticket), 0, -send_every
         pending: bytes | None = None
         before = path.stat().st_mtime_ns if path.exists() else 0
@@ -74,7 +86,7 @@ class Watcher:
                 try:
                     await self._put(pending)
                 except FenceLost:
-                    return
+                    send_every = float("inf")  # go on keeping the newest aside
                 except Denied as denied:  # the last state is what counts
                     log.warning("an intermediate state was refused", reason=str(denied))
                 pending = None

@@ -30,6 +30,9 @@ class Steps:
         """Run a program to its end; ``output`` keeps what it prints out of the log."""
         if self._hold.stopping():
             raise Stopped
+        if self._hold.lost:
+            # Right for an apply that runs; one that does not run yet must not start any more.
+            raise Failed(f"the phase was lost before terraform {name} could start")
         if self._hold.lease_left() <= 0:
             raise Failed(f"the lease of the phase ended before terraform {name} could start")
         command = Command(

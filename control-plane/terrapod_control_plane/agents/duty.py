@@ -1,8 +1,11 @@
 """What a listener does all day: beat, take work, follow orders. Every call is its own only."""
 
+from functools import partial
+
 from msgspec import Struct
 
 from terrapod_common import ids, wire
+from terrapod_common.errors import Unauthorized
 from terrapod_control_plane.agents import queries
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.policy import Action
@@ -68,9 +71,14 @@ async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wir
         accept=slot.kinds,
     )
     wait = min(wait, ctx.settings.agents.longest_wait_seconds)
-    phase = await work.claim(ctx, claimer, wait)
+    phase = await work.claim(ctx, claimer, wait, partial(_still_welcome, ctx))
     found = await queries.listener(listener)
     return None if phase is None else await _work(ctx, phase, found.platform if found else "")
+
+
+async def _still_welcome(ctx: Context) -> None:
+    if await queries.holder(ctx.actor.credential, ctx.now()) is None:
+        raise Unauthorized("This certificate was revoked or has ended.")
 
 
 async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:

@@ -119,6 +119,11 @@ async def renew(ctx: Context, listener_id: str, asked: wire.Renew) -> wire.Renew
         await _prove(ctx, listener, asked)
     certificate = _signed(ctx, asked.csr, listener_id)
     async with db.transaction():
+        now = await queries.locked_listener(listener_id)
+        if now is None or now.revoked_at is not None or now.public_key != listener.public_key:
+            raise Unauthorized("The name was taken over, or the listener was revoked.")
+        if certificates.public_key_pem(certificate).decode() != now.public_key:
+            raise Forbidden("The request is not for the recorded key; to change it, join again.")
         fingerprint = await _remember(ctx, listener_id, certificate)
         await ctx.emit(CertificateRenewed(listener=listener_id, fingerprint=fingerprint))
     return wire.Renewed(

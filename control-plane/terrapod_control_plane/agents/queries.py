@@ -59,6 +59,11 @@ async def listener(id_: str) -> Listener | None:
     return await db.one(Listener, "select * from listeners where id = $1", id_)
 
 
+async def locked_listener(id_: str) -> Listener | None:
+    """A listener by id, locked until the end of the transaction."""
+    return await db.one(Listener, "select * from listeners where id = $1 for update", id_)
+
+
 async def listeners(pool_id: str, paging: Paging) -> Page[Listener]:
     """The listeners of a pool, by name."""
     total = await db.value("select count(*) from listeners where pool_id = $1", pool_id)

@@ -35,10 +35,13 @@ def checked_name(name: str) -> str:
 @internal
 async def actor_of(certificate: bytes, now: datetime) -> Actor | None:
     """The listener that a client certificate (DER) was issued to, unless revoked or ended."""
-    found = await queries.holder(fingerprint(certificate), now)
+    print_ = fingerprint(certificate)
+    found = await queries.holder(print_, now)
     if found is None:
         return None
-    return Actor(kind="listener", id=found.id, name=found.name, pool=found.pool_id)
+    return Actor(
+        kind="listener", id=found.id, name=found.name, pool=found.pool_id, credential=print_
+    )
 
 
 def _online_since(ctx: Context) -> datetime:
@@ -84,6 +87,8 @@ async def delete_pool(ctx: Context, id_: str) -> None:
     """Remove a pool; its agents are out at once, its tokens of no use."""
     await ctx.must(Action.POOL_MANAGE, id_)
     async with db.transaction():
+        if await runs.any_open_in(ctx, id_):
+            raise Conflict("Runs still wait for this pool: cancel them or let them end first.")
         await queries.delete_pool(id_)
         await identity.forget_tokens_of(ctx, id_)
         await ctx.emit(PoolDeleted(pool=id_))

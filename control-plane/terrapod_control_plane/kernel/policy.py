@@ -101,6 +101,7 @@ class Actor(Struct, frozen=True, kw_only=True):
     email: str = ""
     roles: frozenset[str] = frozenset()  # of the platform: admin, audit
     pool: str = ""  # of a listener
+    credential: str = ""  # of a listener: the fingerprint of its certificate
 
     @property
     def sees(self) -> "Sees":

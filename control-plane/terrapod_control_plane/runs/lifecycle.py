@@ -145,4 +145,5 @@ def phase_queued(phase: Phase, run: Run, at: datetime) -> Phase:
         lease_until=None,
         start_confirmed=False,
         claim_key=None,
+        artifacts={},  # what a lost attempt left must not meet the plan of the next one
     )

@@ -178,9 +178,21 @@ async def waiting_workspaces() -> list[str]:
 
 
 async def forgotten(before: datetime) -> list[str]:
-    """Runs that have waited for a person since before then."""
-    sql = "select id from runs where status in ('planned', 'planned_and_saved') and changed_at < $1"
+    """Runs that have waited for a person, a turn or an agent since before then."""
+    sql = (
+        "select id from runs where changed_at < $1 and status in ('pending', 'plan_queued', "
+        "'planned', 'planned_and_saved', 'confirmed', 'apply_queued')"
+    )
     return [row["id"] for row in await db.rows(sql, before)]
+
+
+async def any_open_in(pool: str) -> bool:
+    """Whether a run that is not over counts on the agents of a pool."""
+    sql = (
+        "select exists (select from runs where pool_id = $1 and status not in "
+        "('applied', 'discarded', 'errored', 'canceled', 'planned_and_finished'))"
+    )
+    return bool(await db.value(sql, pool))
 
 
 async def without_pool() -> list[Run]:

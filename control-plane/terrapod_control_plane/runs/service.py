@@ -281,6 +281,12 @@ async def force_cancel(ctx: Context, id_: str) -> Run:
 
 
 @internal
+async def any_open_in(ctx: Context, pool: str) -> bool:
+    """Whether a run that is not over counts on the agents of a pool."""
+    return await queries.any_open_in(pool)
+
+
+@internal
 async def pool_created(ctx: Context) -> None:
     """Runs that no pool could get go to the default one."""
     pool = await organizations.default_pool(ctx)

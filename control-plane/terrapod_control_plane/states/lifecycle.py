@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from terrapod_common.errors import Conflict
+from terrapod_common.errors import Conflict, Unprocessable
 from terrapod_control_plane.states.model import Content, Offer, StateVersion
 
 
@@ -43,15 +43,20 @@ def is_same(offer: Offer | StateVersion, version: StateVersion) -> bool:
 
 
 def continues(new: StateVersion, current: StateVersion | None) -> None:
-    """Refuse a run's state that does not come after the current one."""
+    """Refuse a run's state that does not come after the current one.
+
+    Unprocessable, not a conflict: the writer has not lost its lease, its state is wrong. Serials
+    are only compared within a run, where an upload that was late must not undo the next one; a
+    person may have announced any serial for the content that they sent.
+    """
     if current is None:
         return
     if new.lineage != current.lineage:
-        raise Conflict(
+        raise Unprocessable(
             f"The lineage {new.lineage} is not that of the current state, {current.lineage}."
         )
-    if new.serial < current.serial:
-        raise Conflict(
+    if new.run_id == current.run_id and new.serial < current.serial:
+        raise Unprocessable(
             f"The serial {new.serial} is behind that of the current state, {current.serial}."
         )
 

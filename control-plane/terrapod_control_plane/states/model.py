@@ -1,5 +1,6 @@
 """State versions and their outputs."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -131,6 +132,14 @@ class Content(Struct, frozen=True, kw_only=True):
     md5: str
     sha256: str
     parsed: Parsed
+
+
+class Writer(Struct, frozen=True, kw_only=True):
+    """A run that writes state; ``still`` raises when it may not any more."""
+
+    workspace: str
+    run: str
+    still: Callable[[], Awaitable[object]]  # asked inside the transaction
 
 
 class Saved(Struct, frozen=True, kw_only=True):

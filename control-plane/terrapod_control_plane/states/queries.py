@@ -34,6 +34,12 @@ async def get(id_: str) -> StateVersion | None:
     return await db.one(StateVersion, "select * from state_versions where id = $1", id_)
 
 
+async def locked(id_: str) -> StateVersion | None:
+    """A version, locked until the end of the transaction; its workspace is locked before it."""
+    sql = "select * from state_versions where id = $1 for update"
+    return await db.one(StateVersion, sql, id_)
+
+
 _VISIBLE = """
 select s.* from state_versions s join workspaces w on w.id = s.workspace_id
 where s.id = any($1) and ($2 or w.owner_id = $3)

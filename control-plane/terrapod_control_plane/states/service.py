@@ -13,7 +13,7 @@ from terrapod_control_plane.kernel.policy import Action, Scope
 from terrapod_control_plane.states import addresses, content, lifecycle, model, queries
 from terrapod_control_plane.states.addresses import DOWNLOAD
 from terrapod_control_plane.states.events import StateFinalized, StateRecovered
-from terrapod_control_plane.states.model import Content, Output, ParsedOutput, Saved, Shown
+from terrapod_control_plane.states.model import Content, Output, ParsedOutput, Saved, Shown, Writer
 from terrapod_control_plane.workspaces import service as workspaces
 
 StateVersion = model.StateVersion  # for the slices above
@@ -142,6 +142,15 @@ async def find(ctx: Context, id_: str) -> StateVersion | None:
 
 
 @internal
+async def locked(id_: str) -> StateVersion:
+    """A version, locked until the end of the transaction; its workspace is locked before it."""
+    found = await queries.locked(id_)
+    if found is None:
+        raise NotFound(f"There is no {id_}.")
+    return found
+
+
+@internal
 async def get(id_: str) -> StateVersion:
     """A version."""
     found = await queries.get(id_)
@@ -175,14 +184,17 @@ async def _all_shown(
 
 @internal
 async def save_from_run(
-    ctx: Context, workspace: str, run: str, chunks: AsyncIterable[bytes], *, final: bool
+    ctx: Context, writer: Writer, chunks: AsyncIterable[bytes], *, final: bool
 ) -> Saved:
     """A run's state becomes the present one; the last one replaces those on the way."""
+    workspace, run = writer.workspace, writer.run
     new = structs.replace(_of_run(ctx, workspace, run), intermediate=not final)
     stored = await content.store(ctx.parts.blobs, new.blob, chunks)
     pruned: list[StateVersion] = []
     try:
         async with db.transaction():
+            await workspaces.lock_row(ctx, workspace)
+            await writer.still()
             kept = await _follow_run(ctx, _filled(ctx, new, stored), stored)
             if final:
                 pruned = await queries.prune(run, kept.id)
@@ -196,7 +208,6 @@ async def save_from_run(
 
 async def _follow_run(ctx: Context, new: StateVersion, stored: Content) -> StateVersion:
     """The version that holds this state now: the new one, or the present one if it is the same."""
-    await workspaces.lock_row(ctx, new.workspace_id)
     present = await queries.current(new.workspace_id)
     lifecycle.continues(new, present)
     if present is None or not lifecycle.is_same(new, present):

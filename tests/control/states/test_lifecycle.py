@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from terrapod_common.errors import Conflict
+from terrapod_common.errors import Conflict, Unprocessable
 from terrapod_control_plane.states import lifecycle
 from terrapod_control_plane.states.model import Offer, StateVersion
 
@@ -64,5 +64,5 @@ def test_the_first_state_is_free() -> None:
 def test_a_run_goes_on_from_the_current_state(change: dict[str, object]) -> None:
     lifecycle.continues(replace(CURRENT, md5="new"), CURRENT)
     lifecycle.continues(replace(CURRENT, **change), None)
-    with pytest.raises(Conflict):
+    with pytest.raises(Unprocessable):
         lifecycle.continues(replace(CURRENT, **change), CURRENT)

@@ -53,18 +53,14 @@ async def save_state(
     """Store a state that an apply reached."""
     if phase.kind != "apply" or not phase.start_confirmed:
         raise Conflict(f"{phase.id} does not write state.")
-    still = _while_held(ctx, phase, chunks)
-    saved = await states.save_from_run(ctx, phase.workspace_id, phase.run_id, still, final=final)
+    held = (phase.id, phase.listener_id or "", phase.fence)
+
+    async def still() -> None:
+        work.checked(await queries.locked_phase(phase.id), *held)
+
+    writer = states.Writer(workspace=phase.workspace_id, run=phase.run_id, still=still)
+    saved = await states.save_from_run(ctx, writer, chunks, final=final)
     return wire.Stored(size=saved.size, digest=saved.sha256)
-
-
-async def _while_held(
-    ctx: Context, phase: Phase, chunks: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        yield chunk
-    # The upload may have outlived the lease: looked at again before anything counts.
-    await work.held(ctx, phase.id, phase.listener_id or "", phase.fence)
 
 
 @internal

@@ -1,5 +1,7 @@
 """How a phase ends, and what that means for its run and workspace. All inside a transaction."""
 
+from datetime import datetime
+
 import msgspec
 
 from terrapod_common import wire
@@ -150,13 +152,15 @@ async def overdue(ctx: Context, phase_id: str) -> None:
             await queue.store(ctx, run, ordered, listener=phase.listener_id)
 
 
-async def forgotten(ctx: Context, run_id: str) -> None:
+async def forgotten(ctx: Context, run_id: str, before: datetime) -> None:
     """Nobody confirmed a plan, or no agent took a phase, for the time that the settings give."""
     found = await queries.get(run_id)
     if found is None:
         return
     run, plan = await locked(ctx, run_id, found.plan_id)
     now = ctx.now()
+    if run.changed_at >= before:
+        return  # went on meanwhile, perhaps because another run ended
     if run.status in lifecycle.DISCARDABLE:
         reason = "nobody confirmed it in time, or its turn did not come"
         await queue.finish(ctx, lifecycle.discard(run, now, reason=reason))

@@ -1,5 +1,6 @@
 """Use cases of agents: claim, renew, report."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import msgspec
@@ -24,14 +25,20 @@ def leases(ctx: Context) -> Leases:
 
 
 @internal
-async def claim(ctx: Context, claimer: Claimer, wait: float) -> Phase | None:
-    """A phase for an idle slot, waiting in the pool's line for up to ``wait`` seconds."""
+async def claim(
+    ctx: Context, claimer: Claimer, wait: float, still: Callable[[], Awaitable[None]]
+) -> Phase | None:
+    """A phase for an idle slot, waiting in the pool's line for up to ``wait`` seconds.
+
+    ``still`` raises when the listener was shut out while it waited.
+    """
     before = await work.claimed_before(claimer)
     if before is not None:
         return before
     topic = f"pool:{claimer.pool}"
 
     async def attempt() -> Phase | None:
+        await still()
         return await work.claim(claimer, ctx.now(), leases(ctx))
 
     # Who takes plans only must not stand before those who take applies.
@@ -184,4 +191,4 @@ async def sweep(ctx: Context) -> None:
         before = now - timedelta(days=runs.wait_for_person_days)
         for run_id in await queries.forgotten(before):
             async with db.transaction():
-                await outcomes.forgotten(ctx, run_id)
+                await outcomes.forgotten(ctx, run_id, before)

@@ -7,18 +7,20 @@ import msgspec
 from terrapod_common.errors import NotFound
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.kernel.policy import Action
+from terrapod_control_plane.kernel.policy import Action, Scope, Verdict, allows
 from terrapod_control_plane.states import service as states
 from terrapod_control_plane.states.model import Output, Readable
 from terrapod_control_plane.states.outputs import queries
 
 
 async def outputs(ctx: Context, id_: str, paging: Paging) -> Page[Readable]:
-    """The outputs of a version, in clear."""
-    await ctx.must(Action.STATE_READ, id_)
+    """The outputs of a version; in clear for whoever may download states."""
+    scope = await ctx.must(Action.STATE_READ, id_)
     found = await queries.outputs_of([id_])
     part = found[paging.offset : paging.offset + paging.size]
-    return Page([_readable(ctx, output) for output in part], paging, len(found))
+    clear = _may_see(ctx, scope)
+    shown = [_readable(ctx, one, masked=one.sensitive and not clear) for one in part]
+    return Page(shown, paging, len(found))
 
 
 async def current_outputs(ctx: Context, workspace: str) -> list[Readable]:
@@ -30,12 +32,12 @@ async def current_outputs(ctx: Context, workspace: str) -> list[Readable]:
 
 
 async def output(ctx: Context, id_: str) -> Readable:
-    """An output, in clear."""
-    await ctx.must(Action.STATE_READ, id_)
+    """An output; in clear for whoever may download states."""
+    scope = await ctx.must(Action.STATE_READ, id_)
     found = await queries.output(id_)
     if found is None:
         raise NotFound(f"There is no {id_}.")
-    return _readable(ctx, found)
+    return _readable(ctx, found, masked=found.sensitive and not _may_see(ctx, scope))
 
 
 @internal
@@ -43,6 +45,10 @@ async def some_outputs(ctx: Context, wanted: Sequence[str]) -> list[Readable]:
     """What `?include=` shows of the outputs that the caller may see."""
     found = await queries.outputs(ctx.actor.sees, wanted)
     return [_readable(ctx, output, masked=output.sensitive) for output in found]
+
+
+def _may_see(ctx: Context, scope: Scope) -> bool:
+    return allows(ctx.actor, Action.STATE_DOWNLOAD, scope) is Verdict.ALLOWED
 
 
 def _readable(ctx: Context, found: Output, *, masked: bool = False) -> Readable:

@@ -135,7 +135,7 @@ async def _receive(
     announced = replace(version, lineage=stored.parsed.lineage)
     async with db.transaction():
         await _must_follow(ctx, announced)
-        now = await states.get(version.id)
+        now = await states.locked(version.id)
         if now.status == "finalized":  # the same upload, twice at once
             return now
         if now.status != "pending":
