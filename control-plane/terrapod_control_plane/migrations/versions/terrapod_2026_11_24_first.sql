@@ -117,6 +117,8 @@ create table workspaces (
     resource_count integer not null,
     runs_count integer not null
 );
+-- lists are in this order, which the unique index of another collation cannot give
+create index workspaces_name on workspaces (name collate "C");
 create index workspaces_owner on workspaces (owner_id, name);
 create index workspaces_pool on workspaces (agent_pool_id);
 create index workspaces_tags on workspaces using gin (tag_bindings);
