@@ -6,6 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from terrapod_control_plane.kernel import db
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 
@@ -101,3 +102,24 @@ async def test_a_waiting_agent_hears_of_an_order(
 async def test_a_refused_poll_is_refused_as_anything_else(listener: Agent, foreign: Agent) -> None:
     for path in ("runs/next?wait=30", "orders?wait=30"):
         assert (await foreign.call("GET", f"{listener.at}/{path}")).status_code == 404
+
+
+async def test_a_waiting_agent_is_woken_although_the_bus_lost_its_connection(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    found: list[Any] = []
+
+    async def wait() -> None:
+        found.append(await listener.get(f"{listener.at}/runs/next?wait=30&key=k"))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await wait_for_waiter(control, f"pool:{listener.pool}")
+            killed = await db.value(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+                "where query ilike 'listen %' or query = 'select 1'"
+            )
+            assert killed
+            run = await factories.run(api, workspace)
+    assert found[0]["run_id"] == run

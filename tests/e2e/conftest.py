@@ -4,7 +4,7 @@ import itertools
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,16 @@ NewCli = Callable[..., Cli]
 NewAgent = Callable[..., Agent]
 
 
-class Terraforms(Struct, frozen=True):
-    """The terraforms that the cache holds."""
+# Every test runs with the terraform of the wheel, and with the one on PATH if there is one.
+_ON_PATH = shutil.which("terraform")
+_VERSIONS = ["carried", "on-path"] if _ON_PATH else ["carried"]
 
-    carried: Path
-    other: Path | None
+
+class Terraform(Struct, frozen=True):
+    """A terraform that the cache holds too."""
+
+    path: Path
+    version: str
 
 
 @pytest.fixture(scope="session")
@@ -42,14 +47,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def terraforms(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Terraforms:
-    carried = real_terraform(tmp_path_factory.mktemp("bin"))
-    server.command("cache", "import", str(carried))
-    found = shutil.which("terraform")
-    if found is None or _version(found) == _version(str(carried)):
-        return Terraforms(carried, None)
-    server.command("cache", "import", found)
-    return Terraforms(carried, Path(found))
+def terraforms(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Terraform]:
+    found = {"carried": real_terraform(tmp_path_factory.mktemp("bin"))}
+    if _ON_PATH:
+        found["on-path"] = Path(_ON_PATH)
+    for path in found.values():
+        server.command("cache", "import", str(path))
+    return {name: Terraform(path, _version(str(path))) for name, path in found.items()}
+
+
+@pytest.fixture(params=_VERSIONS)
+def terraform(request: pytest.FixtureRequest, terraforms: Mapping[str, Terraform]) -> Terraform:
+    return terraforms[request.param]
 
 
 def _version(executable: str) -> str:
@@ -60,7 +69,9 @@ def _version(executable: str) -> str:
 
 @pytest.fixture(scope="session")
 def agent(
-    server: Server, terraforms: Terraforms, tmp_path_factory: pytest.TempPathFactory
+    server: Server,
+    terraforms: Mapping[str, Terraform],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Agent]:
     agent = Agent(
         folder=tmp_path_factory.mktemp("agent"), server=server, name="main", pool="main", slots=2
@@ -72,17 +83,18 @@ def agent(
 
 
 @pytest.fixture
-def new_cli(server: Server, terraforms: Terraforms, tmp_path: Path) -> NewCli:
+def new_cli(server: Server, terraform: Terraform, tmp_path: Path) -> NewCli:
     """Command lines, each with a workspace of its own that is made before its first use."""
 
-    def make(backend: Backend = "cloud", terraform: Path | None = None, **attributes: Any) -> Cli:
+    def make(backend: Backend = "cloud", **attributes: Any) -> Cli:
         name = f"w{next(_NUMBERS)}"
-        body = {"data": {"type": "workspaces", "attributes": {"name": name, **attributes}}}
+        given = {"name": name, "terraform-version": terraform.version} | attributes
+        body = {"data": {"type": "workspaces", "attributes": given}}
         server.api("POST", "organizations/default/workspaces", body)
         return Cli(
             folder=tmp_path / name,
             server=server,
-            terraform=terraform or terraforms.carried,
+            terraform=terraform.path,
             workspace=name,
             backend=backend,
         )

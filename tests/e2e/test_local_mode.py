@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import NewCli, Terraforms
+from tests.e2e.conftest import NewCli, Terraform
 from tests.kit.command_line import Backend, Cli
 from tests.kit.stack import Server
 
@@ -99,8 +99,8 @@ def test_a_lock_keeps_others_out_until_it_is_forced(cli: Cli, server: Server) ->
     cli.ok("apply", "-auto-approve")
 
 
-def test_init_makes_the_workspace(server: Server, terraforms: Terraforms, tmp_path: Path) -> None:
-    found = terraforms.carried
+def test_init_makes_the_workspace(server: Server, terraform: Terraform, tmp_path: Path) -> None:
+    found = terraform.path
     cli = Cli(folder=tmp_path / "new", server=server, terraform=found, workspace="made-by-init")
     cli.configure(MAIN)
     assert "initialized" in cli.ok("init")

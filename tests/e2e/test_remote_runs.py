@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import NewCli, Terraforms
+from tests.e2e.conftest import NewCli
 from tests.kit.command_line import Backend, Cli
-from tests.kit.stack import Agent, Server, until
+from tests.kit.stack import Server, until
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("agent")]
 
@@ -168,16 +168,3 @@ def test_an_interrupt_cancels_the_apply(cli: Cli, server: Server) -> None:
         until(lambda: runs(server, cli)[0]["status"] in {"canceled", "errored"}, "canceled")
         until(lambda: process.poll() is not None, "terraform ends")
     assert runs(server, cli)[0]["status"] == "canceled"
-
-
-def test_another_version_of_terraform(
-    new_cli: NewCli, terraforms: Terraforms, backend: Backend, agent: Agent
-) -> None:
-    if terraforms.other is None:
-        pytest.skip("there is one terraform only")
-    cli = new_cli(backend, terraforms.other)
-    cli.configure(MAIN)
-    cli.ok("init")
-    assert "1 to add" in cli.ok("plan")
-    assert "1 added" in cli.ok("apply", answer="yes\n")
-    assert "1 destroyed" in cli.ok("destroy", "-auto-approve")

@@ -145,8 +145,12 @@ class Bus:
         """Relay commits of every server process; runs as a supervised loop."""
         async with _listening(dsn, self.wake) as connection:
             self.wake_all()
-            while True:
-                await anyio.sleep(_KEEP_ALIVE)
+            lost = anyio.Event()
+            connection.add_termination_listener(lambda _: lost.set())
+            while not lost.is_set():
+                with anyio.move_on_after(_KEEP_ALIVE):
+                    await lost.wait()
+                # A connection that ended without a word is noticed here.
                 await connection.execute("select 1", timeout=_KEEP_ALIVE)
 
 
