@@ -138,6 +138,7 @@ def test_another_agent_takes_the_plan_of_a_killed_one(alone: Alone, server: Serv
     alone.agent("second")
     run = alone.until_status("planned_and_finished", "errored")
     assert run["status"] == "planned_and_finished", alone.log("plan")
+    assert "the plan starts again" in alone.log("plan"), "the first agent was not lost with it"
     planning.join(60)
 
 
