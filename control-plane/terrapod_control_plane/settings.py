@@ -6,9 +6,9 @@ the settings file.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from terrapod_common import settings as reading
 from terrapod_common.settings import Secret
@@ -24,13 +24,16 @@ _NOT_OURS = (
 )
 
 
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
 class Server(Struct, frozen=True, kw_only=True):
     """Where the control plane listens."""
 
     host: str = "127.0.0.1"  # address of the public port
-    port: int = 8443  # 0 takes a free one
+    port: Port = 8443  # 0 takes a free one
     agent_host: str = "127.0.0.1"  # address of the agent port, which is mutual TLS
-    agent_port: int = 8444  # 0 takes a free one
+    agent_port: Port = 8444  # 0 takes a free one
     public_url: str = ""  # how users reach the public port; empty: https://localhost:<port>
     agent_url: str = ""  # how agents reach the agent port; empty: https://localhost:<agent port>
     names: list[str] = []  # further names and addresses for the certificates we make

@@ -1,6 +1,7 @@
 """`terrapod serve`: the control plane, on two ports."""
 
 import signal
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ def serve(settings: SettingsFile = None) -> None:
     The first start makes everything: a database, keys, a certificate authority, an administrator.
     """
     from terrapod_control_plane.cli.database import database  # noqa: PLC0415 - slow to import
+    from terrapod_control_plane.kernel.db import Unreachable  # noqa: PLC0415
     from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.single import NotAlone  # noqa: PLC0415
     from terrapod_control_plane.web.tls import ListenFailed  # noqa: PLC0415
@@ -35,10 +37,18 @@ def serve(settings: SettingsFile = None) -> None:
         # The embedded server ends with this thread, so it is started here, in the main one.
         with database(effective) as dsn:
             anyio.run(partial(_serve, effective, dsn), backend_options={"use_uvloop": True})
-    except* (KeyMissing, ListenFailed, NotAlone) as group:
-        for error in group.exceptions:
+    except* (KeyMissing, ListenFailed, NotAlone, Unreachable) as group:
+        for error in _leaves(group):
             typer.echo(f"terrapod can't start: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 async def _serve(settings: Settings, dsn: str) -> None:

@@ -41,6 +41,10 @@ class _Connection(asyncpg.Connection):
         return ""
 
 
+class Unreachable(Exception):
+    """There is no database at the given URL, or it lets us not in."""
+
+
 async def open_pool(dsn: str, *, size: int) -> None:
     """Connect the engine; every table and every query of the process uses it from now on."""
     ENGINE.config = {"dsn": dsn}

@@ -12,6 +12,8 @@ from typing import Any
 import anyio
 import asyncpg
 
+from terrapod_control_plane.kernel import db
+
 _LOCK = "select pg_advisory_lock(hashtextextended('single-node', 0))"
 _HOLDER = """
 select a.application_name from pg_locks l join pg_stat_activity a on a.pid = l.pid
@@ -28,7 +30,10 @@ class NotAlone(Exception):
 async def only_one(dsn: str, name: str, *, patience: float) -> AsyncIterator[None]:
     """Hold the lock `single-node` until the block ends; raises :class:`NotAlone`."""
     settings = {"application_name": f"terrapod on {name}"}
-    connection = await asyncpg.connect(dsn, server_settings=settings)
+    try:
+        connection = await asyncpg.connect(dsn, server_settings=settings)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise db.Unreachable(f"the database can't be reached: {error}") from error
     try:
         await _acquire(connection, patience)
         yield
