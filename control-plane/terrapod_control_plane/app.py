@@ -33,7 +33,6 @@ from terrapod_control_plane.runs import service as runs
 from terrapod_control_plane.settings import Settings
 from terrapod_control_plane.states import api as states_api
 from terrapod_control_plane.states import jobs as state_jobs
-from terrapod_control_plane.states import queries as state_queries
 from terrapod_control_plane.states import service as states
 from terrapod_control_plane.states.outputs import api as outputs_api
 from terrapod_control_plane.states.outputs import service as outputs
@@ -42,7 +41,7 @@ from terrapod_control_plane.states.schema import StateVersionDoc
 from terrapod_control_plane.states.uploads import api as uploads_api
 from terrapod_control_plane.toolchains import api as toolchains_api
 from terrapod_control_plane.variables import api as variables_api
-from terrapod_control_plane.variables import queries as variable_queries
+from terrapod_control_plane.variables import service as variables
 from terrapod_control_plane.web import discovery
 from terrapod_control_plane.web.auth import Credentials, authenticate
 from terrapod_control_plane.web.errors import HANDLERS
@@ -74,10 +73,10 @@ RESOLVERS: Mapping[str, Resolver] = {
     "user": identity_queries.user_scope,
     "at": identity_queries.token_scope,
     "ws": workspace_queries.scope,
-    "var": variable_queries.scope,
+    "var": variables.scope,
     "cv": configurations.scope,
-    "sv": state_queries.scope,
-    "wsout": state_queries.output_scope,
+    "sv": states.scope,
+    "wsout": states.output_scope,
     "run": runs.scope,
     "plan": runs.scope,
     "apply": runs.scope,

@@ -6,7 +6,7 @@ from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.runs import queue
 from terrapod_control_plane.runs.events import HoldEnded
-from terrapod_control_plane.states import service as states
+from terrapod_control_plane.states.of_runs import service as states
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.service import Workspace
 

@@ -5,28 +5,15 @@ from datetime import datetime
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.kernel.policy import Scope, Sees, Where
 from terrapod_control_plane.states.model import Output, OutputLink, StateVersion
 from terrapod_control_plane.states.tables import StateVersions
 
-_SCOPE = """
-select w.id, w.name, w.owner_id, w.labels
-from state_versions s join workspaces w on w.id = s.workspace_id where s.id = $1
-"""
 
-
-async def scope(id_: str) -> Scope | None:
-    """The workspace that a version belongs to."""
-    found = await db.row(_SCOPE, id_)
-    if found is None:
-        return None
-    return Scope(
-        where=Where.WORKSPACE,
-        id=found["id"],
-        name=found["name"],
-        owner=found["owner_id"],
-        labels=found["labels"],
-    )
+async def workspace_of(id_: str) -> str | None:
+    """The workspace of a version."""
+    sql = "select workspace_id from state_versions where id = $1"
+    found: str | None = await db.value(sql, id_)
+    return found
 
 
 async def get(id_: str) -> StateVersion | None:
@@ -40,26 +27,9 @@ async def locked(id_: str) -> StateVersion | None:
     return await db.one(StateVersion, sql, id_)
 
 
-_VISIBLE = """
-select s.* from state_versions s join workspaces w on w.id = s.workspace_id
-where s.id = any($1) and ($2 or w.owner_id = $3)
-"""
-
-
-async def many(sees: Sees, ids: Sequence[str]) -> list[StateVersion]:
-    """The visible ones of these versions."""
-    return await db.many(StateVersion, _VISIBLE, ids, sees.everything, sees.owner)
-
-
-_CURRENT = """
-select s.* from workspaces w join state_versions s on s.id = w.current_state_version_id
-where w.id = $1
-"""
-
-
-async def current(workspace: str) -> StateVersion | None:
-    """The present state of a workspace."""
-    return await db.one(StateVersion, _CURRENT, workspace)
+async def many(ids: Sequence[str]) -> list[StateVersion]:
+    """Versions by their ids."""
+    return await db.many(StateVersion, "select * from state_versions where id = any($1)", ids)
 
 
 _LISTED = "from state_versions where workspace_id = $1 and status <> 'discarded'"
@@ -132,43 +102,11 @@ where state_version_id = any($1) order by name collate "C"
 """
 
 
-_RECOVERED = """
-select * from state_versions where run_id = $1 and status = 'recovered'
-order by number desc limit 1
-"""
-
-
-async def recovered_of(run: str) -> StateVersion | None:
-    """The last state that was saved for a run after its end."""
-    return await db.one(StateVersion, _RECOVERED, run)
-
-
-_PRUNE = """
-delete from state_versions where run_id = $1 and id <> $2 and intermediate returning *
-"""
-
-
-async def prune(run: str, keep: str) -> list[StateVersion]:
-    """Remove what a run had saved on its way."""
-    return await db.many(StateVersion, _PRUNE, run, keep)
-
-
-_OUTPUT_SCOPE = """
-select w.id, w.name, w.owner_id, w.labels
-from state_outputs o join state_versions s on s.id = o.state_version_id
-join workspaces w on w.id = s.workspace_id where o.id = $1
-"""
-
-
-async def output_scope(id_: str) -> Scope | None:
-    """The workspace that a output belongs to."""
-    found = await db.row(_OUTPUT_SCOPE, id_)
-    if found is None:
-        return None
-    return Scope(
-        where=Where.WORKSPACE,
-        id=found["id"],
-        name=found["name"],
-        owner=found["owner_id"],
-        labels=found["labels"],
+async def workspace_of_output(id_: str) -> str | None:
+    """The workspace of an output."""
+    sql = (
+        "select s.workspace_id from state_outputs o "
+        "join state_versions s on s.id = o.state_version_id where o.id = $1"
     )
+    found: str | None = await db.value(sql, id_)
+    return found

@@ -1,25 +1,39 @@
 """Use cases of state versions."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from msgspec import structs
 
 from terrapod_common import ids
-from terrapod_common.errors import NotFound, Refused
-from terrapod_control_plane.kernel import db
+from terrapod_common.errors import NotFound
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
-from terrapod_control_plane.states import addresses, content, lifecycle, model, queries
+from terrapod_control_plane.states import addresses, model, queries
 from terrapod_control_plane.states.addresses import DOWNLOAD
-from terrapod_control_plane.states.events import StateFinalized, StateRecovered
-from terrapod_control_plane.states.model import Content, Output, ParsedOutput, Saved, Shown, Writer
+from terrapod_control_plane.states.events import StateFinalized
+from terrapod_control_plane.states.model import Content, Output, ParsedOutput, Shown
 from terrapod_control_plane.workspaces import service as workspaces
+from terrapod_control_plane.workspaces.service import Workspace
 
 StateVersion = model.StateVersion  # for the slices above
 
 
 # --- reading --------------------------------------------------------------------------------------
+
+
+@internal
+async def scope(id_: str) -> Scope | None:
+    """A version belongs to its workspace."""
+    workspace = await queries.workspace_of(id_)
+    return await workspaces.scope(workspace) if workspace else None
+
+
+@internal
+async def output_scope(id_: str) -> Scope | None:
+    """An output belongs to the workspace of its version."""
+    workspace = await queries.workspace_of_output(id_)
+    return await workspaces.scope(workspace) if workspace else None
 
 
 async def show(ctx: Context, id_: str) -> Shown:
@@ -38,7 +52,7 @@ async def page(ctx: Context, workspace: str, paging: Paging) -> Page[Shown]:
 async def current(ctx: Context, workspace: str) -> Shown:
     """The present state of a workspace."""
     scope = await ctx.must(Action.STATE_READ, workspace)
-    found = await queries.current(workspace)
+    found = await current_of(ctx, workspace)
     if found is None:
         raise NotFound(f"The workspace {workspace} has no state.")
     return await shown(ctx, found, scope)
@@ -47,7 +61,15 @@ async def current(ctx: Context, workspace: str) -> Shown:
 @internal
 async def many(ctx: Context, wanted: Sequence[str]) -> list[Shown]:
     """What `?include=` shows of the versions that the caller may see; without addresses."""
-    return await _all_shown(ctx, await queries.many(ctx.actor.sees, wanted), None)
+    return await _all_shown(ctx, await visible(ctx, wanted), None)
+
+
+@internal
+async def visible(ctx: Context, wanted: Sequence[str]) -> list[StateVersion]:
+    """Those of the versions that the caller may see."""
+    found = await queries.many(wanted)
+    seen = {w.id for w in await workspaces.many(ctx, [one.workspace_id for one in found])}
+    return [one for one in found if one.workspace_id in seen]
 
 
 async def download_url(ctx: Context, id_: str) -> str:
@@ -69,7 +91,12 @@ async def download(ctx: Context, token: str) -> tuple[int, AsyncIterator[bytes]]
 @internal
 async def current_of(ctx: Context, workspace: str) -> StateVersion | None:
     """The present state of a workspace."""
-    return await queries.current(workspace)
+    return await _present(await workspaces.get(ctx, workspace))
+
+
+async def _present(workspace: Workspace) -> StateVersion | None:
+    version = workspace.current_state_version_id
+    return await get(version) if version else None
 
 
 @internal
@@ -77,7 +104,7 @@ async def read_current(
     ctx: Context, workspace: str
 ) -> tuple[StateVersion, AsyncIterator[bytes]] | None:
     """The present state with its content; a content that is gone is an error, never empty."""
-    found = await queries.current(workspace)
+    found = await current_of(ctx, workspace)
     return (found, ctx.parts.blobs.read(found.blob)) if found else None
 
 
@@ -177,106 +204,3 @@ async def _all_shown(
         for version in versions
     ]
     return [addresses.with_addresses(ctx, one, scope) for one in shown]
-
-
-# --- what runs write; their callers have checked that the run may ---------------------------------
-
-
-@internal
-async def save_from_run(
-    ctx: Context, writer: Writer, chunks: AsyncIterable[bytes], *, final: bool
-) -> Saved:
-    """A run's state becomes the present one; the last one replaces those on the way."""
-    workspace, run = writer.workspace, writer.run
-    new = structs.replace(_of_run(ctx, workspace, run), intermediate=not final)
-    stored = await content.store(ctx.parts.blobs, new.blob, chunks)
-    pruned: list[StateVersion] = []
-    try:
-        async with db.transaction():
-            await workspaces.lock_row(ctx, workspace)
-            await writer.still()
-            kept = await _follow_run(ctx, _filled(ctx, new, stored), stored)
-            if final:
-                pruned = await queries.prune(run, kept.id)
-    except Refused:
-        await ctx.parts.blobs.delete(new.blob)
-        raise
-    for gone in [*pruned, *([] if kept.id == new.id else [new])]:
-        await ctx.parts.blobs.delete(gone.blob)
-    return Saved(version=kept.id, size=stored.size, sha256=stored.sha256)
-
-
-async def _follow_run(ctx: Context, new: StateVersion, stored: Content) -> StateVersion:
-    """The version that holds this state now: the new one, or the present one if it is the same."""
-    present = await queries.current(new.workspace_id)
-    lifecycle.continues(new, present)
-    if present is None or not lifecycle.is_same(new, present):
-        await keep(ctx, new, stored)
-        await make_current(ctx, new)
-        return new
-    kept = structs.replace(present, intermediate=present.intermediate and new.intermediate)
-    await queries.update(kept)
-    return kept
-
-
-@internal
-async def save_recovered(
-    ctx: Context, workspace: str, run: str, chunks: AsyncIterable[bytes]
-) -> Saved:
-    """Keep a state that came after its run had ended, beside the present one."""
-    new = _of_run(ctx, workspace, run)
-    stored = await content.store(ctx.parts.blobs, new.blob, chunks)
-    new = structs.replace(_filled(ctx, new, stored), status="recovered")
-    async with db.transaction():
-        await workspaces.lock_row(ctx, workspace)
-        before = await queries.recovered_of(run)
-        if before is None or not lifecycle.is_same(new, before):
-            await keep(ctx, new, stored)
-            await ctx.emit(
-                StateRecovered(
-                    state_version=new.id, workspace=workspace, serial=new.serial, run=run
-                )
-            )
-            before = new
-    if before.id != new.id:
-        await ctx.parts.blobs.delete(new.blob)
-    return Saved(version=before.id, size=stored.size, sha256=stored.sha256)
-
-
-@internal
-async def recovered_of(ctx: Context, run: str) -> StateVersion | None:
-    """The last state that came after this run had ended."""
-    return await queries.recovered_of(run)
-
-
-@internal
-async def adopt_recovered(ctx: Context, workspace: str, run: str) -> StateVersion | None:
-    """Make the state that came after a run had ended the present one."""
-    async with db.transaction():
-        await workspaces.lock_row(ctx, workspace)
-        found = await queries.recovered_of(run)
-        if found is None:
-            return None
-        lifecycle.continues(found, await queries.current(workspace))
-        done = structs.replace(found, status="finalized", finalized_at=ctx.now())
-        await queries.update(done)
-        await make_current(ctx, done)
-    return done
-
-
-def _of_run(ctx: Context, workspace: str, run: str) -> StateVersion:
-    return StateVersion(
-        id=ids.new("sv"),
-        workspace_id=workspace,
-        run_id=run,
-        created_by=None,
-        created_at=ctx.now(),
-        serial=0,
-        lineage="",
-        md5="",
-    )
-
-
-def _filled(ctx: Context, version: StateVersion, stored: Content) -> StateVersion:
-    done = lifecycle.finalized(version, stored, ctx.now())
-    return structs.replace(done, serial=stored.parsed.serial)

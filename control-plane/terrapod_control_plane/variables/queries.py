@@ -1,28 +1,14 @@
 """SQL of variables."""
 
 from terrapod_control_plane.kernel import db
-from terrapod_control_plane.kernel.policy import Scope, Where
 from terrapod_control_plane.variables.model import Variable
 from terrapod_control_plane.variables.tables import Variables
 
-_SCOPE = """
-select w.id, w.name, w.owner_id, w.labels
-from variables v join workspaces w on w.id = v.workspace_id where v.id = $1
-"""
 
-
-async def scope(id_: str) -> Scope | None:
-    """The workspace that a variable belongs to."""
-    found = await db.row(_SCOPE, id_)
-    if found is None:
-        return None
-    return Scope(
-        where=Where.WORKSPACE,
-        id=found["id"],
-        name=found["name"],
-        owner=found["owner_id"],
-        labels=found["labels"],
-    )
+async def workspace_of(id_: str) -> str | None:
+    """The workspace of a variable."""
+    found: str | None = await db.value("select workspace_id from variables where id = $1", id_)
+    return found
 
 
 async def of(workspace: str) -> list[Variable]:

@@ -9,7 +9,7 @@ from terrapod_common import ids, wire
 from terrapod_common.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
-from terrapod_control_plane.kernel.policy import Action
+from terrapod_control_plane.kernel.policy import Action, Scope
 from terrapod_control_plane.variables import queries
 from terrapod_control_plane.variables.events import (
     VariableCreated,
@@ -18,9 +18,17 @@ from terrapod_control_plane.variables.events import (
 )
 from terrapod_control_plane.variables.model import Readable, Variable
 from terrapod_control_plane.variables.schema import NewVariable, VariableChange
+from terrapod_control_plane.workspaces import service as workspaces
 
 _TAKEN = "Key has already been taken."
 _KEY = "/data/attributes/key"
+
+
+@internal
+async def scope(id_: str) -> Scope | None:
+    """A variable belongs to its workspace."""
+    workspace = await queries.workspace_of(id_)
+    return await workspaces.scope(workspace) if workspace else None
 
 
 async def create(ctx: Context, workspace: str, wanted: NewVariable) -> Readable:

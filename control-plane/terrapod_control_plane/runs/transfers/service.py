@@ -16,6 +16,7 @@ from terrapod_control_plane.runs.model import Artifact, Phase
 from terrapod_control_plane.runs.transfers import queries as artifacts
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.states import service as states
+from terrapod_control_plane.states.of_runs import service as run_states
 
 _NAMES = frozenset({wire.PLAN_FILE, wire.PLAN_JSON, wire.LOCK_FILE, wire.CREATED_FILES})
 
@@ -58,8 +59,8 @@ async def save_state(
     async def still() -> None:
         work.checked(await queries.locked_phase(phase.id), *held)
 
-    writer = states.Writer(workspace=phase.workspace_id, run=phase.run_id, still=still)
-    saved = await states.save_from_run(ctx, writer, chunks, final=final)
+    writer = run_states.Writer(workspace=phase.workspace_id, run=phase.run_id, still=still)
+    saved = await run_states.save_from_run(ctx, writer, chunks, final=final)
     return wire.Stored(size=saved.size, digest=saved.sha256)
 
 
@@ -74,7 +75,7 @@ async def recover_state(
         raise NotFound(f"There is no {phase_id} that you held.")
     if phase.fence != fence or phase.held:
         raise Conflict(f"{phase_id} is not lost under the fence {fence}.")
-    saved = await states.save_recovered(ctx, phase.workspace_id, phase.run_id, chunks)
+    saved = await run_states.save_recovered(ctx, phase.workspace_id, phase.run_id, chunks)
     return wire.Stored(size=saved.size, digest=saved.sha256)
 
 

@@ -43,8 +43,13 @@ async def output(ctx: Context, id_: str) -> Readable:
 @internal
 async def some_outputs(ctx: Context, wanted: Sequence[str]) -> list[Readable]:
     """What `?include=` shows of the outputs that the caller may see."""
-    found = await queries.outputs(ctx.actor.sees, wanted)
-    return [_readable(ctx, output, masked=output.sensitive) for output in found]
+    found = await queries.outputs(wanted)
+    seen = {one.id for one in await states.visible(ctx, [o.state_version_id for o in found])}
+    return [
+        _readable(ctx, output, masked=output.sensitive)
+        for output in found
+        if output.state_version_id in seen
+    ]
 
 
 def _may_see(ctx: Context, scope: Scope) -> bool:

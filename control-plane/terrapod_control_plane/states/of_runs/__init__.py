@@ -1,0 +1,1 @@
+"""States that runs write; their callers have checked that the run may."""

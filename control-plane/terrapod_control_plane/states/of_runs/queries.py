@@ -1,0 +1,24 @@
+"""SQL of states that runs write."""
+
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.states.model import StateVersion
+
+_RECOVERED = """
+select * from state_versions where run_id = $1 and status = 'recovered'
+order by number desc limit 1
+"""
+
+
+async def recovered_of(run: str) -> StateVersion | None:
+    """The last state that was saved for a run after its end."""
+    return await db.one(StateVersion, _RECOVERED, run)
+
+
+_PRUNE = """
+delete from state_versions where run_id = $1 and id <> $2 and intermediate returning *
+"""
+
+
+async def prune(run: str, keep: str) -> list[StateVersion]:
+    """Remove what a run had saved on its way."""
+    return await db.many(StateVersion, _PRUNE, run, keep)

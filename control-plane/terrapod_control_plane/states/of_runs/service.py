@@ -1,0 +1,117 @@
+"""Use cases of states that runs write."""
+
+from collections.abc import AsyncIterable
+
+from msgspec import structs
+
+from terrapod_common import ids
+from terrapod_common.errors import Refused
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.states import content, lifecycle
+from terrapod_control_plane.states import service as states
+from terrapod_control_plane.states.events import StateRecovered
+from terrapod_control_plane.states.model import Content, Saved, StateVersion, Writer
+from terrapod_control_plane.states.of_runs import queries
+from terrapod_control_plane.workspaces import service as workspaces
+
+
+@internal
+async def save_from_run(
+    ctx: Context, writer: Writer, chunks: AsyncIterable[bytes], *, final: bool
+) -> Saved:
+    """A run's state becomes the present one; the last one replaces those on the way."""
+    workspace, run = writer.workspace, writer.run
+    new = structs.replace(_of_run(ctx, workspace, run), intermediate=not final)
+    stored = await content.store(ctx.parts.blobs, new.blob, chunks)
+    pruned: list[StateVersion] = []
+    try:
+        async with db.transaction():
+            await workspaces.lock_row(ctx, workspace)
+            await writer.still()
+            kept = await _follow_run(ctx, _filled(ctx, new, stored), stored)
+            if final:
+                pruned = await queries.prune(run, kept.id)
+    except Refused:
+        await ctx.parts.blobs.delete(new.blob)
+        raise
+    for gone in [*pruned, *([] if kept.id == new.id else [new])]:
+        await ctx.parts.blobs.delete(gone.blob)
+    return Saved(version=kept.id, size=stored.size, sha256=stored.sha256)
+
+
+async def _follow_run(ctx: Context, new: StateVersion, stored: Content) -> StateVersion:
+    """The version that holds this state now: the new one, or the present one if it is the same."""
+    present = await states.current_of(ctx, new.workspace_id)
+    lifecycle.continues(new, present)
+    if present is None or not lifecycle.is_same(new, present):
+        await states.keep(ctx, new, stored)
+        await states.make_current(ctx, new)
+        return new
+    kept = structs.replace(present, intermediate=present.intermediate and new.intermediate)
+    await states.rewrite(ctx, kept)
+    return kept
+
+
+@internal
+async def save_recovered(
+    ctx: Context, workspace: str, run: str, chunks: AsyncIterable[bytes]
+) -> Saved:
+    """Keep a state that came after its run had ended, beside the present one."""
+    new = _of_run(ctx, workspace, run)
+    stored = await content.store(ctx.parts.blobs, new.blob, chunks)
+    new = structs.replace(_filled(ctx, new, stored), status="recovered")
+    async with db.transaction():
+        await workspaces.lock_row(ctx, workspace)
+        before = await queries.recovered_of(run)
+        if before is None or not lifecycle.is_same(new, before):
+            await states.keep(ctx, new, stored)
+            await ctx.emit(
+                StateRecovered(
+                    state_version=new.id, workspace=workspace, serial=new.serial, run=run
+                )
+            )
+            before = new
+    if before.id != new.id:
+        await ctx.parts.blobs.delete(new.blob)
+    return Saved(version=before.id, size=stored.size, sha256=stored.sha256)
+
+
+@internal
+async def recovered_of(ctx: Context, run: str) -> StateVersion | None:
+    """The last state that came after this run had ended."""
+    return await queries.recovered_of(run)
+
+
+@internal
+async def adopt_recovered(ctx: Context, workspace: str, run: str) -> StateVersion | None:
+    """Make the state that came after a run had ended the present one."""
+    async with db.transaction():
+        await workspaces.lock_row(ctx, workspace)
+        present = await states.current_of(ctx, workspace)
+        found = await queries.recovered_of(run)
+        if found is None:
+            return None
+        lifecycle.continues(found, present)
+        done = structs.replace(found, status="finalized", finalized_at=ctx.now())
+        await states.rewrite(ctx, done)
+        await states.make_current(ctx, done)
+    return done
+
+
+def _of_run(ctx: Context, workspace: str, run: str) -> StateVersion:
+    return StateVersion(
+        id=ids.new("sv"),
+        workspace_id=workspace,
+        run_id=run,
+        created_by=None,
+        created_at=ctx.now(),
+        serial=0,
+        lineage="",
+        md5="",
+    )
+
+
+def _filled(ctx: Context, version: StateVersion, stored: Content) -> StateVersion:
+    done = lifecycle.finalized(version, stored, ctx.now())
+    return structs.replace(done, serial=stored.parsed.serial)
