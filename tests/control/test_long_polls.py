@@ -123,3 +123,24 @@ async def test_a_waiting_agent_is_woken_although_the_bus_lost_its_connection(
             assert killed
             run = await factories.run(api, workspace)
     assert found[0]["run_id"] == run
+
+
+async def test_a_listener_that_is_revoked_while_it_waits_gets_nothing(
+    control: Control, api: Client, listener: Agent, pool: str, workspace: str
+) -> None:
+    found: list[int] = []
+
+    async def wait() -> None:
+        answer = await listener.call("GET", f"{listener.at}/runs/next?wait=30&key=k")
+        found.append(answer.status_code)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await wait_for_waiter(control, f"pool:{listener.pool}")
+            path = f"/api/v2/agent-pools/{pool}/listeners/{listener.id}"
+            assert (await api.call("DELETE", path)).status_code == 204
+            run = await factories.run(api, workspace)
+    assert found == [401]
+    assert await control.status(run) == "plan_queued"
+    assert await db.value("select count(*) from phases where lease_until is not null") == 0

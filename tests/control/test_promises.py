@@ -141,3 +141,22 @@ async def test_a_reader_sees_no_sensitive_output(
         for client in (await as_("reader"), api)
     ]
     assert values == [None, "hush"]
+
+
+async def test_a_phase_that_passes_its_limit_is_ended(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace)
+    work = await listener.claim("k")
+    assert work is not None
+    await listener.report(work, "planning")
+    for _ in range(int(control.parts.settings.runs.plan_limit_seconds / 20) + 1):
+        control.clock.move(20)
+        await listener.beat(work)
+    await control.sweep()
+    orders = (await listener.beat(work))["orders"]
+    assert [order["kind"] for order in orders] == ["cancel"]
+    shown = await api.get(f"/api/v2/runs/{run}")
+    assert shown["data"]["attributes"]["reason"] == "it passed its time limit"
+    assert (await listener.report(work, "canceled")).status_code == 200
+    assert await control.status(run) == "canceled"

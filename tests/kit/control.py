@@ -210,7 +210,7 @@ async def served(settings: Settings, dsn: str) -> AsyncIterator[Control]:
 
                 async def run() -> None:
                     await tls.serve(
-                        opened.app, public, agents, stop=stop, ready=accepting.set, grace=0.5
+                        opened.asgi, public, agents, stop=stop, ready=accepting.set, grace=0.5
                     )
 
                 tasks.start_soon(run)

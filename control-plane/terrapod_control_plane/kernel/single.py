@@ -17,8 +17,8 @@ from terrapod_control_plane.kernel import db
 _LOCK = "select pg_advisory_lock(hashtextextended('single-node', 0))"
 _HOLDER = """
 select a.application_name from pg_locks l join pg_stat_activity a on a.pid = l.pid
-where l.locktype = 'advisory' and l.granted and a.application_name like 'terrapod on %'
-limit 1
+where l.locktype = 'advisory' and l.granted and a.datname = current_database()
+  and (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended('single-node', 0)
 """
 
 

@@ -1,0 +1,33 @@
+"""What the agent may call is what the control plane serves, with the same method and path."""
+
+import re
+from typing import Any
+
+import pytest
+
+from terrapod_common.protocol import CALLS, Call
+from terrapod_control_plane.app import API
+
+
+def shape(path: str) -> str:
+    """A path without the names of its parameters."""
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+SERVED = {
+    (method, shape(f"/api/v2{path}")): handler
+    for handler in API
+    for path in handler.paths
+    for method in handler.http_methods
+}
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+def test_every_call_is_served(call: Call[Any, Any]) -> None:
+    assert (call.method, shape(call.path)) in SERVED
+
+
+def test_what_is_only_for_agents_is_a_call() -> None:
+    calls = {(call.method, shape(call.path)) for call in CALLS}
+    only = {at for at, handler in SERVED.items() if handler.opt.get("plane") == "agents"}
+    assert only <= calls

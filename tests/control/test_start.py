@@ -1,0 +1,74 @@
+"""Several processes that start on one database."""
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import anyio
+import asyncpg
+import pytest
+
+from terrapod_control_plane.kernel.db import Unreachable
+from terrapod_control_plane.kernel.single import NotAlone, only_one
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def fresh(dsn: str) -> AsyncIterator[str]:
+    """A database of its own in the cluster."""
+    admin = await asyncpg.connect(dsn)
+    await admin.execute("create database fresh")
+    yield urlunsplit(urlsplit(dsn)._replace(path="/fresh"))
+    await admin.execute("drop database fresh with (force)")
+    await admin.close()
+
+
+async def test_all_of_them_may_migrate_at_once(fresh: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "TERRAPOD_DATABASE__URL": fresh}
+    codes: list[int] = []
+
+    async def migrate(number: int) -> None:
+        given = environment | {"TERRAPOD_DATA_DIR": str(tmp_path / str(number))}
+        command = [sys.executable, "-m", "terrapod_control_plane", "migrate"]
+        ended = await anyio.run_process(command, env=given, check=False)
+        codes.append(ended.returncode)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(4):
+            tasks.start_soon(migrate, number)
+    assert codes == [0, 0, 0, 0]
+    connection = await asyncpg.connect(fresh)
+    assert await connection.fetchval("select count(*) from migration") == 1
+    await connection.close()
+
+
+async def test_the_second_is_told_who_is_there(fresh: str) -> None:
+    async with only_one(fresh, "one", patience=1):
+        with pytest.raises(NotAlone, match="terrapod on one"):
+            async with only_one(fresh, "two", patience=0.1):
+                pass
+
+
+async def test_the_second_waits_for_the_first_to_go(fresh: str) -> None:
+    entered = anyio.Event()
+
+    async def second() -> None:
+        async with only_one(fresh, "two", patience=30):
+            entered.set()
+
+    async with anyio.create_task_group() as tasks:
+        async with only_one(fresh, "one", patience=1):
+            tasks.start_soon(second)
+            await anyio.lowlevel.checkpoint()
+            assert not entered.is_set()
+        with anyio.fail_after(10):
+            await entered.wait()
+
+
+async def test_a_database_that_is_not_there_is_told() -> None:
+    with pytest.raises(Unreachable, match="can't be reached"):
+        async with only_one("postgresql://x@127.0.0.1:1/y", "one", patience=1):
+            pass
