@@ -136,6 +136,24 @@ async def test_a_lost_apply_goes_on_and_its_state_is_recovered(
     assert apply.status == "applying"
 
 
+async def test_an_apply_that_is_lost_while_it_prepares_applies_nothing(
+    server: AgentServer, data: Path, tmp_path: Path
+) -> None:
+    server.every = 0.05
+    preparing = [["touch", f"{tmp_path}/up"], ["wait", f"{tmp_path}/go"]]
+    steps = script(init=preparing, apply=[["touch", f"{tmp_path}/ran"]])
+    apply = server.add(apply_phase(steps))
+    async with running(quick(data, server)):
+        await server.until((tmp_path / "up").exists)
+        apply.fence += 1
+        beats = len(server.beats)
+        await server.until(lambda: len(server.beats) > beats + 2)
+        (tmp_path / "go").touch()
+        await server.until(lambda: not list((data / "phases").iterdir()))
+    assert not (tmp_path / "ran").exists()
+    assert not apply.states
+
+
 async def test_an_apply_without_its_plan_never_plans_again(
     server: AgentServer, data: Path, tmp_path: Path
 ) -> None:

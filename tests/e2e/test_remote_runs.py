@@ -168,3 +168,51 @@ def test_an_interrupt_cancels_the_apply(cli: Cli, server: Server) -> None:
         until(lambda: runs(server, cli)[0]["status"] in {"canceled", "errored"}, "canceled")
         until(lambda: process.poll() is not None, "terraform ends")
     assert runs(server, cli)[0]["status"] == "canceled"
+
+
+@contextmanager
+def applying(cli: Cli) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """An apply that a person approved and interrupted, and that now asks whether to cancel it."""
+    with cli.start("apply") as process, reading(process) as lines:
+        cli.say(process, "yes")
+        until(lambda: any("line-1" in line for line in lines), "the apply runs")
+        cli.interrupt(process)
+        yield process, lines
+
+
+def test_an_interrupt_that_is_confirmed_cancels_the_apply(cli: Cli, server: Server) -> None:
+    cli.configure(SLOW)
+    with applying(cli) as (process, lines):
+        cli.say(process, "yes")
+        until(lambda: runs(server, cli)[0]["status"] == "canceled", "canceled")
+        until(lambda: process.poll() is not None, "terraform ends")
+    assert "line-60" not in "".join(lines)
+
+
+def test_an_interrupt_that_is_not_confirmed_leaves_the_apply(cli: Cli, server: Server) -> None:
+    cli.configure(BRIEF)
+    with applying(cli) as (process, _):
+        cli.say(process, "no")
+        until(lambda: process.poll() is not None, "terraform ends")
+        until(lambda: runs(server, cli)[0]["status"] == "applied", "applied")
+
+
+def test_a_saved_plan_is_applied_as_it_was(new_cli: NewCli, server: Server) -> None:
+    cli = new_cli("cloud")
+    cli.configure(MAIN)
+    cli.ok("init")
+    assert "1 to add" in cli.ok("plan", "-out=saved")
+    assert runs(server, cli)[0]["status"] == "planned_and_saved"
+    assert "1 added" in cli.ok("apply", "saved", answer="yes\n")
+    assert runs(server, cli)[0]["status"] == "applied"
+    assert cli.run("apply", "saved", answer="yes\n").code == 1
+
+
+def test_a_saved_plan_of_an_old_state_is_not_applied(new_cli: NewCli, server: Server) -> None:
+    cli = new_cli("cloud")
+    cli.configure(MAIN)
+    cli.ok("init")
+    cli.ok("plan", "-out=saved", "-var=who=late")
+    cli.ok("apply", "-auto-approve")
+    assert cli.run("apply", "-auto-approve", "saved").code == 1
+    assert cli.ok("output", "-raw", "said") == "hello world"

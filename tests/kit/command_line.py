@@ -77,6 +77,12 @@ class Cli(Struct, kw_only=True):
         """Ctrl-C."""
         process.send_signal(signal.SIGINT)
 
+    def say(self, process: subprocess.Popen[str], answer: str) -> None:
+        """A line on its standard input."""
+        assert process.stdin is not None
+        process.stdin.write(f"{answer}\n")
+        process.stdin.flush()
+
     def _environment(self) -> dict[str, str]:
         config = self.folder.parent / f"{self.folder.name}.tfrc"
         config.write_text(
