@@ -21,7 +21,7 @@ from terrapod_control_plane.identity import queries as identity_queries
 from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.identity.schema import UserDoc
 from terrapod_control_plane.kernel.access import Resolver
-from terrapod_control_plane.kernel.context import Handler, Parts
+from terrapod_control_plane.kernel.context import Handler, Parts, Staff
 from terrapod_control_plane.kernel.events import Event
 from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.kernel.policy import Actor
@@ -89,6 +89,9 @@ IN_TRANSACTION: Mapping[type[Event], Sequence[Handler]] = {
     ConfigurationUploaded: [runs.configuration_uploaded],
     WorkspaceUnlocked: [runs.workspace_unlocked],
 }
+
+# What a waiting run may say of those that it waits for.
+STAFF = Staff(pools=agents.pools_seen, names=agents.names)
 
 # JSON:API type -> how `?include=` fetches it.
 RELATED: Mapping[str, Fetch] = {

@@ -89,6 +89,7 @@ async def _parts(settings: Settings, clock: Clock) -> Parts:
         authority=Authority(*msgspec.json.decode(authority, type=tuple[bytes, bytes])),
         resolvers=app.RESOLVERS,
         handlers=app.IN_TRANSACTION,
+        staff=app.STAFF,
     )
 
 

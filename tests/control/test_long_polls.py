@@ -4,6 +4,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import httpx
 import pytest
 
 from terrapod_control_plane.kernel import db
@@ -77,6 +78,47 @@ async def test_a_poll_whose_client_has_left_claims_nothing(
     work = await foreign.claim("k")
     assert work is not None
     assert (work["run_id"], work["fence"]) == (run, 1)
+
+
+async def test_a_newer_poll_of_a_slot_ends_the_older(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    found: dict[str, httpx.Response] = {}
+
+    async def wait(key: str, slot: int) -> None:
+        query = f"wait=30&slot={slot}&key={key}"
+        found[key] = await listener.call("GET", f"{listener.at}/runs/next?{query}")
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait, "older", 0)
+            await wait_for_waiter(control, f"pool:{listener.pool}")
+            tasks.start_soon(wait, "newer", 0)
+            while not found:
+                await anyio.lowlevel.checkpoint()
+            assert found["older"].status_code == 204
+            run = await factories.run(api, workspace)
+    assert found["newer"].json()["run_id"] == run
+
+
+async def test_slots_wait_beside_each_other(control: Control, api: Client, listener: Agent) -> None:
+    runs = set()
+    found: list[str] = []
+
+    async def wait(slot: int) -> None:
+        work = await listener.get(f"{listener.at}/runs/next?wait=30&slot={slot}&key={slot}")
+        found.append(work["run_id"])
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for slot in (0, 1):
+                tasks.start_soon(wait, slot)
+            await wait_for_waiter(control, f"pool:{listener.pool}")
+            for name in ("one", "two"):
+                made = await factories.workspace(api, name)
+                await factories.configuration(api, made)
+                runs.add(await factories.run(api, made))
+    assert set(found) == runs
 
 
 async def test_a_waiting_agent_hears_of_an_order(

@@ -1,5 +1,6 @@
 """Runs through the API, with an agent that says by hand what agents say."""
 
+import re
 from typing import Any
 
 import httpx
@@ -107,7 +108,8 @@ async def test_a_locked_workspace_is_waited_for(
     await api.post(f"/api/v2/workspaces/{workspace}/actions/lock")
     run = await factories.run(api, workspace)
     assert await control.status(run) == "pending"
-    assert "locked" in (await attributes(api, run))["waiting-on"]
+    said = (await attributes(api, run))["waiting-on"]
+    assert said.startswith("the workspace is locked by admin@example.com since ")
     await api.post(f"/api/v2/workspaces/{workspace}/actions/unlock")
     assert await control.status(run) == "plan_queued"
 
@@ -177,6 +179,36 @@ async def test_without_a_pool_a_run_waits_and_says_so(
     pool = await factories.pool(api)
     late = await control.join(api, pool, "late")
     assert (await factories.plans(late))["run_id"] == run
+
+
+async def test_a_run_says_whom_it_waits_for(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    async def reason(run: str) -> str:
+        return str((await attributes(api, run))["waiting-on"])
+
+    run = await factories.run(api, workspace)
+    assert await reason(run) == (
+        "no agent of the pool pool is online and takes work; none was ever seen"
+    )
+    await listener.beat()
+    assert await reason(run) == "waits for an agent of the pool pool to take it"
+    work = await listener.claim("k")
+    assert work is not None
+    assert await reason(run) == "the agent first has taken it and prepares it"
+    other = await factories.workspace(api, "other")
+    await factories.configuration(api, other)
+    second = await factories.run(api, other)
+    third = await factories.run(api, other, **{"plan-only": True})
+    assert await reason(second) == "all agents of the pool pool are busy"
+    assert await reason(third) == "all agents of the pool pool are busy, 1 ahead of it"
+    await listener.report(work, "planning")
+    assert await reason(run) == "the agent first is at it and has not logged yet"
+    await listener.send(work, "log", b"planning", "offset=0")
+    control.clock.move(7)
+    assert re.fullmatch(r"the agent first is at it; last log \d+ s ago", await reason(run))
+    await api.call("POST", f"/api/v2/runs/{run}/actions/cancel")
+    assert await reason(run) == "is being canceled; waits for the agent first to stop"
 
 
 async def test_what_belongs_to_others_is_not_found(

@@ -71,7 +71,11 @@ async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wir
         accept=slot.kinds,
     )
     wait = min(wait, ctx.settings.agents.longest_wait_seconds)
-    phase = await work.claim(ctx, claimer, wait, partial(_still_welcome, ctx))
+    phase = None
+    # Who asks again has given up the question before; without a number a slot is any slot.
+    asker = f"{listener} {slot.number if slot.number >= 0 else claimer.key}"
+    with ctx.parts.bus.alone(asker):
+        phase = await work.claim(ctx, claimer, wait, partial(_still_welcome, ctx))
     found = await queries.listener(listener)
     return None if phase is None else await _work(ctx, phase, found.platform if found else "")
 

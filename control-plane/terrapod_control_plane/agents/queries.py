@@ -1,11 +1,13 @@
 """SQL of pools and listeners."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from terrapod_common.wire import Beat
 from terrapod_control_plane.agents.model import Certificate, Listener, Pool
 from terrapod_control_plane.agents.tables import Certificates, Listeners, Pools
 from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.context import PoolSeen
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import PLATFORM, Scope, Where
 
@@ -47,6 +49,29 @@ async def pools(search: str, online_since: datetime, paging: Paging) -> Page[Poo
     )
     found = await db.many(Pool, sql, online_since, search, paging.size, paging.offset)
     return Page(found, paging, total)
+
+
+_SEEN = """
+select p.id, p.name, max(l.last_seen_at) as last_seen, coalesce(sum(l.slots) filter
+    (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining), 0)::int as slots
+from agent_pools p left join listeners l on l.pool_id = p.id
+where p.id = any($1) group by p.id
+"""
+
+
+async def pools_seen(ids: Sequence[str], online_since: datetime) -> dict[str, PoolSeen]:
+    """What pools can do now."""
+    rows = await db.rows(_SEEN, ids, online_since)
+    return {
+        row["id"]: PoolSeen(name=row["name"], slots=row["slots"], last_seen=row["last_seen"])
+        for row in rows
+    }
+
+
+async def names(ids: Sequence[str]) -> dict[str, str]:
+    """The names of listeners."""
+    rows = await db.rows("select id, name from listeners where id = any($1)", ids)
+    return {row["id"]: row["name"] for row in rows}
 
 
 async def delete_pool(id_: str) -> None:

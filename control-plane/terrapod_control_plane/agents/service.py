@@ -1,6 +1,7 @@
 """Use cases of pools and listeners, as operators see them."""
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from terrapod_common import ids
@@ -12,7 +13,7 @@ from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.identity.service import Minted, Token
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.authority import fingerprint
-from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.context import Context, PoolSeen, internal
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Actor
 from terrapod_control_plane.organizations import service as organizations
@@ -81,6 +82,18 @@ async def pool(ctx: Context, id_: str) -> Pool:
     if found is None:
         raise NotFound(f"There is no {id_}.")
     return found
+
+
+@internal
+async def pools_seen(ctx: Context, wanted: Sequence[str]) -> Mapping[str, PoolSeen]:
+    """What pools can do now, by their ids; for whoever may see a run that waits for them."""
+    return await queries.pools_seen(wanted, _online_since(ctx))
+
+
+@internal
+async def names(ctx: Context, wanted: Sequence[str]) -> Mapping[str, str]:
+    """The names of agents, by their ids; for whoever may see a run that they carry out."""
+    return await queries.names(wanted)
 
 
 async def delete_pool(ctx: Context, id_: str) -> None:

@@ -21,6 +21,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 Handler = Callable[["Context", Any], Awaitable[None]]
 
 
+class PoolSeen(Struct, frozen=True, kw_only=True):
+    """A pool of agents, as those who hand out work see it."""
+
+    name: str
+    slots: int  # of its agents that are online and take work
+    last_seen: datetime | None  # of any of its agents
+
+
+class Staff(Struct, frozen=True):
+    """What is known of those who do the work, each by ids: pools, and the names of agents."""
+
+    pools: Callable[["Context", Sequence[str]], Awaitable[Mapping[str, PoolSeen]]]
+    names: Callable[["Context", Sequence[str]], Awaitable[Mapping[str, str]]]
+
+
 class Parts(Struct, frozen=True, kw_only=True):
     """What is opened once and shared by all requests and jobs."""
 
@@ -35,6 +50,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     authority: Authority
     resolvers: Mapping[str, access.Resolver]
     handlers: Mapping[type[events.Event], Sequence[Handler]]
+    staff: Staff
 
 
 class Context(Struct, frozen=True, kw_only=True):

@@ -4,8 +4,8 @@ Handlers run inside that transaction, so what must not have a gap has none. A wa
 every process at commit and carries no data but a topic: whoever waits looks again.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
@@ -78,6 +78,7 @@ class Bus:
     def __init__(self) -> None:
         self._signals: dict[str, anyio.Event] = {}
         self._lines: dict[str, Line] = {}
+        self._alone: dict[str, anyio.CancelScope] = {}
         self._closed = False
 
     def signal(self, topic: str) -> anyio.Event:
@@ -141,6 +142,19 @@ class Bus:
         finally:
             turn.release()
 
+    @contextmanager
+    def alone(self, key: str) -> Iterator[None]:
+        """Send away whoever is inside under the same key: what they wait for finds nothing."""
+        if older := self._alone.get(key):
+            older.cancel("a newer one came")
+        with anyio.CancelScope() as scope:
+            self._alone[key] = scope
+            try:
+                yield
+            finally:
+                if self._alone[key] is scope:
+                    del self._alone[key]
+
     async def listen(self, dsn: str) -> None:
         """Relay commits of every server process; runs as a supervised loop."""
         async with _listening(dsn, self.wake) as connection:
@@ -152,17 +166,6 @@ class Bus:
                     await lost.wait()
                 # A connection that ended without a word is noticed here.
                 await connection.execute("select 1", timeout=_KEEP_ALIVE)
-
-
-async def _turn(line: Line, wait: float) -> bool:
-    try:
-        line.turn.acquire_nowait()  # who does not want to wait may still look
-    except anyio.WouldBlock:
-        with anyio.move_on_after(wait):
-            await line.turn.acquire()
-            return True
-        return False
-    return True
 
 
 @asynccontextmanager

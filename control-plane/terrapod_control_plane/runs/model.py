@@ -144,6 +144,16 @@ class Phase(Struct, frozen=True, kw_only=True):
         return self.lease_until is not None
 
 
+class Standing(Struct, frozen=True, kw_only=True):
+    """Where the phase of a run stands that waits for an agent or has one."""
+
+    run_id: str
+    listener_id: str | None = None  # of the agent that holds it
+    log_at: datetime | None = None
+    ahead: int = 0  # phases that its pool hands out before
+    busy: int = 0  # phases that agents of its pool hold
+
+
 class Artifact(Struct, frozen=True):
     """Something a plan left for its apply."""
 

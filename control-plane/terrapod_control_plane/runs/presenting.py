@@ -6,10 +6,10 @@ from typing import TypeVar
 
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.policy import Action, Verdict, allows
-from terrapod_control_plane.runs import lifecycle, queries, service
+from terrapod_control_plane.runs import facts, lifecycle, queries, service
 from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
 from terrapod_control_plane.runs.schema import ApplyDoc, PhaseDoc, PlanDoc, RunCreate, RunDoc
-from terrapod_control_plane.runs.why import Facts, why
+from terrapod_control_plane.runs.why import why
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.service import Workspace
@@ -25,7 +25,15 @@ async def documents(ctx: Context, runs: Sequence[Run]) -> list[RunDoc]:
     """Runs with their actions, permissions and reasons to wait."""
     found = await workspaces.many(ctx, list({run.workspace_id for run in runs}))
     of = {workspace.id: workspace for workspace in found}
-    return [await _document(ctx, run, of.get(run.workspace_id)) for run in runs]
+    known = await facts.of(ctx, runs, of)
+    pending = [run.id for run in runs if run.status is Status.PENDING]
+    ahead = await queries.ahead(pending) if pending else {}
+
+    def document(run: Run) -> RunDoc:
+        reason = why(run, known[run.id]) if run.id in known else None
+        return _document(ctx, run, of.get(run.workspace_id), reason, ahead.get(run.id, 0))
+
+    return [document(run) for run in runs]
 
 
 async def document(ctx: Context, run: Run) -> RunDoc:
@@ -33,8 +41,9 @@ async def document(ctx: Context, run: Run) -> RunDoc:
     return (await documents(ctx, [run]))[0]
 
 
-async def _document(ctx: Context, run: Run, workspace: Workspace | None) -> RunDoc:
-    ahead = await queries.ahead(run) if run.status is Status.PENDING else 0
+def _document(
+    ctx: Context, run: Run, workspace: Workspace | None, reason: str | None, ahead: int
+) -> RunDoc:
     fields = {name: getattr(run, name) for name in RunDoc.__struct_fields__ if hasattr(run, name)}
     extra = {
         "status": run.status.value,
@@ -42,7 +51,7 @@ async def _document(ctx: Context, run: Run, workspace: Workspace | None) -> RunD
         "position_in_queue": ahead,
         "actions": _actions(ctx, run),
         "permissions": _permissions(ctx, workspace),
-        "waiting_on": why(run, _facts(workspace)),
+        "waiting_on": reason,
         "reason": run.reason or None,
         "workspace": run.workspace_id,
         "configuration_version": run.configuration_version_id,
@@ -50,17 +59,6 @@ async def _document(ctx: Context, run: Run, workspace: Workspace | None) -> RunD
         "apply": run.apply_id,
     }
     return RunDoc(**(fields | extra))
-
-
-def _facts(workspace: Workspace | None) -> Facts:
-    if workspace is None:
-        return Facts()
-    return Facts(
-        locked=workspace.locked_by is not None,
-        lock_reason=workspace.lock_reason,
-        hold_reason=workspace.hold_reason if workspace.hold_run_id else "",
-        current_run=workspace.held_by_run_id,
-    )
 
 
 def _actions(ctx: Context, run: Run) -> dict[str, bool]:

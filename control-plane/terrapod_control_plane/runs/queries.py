@@ -5,7 +5,7 @@ from datetime import datetime
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.runs.model import Phase, Run
+from terrapod_control_plane.runs.model import Phase, Run, Standing
 from terrapod_control_plane.runs.tables import Phases, Runs
 
 # What a move of the lifecycle may change.
@@ -136,13 +136,32 @@ async def next_waiting(workspace: str) -> Run | None:
     )
 
 
-async def ahead(run: Run) -> int:
-    """How many runs stand before a waiting one in its workspace."""
-    sql = (
-        "select count(*) from runs where workspace_id = $1 and number < $2 "
-        "and (status = 'pending' or is_current)"
-    )
-    return int(await db.value(sql, run.workspace_id, run.number))
+_AHEAD = """
+select r.id, (select count(*) from runs a where a.workspace_id = r.workspace_id
+    and a.number < r.number and (a.status = 'pending' or a.is_current)) as ahead
+from runs r where r.id = any($1)
+"""
+
+
+async def ahead(runs: Sequence[str]) -> dict[str, int]:
+    """How many runs stand before each of these in its workspace."""
+    return {row["id"]: row["ahead"] for row in await db.rows(_AHEAD, runs)}
+
+
+_STANDING = """
+select f.run_id, f.log_at,
+    case when f.lease_until is not null then f.listener_id end as listener_id,
+    (select count(*) from phases a where a.pool_id = f.pool_id and a.status = 'queued'
+        and a.lease_until is null and a.rank < f.rank and f.status = 'queued') as ahead,
+    (select count(*) from phases b
+        where b.pool_id = f.pool_id and b.lease_until is not null) as busy
+from phases f where f.run_id = any($1) and f.status in ('queued', 'running')
+"""
+
+
+async def standing(runs: Sequence[str]) -> dict[str, Standing]:
+    """Where runs stand that wait for an agent or have one, by their ids."""
+    return {found.run_id: found for found in await db.many(Standing, _STANDING, runs)}
 
 
 async def open_runs(paging: Paging) -> Page[Run]:
