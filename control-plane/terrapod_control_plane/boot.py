@@ -1,13 +1,10 @@
 """Opens what the slices stand on, in order, and closes it in reverse."""
 
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -31,10 +28,8 @@ from terrapod_control_plane.kernel.single import only_one
 from terrapod_control_plane.migrations.run import migrate
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.settings import Settings
-from terrapod_control_plane.web import tls
 from terrapod_control_plane.web.edge import Edge
 
-_CERT_DAYS = 365
 _BACKOFF = Backoff(first=0.2, longest=10.0)
 
 
@@ -118,31 +113,3 @@ async def _running(loops: list[Loop]) -> AsyncIterator[None]:
             yield
         finally:
             stop.set()
-
-
-def certify(parts: Parts, public: tls.Listener, agents: tls.Listener) -> None:
-    """Give both listeners their certificates: given ones, or made by our own authority."""
-    server = parts.settings.server
-    names = ["localhost", "127.0.0.1", "::1", *server.names, *_hosts(parts.settings)]
-    made = parts.authority.issue_server(list(dict.fromkeys(names)), parts.clock.now(), _CERT_DAYS)
-    if server.tls_cert_file or server.tls_key_file:
-        public.ssl_context = _given(server.tls_cert_file, server.tls_key_file)
-    else:
-        public.ssl_context = tls.public_context(made.cert_pem, made.key_pem)
-    agents.ssl_context = tls.agent_context(made.cert_pem, made.key_pem, parts.authority.cert_pem)
-
-
-def _given(cert: Path | None, key: Path | None) -> ssl.SSLContext:
-    if cert is None or key is None:
-        raise tls.ListenFailed("server.tls_cert_file and server.tls_key_file go together")
-    try:
-        return tls.public_context(cert.read_bytes(), key.read_bytes())
-    except OSError as error:  # ssl.SSLError is one too: no PEM, or not the key of that certificate
-        raise tls.ListenFailed(
-            f"the certificate {cert} with the key {key} can't be used: {error}"
-        ) from error
-
-
-def _hosts(settings: Settings) -> list[str]:
-    urls = (settings.public_url, settings.agent_url)
-    return [host for url in urls if (host := urlsplit(url).hostname)]

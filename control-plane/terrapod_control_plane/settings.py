@@ -39,6 +39,9 @@ class Server(Struct, frozen=True, kw_only=True):
     names: list[str] = []  # further names and addresses for the certificates we make
     tls_cert_file: Path | None = None  # PEM chain of the public port; empty: made by our own CA
     tls_key_file: Path | None = None  # its key
+    certificates_every_seconds: float = (
+        3600.0  # when given ones are read again, ours renewed if due
+    )
     stop_grace_seconds: float = 4.0  # how long a stop waits for requests under way
 
 

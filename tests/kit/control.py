@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from terrapod_agent.identity import new_key, request
 from terrapod_control_plane import boot
+from terrapod_control_plane.certificates import Certificates
 from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Parts, system
@@ -121,6 +122,7 @@ class Control(Struct, kw_only=True):
     public_url: str
     agent_url: str
     clients: AsyncExitStack
+    certificates: Certificates
 
     async def clean(self) -> None:
         """Forget everything that tests make."""
@@ -204,7 +206,8 @@ async def served(settings: Settings, dsn: str) -> AsyncIterator[Control]:
     settings = msgspec.structs.replace(settings, server=server)
     try:
         async with boot.opened(settings, dsn, clock=clock) as opened:
-            boot.certify(opened.parts, public, agents)
+            certificates = Certificates(opened.parts)
+            certificates.give(public, agents)
             stop, accepting = anyio.Event(), anyio.Event()
             async with anyio.create_task_group() as tasks:
 
@@ -223,6 +226,7 @@ async def served(settings: Settings, dsn: str) -> AsyncIterator[Control]:
                         public_url=settings.public_url,
                         agent_url=settings.agent_url,
                         clients=AsyncExitStack(),
+                        certificates=certificates,
                     )
                 finally:
                     stop.set()

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import asyncpg
 import pytest
 
-import terrapod_control_plane as package
 from terrapod_control_plane.kernel.postgres import Embedded, PostgresFailed
+from tests.kit.embedded import (
+    first_line,
+    home_of,
+    keep,
+    kept,
+    postmaster,
+    serve_in_a_process,
+    started_once,
+)
 
 pytestmark = pytest.mark.anyio
-
-ROOT = os.geteuid() == 0
-PATHS = [str(Path(module.__file__ or "").parents[1]) for module in (asyncpg, package)]
-SERVE = """
-import signal, sys
-sys.path += sys.argv[1:3]
-from pathlib import Path
-from terrapod_control_plane.kernel.postgres import Embedded
-print(Embedded(Path(sys.argv[3])).start(), flush=True)
-signal.pause()
-"""
 
 
 @pytest.fixture
@@ -41,44 +34,11 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     Embedded(path).erase()
 
 
-def home_of(data_dir: Path) -> Path:
-    return data_dir / (data_dir / "postgres.home").read_text().splitlines()[0]
-
-
-def started_once(data_dir: Path) -> Embedded:
-    server = Embedded(data_dir)
-    server.start()
-    server.stop()
-    return server
-
-
-def postmaster(data_dir: Path) -> int:
-    return int((home_of(data_dir) / "cluster" / "postmaster.pid").read_text().split()[0])
-
-
 def memory(pid: int) -> int:
     """What a process and its children use, in KiB, shared pages counted once."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     rolls = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in (pid, *children)]
     return sum(int(roll.partition("\nPss:")[2].split()[0]) for roll in rolls)
-
-
-def owner(pid: int) -> str:
-    return pwd.getpwuid(Path(f"/proc/{pid}").stat().st_uid).pw_name
-
-
-async def keep(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    await connection.execute("CREATE TABLE kept (number int); INSERT INTO kept VALUES (42)")
-    await connection.close()
-
-
-async def kept(dsn: str) -> int:
-    connection = await asyncpg.connect(dsn)
-    number = await connection.fetchval("SELECT number FROM kept")
-    await connection.close()
-    assert isinstance(number, int)
-    return number
 
 
 async def test_data_is_there_after_a_restart(data_dir: Path) -> None:
@@ -116,25 +76,6 @@ async def test_it_is_small(data_dir: Path) -> None:
     await connection.close()
     server.stop()
     assert used < 60 * 1024
-
-
-def serve_in_a_process(data_dir: Path, *, as_nobody: bool = False) -> subprocess.Popen[str]:
-    # Our own python may lie where another user cannot go.
-    python = shutil.which("python3", path="/usr/bin") if as_nobody else sys.executable
-    return subprocess.Popen(
-        [python or sys.executable, "-c", SERVE, *PATHS, str(data_dir)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE if as_nobody else None,
-        text=True,
-        user="nobody" if as_nobody else None,
-        group="nogroup" if as_nobody else None,
-        extra_groups=[] if as_nobody else None,
-    )
-
-
-def first_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
 
 
 async def test_a_killed_server_starts_again_at_once(data_dir: Path) -> None:
@@ -258,42 +199,3 @@ async def test_a_long_path_gets_a_short_socket(tmp_path: Path) -> None:
 def test_another_thread_may_not_start_it(data_dir: Path) -> None:
     with ThreadPoolExecutor() as pool, pytest.raises(RuntimeError, match="main thread"):
         pool.submit(Embedded(data_dir).start).result()
-
-
-@pytest.mark.skipif(not ROOT, reason="only root has to become another user")
-@pytest.mark.parametrize("parent_mode", [0o700, 0o755])
-async def test_root_finds_it_again(parent_mode: int) -> None:
-    with TemporaryDirectory() as folder:
-        parent = Path(folder)
-        os.chmod(parent, parent_mode)  # noqa: PTH101 - the rule against blocking knows paths only
-        server = Embedded(parent / "data")
-        try:
-            await keep(server.start())
-            home = home_of(parent / "data")
-            assert (parent in home.parents) == (parent_mode == 0o755)
-            assert owner(postmaster(parent / "data")) == "nobody"
-            server.stop()
-            next(home.glob("programs-18*")).rename(home / "programs-17.0")
-            assert await kept(server.start()) == 42
-            assert [path.name[:12] for path in home.glob("programs-*")] == ["programs-18."]
-            assert home == home_of(parent / "data")
-        finally:
-            server.erase()
-
-
-@pytest.mark.skipif(not ROOT, reason="other tests run as an ordinary user then")
-def test_an_ordinary_user_needs_no_copy() -> None:
-    with TemporaryDirectory() as folder:
-        shutil.chown(folder, "nobody", "nogroup")
-        data_dir = Path(folder) / "data"
-        with serve_in_a_process(data_dir, as_nobody=True) as process:
-            dsn = first_line(process)
-            process.kill()
-            _, complaint = process.communicate()
-        if "ModuleNotFoundError" in complaint or "Permission denied" in complaint:
-            pytest.skip("another user cannot reach this installation")
-        assert dsn.startswith("postgresql://terrapod:"), complaint
-        assert not list((data_dir / "postgres").glob("programs-*"))
-        # Root goes on as the user whose database it is.
-        started_once(data_dir)
-        assert (data_dir / "postgres" / "cluster").owner() == "nobody"

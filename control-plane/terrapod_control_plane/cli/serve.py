@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from terrapod_common import logs
+from terrapod_common.loops import Backoff, Loop, supervise
 from terrapod_control_plane.cli.settings import SettingsFile, read
 from terrapod_control_plane.settings import Settings
 
@@ -53,6 +54,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 async def _serve(settings: Settings, dsn: str) -> None:
     from terrapod_control_plane import boot  # noqa: PLC0415 - slow to import
+    from terrapod_control_plane.certificates import Certificates  # noqa: PLC0415
     from terrapod_control_plane.web import tls  # noqa: PLC0415
 
     public = tls.Listener(settings.server.host, settings.server.port)
@@ -62,11 +64,14 @@ async def _serve(settings: Settings, dsn: str) -> None:
         agents.bind()
         settings = _with_ports(settings, public.port, agents.port)
         async with boot.opened(settings, dsn) as opened:
-            boot.certify(opened.parts, public, agents)
+            certificates = Certificates(opened.parts)
+            certificates.give(public, agents)
+            loops = [Loop("certificates", certificates.keep)]
             said = partial(_say, settings, opened)
             stop = anyio.Event()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_stop_on_signal, stop, opened.parts.bus)
+                tasks.start_soon(supervise, loops, stop, Backoff())
                 await tls.serve(
                     opened.asgi,
                     public,
