@@ -13,8 +13,8 @@ from typing import Any
 import anyio
 import structlog
 
-from terrapod_agent import files, settings, status
 from terrapod_agent import identity as identities
+from terrapod_agent import settings, status
 from terrapod_agent.beside import alone
 from terrapod_agent.client import Client
 from terrapod_agent.contact import Contact
@@ -31,6 +31,7 @@ from terrapod_agent.slots import Slots
 from terrapod_agent.trouble import Denied, Failed
 from terrapod_agent.work.toolchain import Toolchain, platform_name
 from terrapod_agent.work.workshop import Workshop
+from terrapod_common import files
 from terrapod_common.loops import Fatal, Loop, supervise
 
 log = structlog.get_logger()

@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
-from terrapod_agent import files
-from terrapod_common import wire
+from terrapod_common import files, wire
 
 _RECORD = "identity.json"
 _CHAIN = "identity.pem"

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import anyio
 import msgspec
@@ -12,6 +13,7 @@ from litestar import Litestar
 from litestar.types import ASGIApp
 from msgspec import Struct
 
+from terrapod_common import files
 from terrapod_common.clock import Clock, SystemClock
 from terrapod_common.loops import Backoff, Loop, supervise
 from terrapod_control_plane import app
@@ -51,7 +53,8 @@ async def opened(
     async with only_one(dsn, name, patience=patience), _pool(dsn, settings):
         await migrate(dsn)
         parts = await _parts(settings, clock or SystemClock())
-        first_token = await identity.first_admin(system(parts), settings.first_admin)
+        keep = partial(_keep_token, settings.token_file)
+        first_token = await identity.first_admin(system(parts), settings.first_admin, keep)
         await work.extend_all(system(parts))
         litestar = app.build(parts)
         async with _running(_loops(parts, dsn)), litestar.lifespan():
@@ -65,6 +68,11 @@ async def _pool(dsn: str, settings: Settings) -> AsyncIterator[None]:
         yield
     finally:
         await db.close_pool()
+
+
+def _keep_token(path: Path, token: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.replace(path, f"{token}\n".encode())
 
 
 async def _parts(settings: Settings, clock: Clock) -> Parts:

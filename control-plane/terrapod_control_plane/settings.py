@@ -4,7 +4,7 @@ An option is a field here, ``TERRAPOD_<TABLE>__<NAME>`` in the environment and `
 the settings file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,8 +23,12 @@ _NOT_OURS = (
     "TERRAPOD_SETTINGS",
 )
 
-
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=2**40)]
+# Nothing that has to end may last for ever; where 0 has a meaning, its comment says which.
+Duration = Annotated[float, Meta(gt=0, le=1e8)]
+Wait = Annotated[float, Meta(ge=0, le=1e8)]
+Whole = Annotated[int, Meta(ge=0, le=10**8)]
 
 
 class Server(Struct, frozen=True, kw_only=True):
@@ -39,20 +43,18 @@ class Server(Struct, frozen=True, kw_only=True):
     names: list[str] = []  # further names and addresses for the certificates we make
     tls_cert_file: Path | None = None  # PEM chain of the public port; empty: made by our own CA
     tls_key_file: Path | None = None  # its key
-    certificates_every_seconds: float = (
-        3600.0  # when given ones are read again, ours renewed if due
-    )
-    stop_grace_seconds: float = 4.0  # how long a stop waits for requests under way
+    certificates_every_seconds: Duration = 3600.0  # given ones are read again, ours renewed if due
+    stop_grace_seconds: Wait = 4.0  # how long a stop waits for requests under way
 
 
 class Database(Struct, frozen=True, kw_only=True):
     """Which PostgreSQL."""
 
     url: Secret = Secret("")  # postgresql://…; empty: an embedded server in the data directory
-    pool_size: int = 12  # connections of one process
-    start_timeout_seconds: float = 30.0  # how long the embedded server may take to start
-    alone_within_seconds: float = 60.0  # how long to wait for another process to let go of it
-    outbox_days: float = 7.0  # events older than this are dropped
+    pool_size: Count = 12  # connections of one process
+    start_timeout_seconds: Duration = 30.0  # how long the embedded server may take to start
+    alone_within_seconds: Wait = 60.0  # how long to wait for another process to let go of it
+    outbox_days: Duration = 7.0  # events older than this are dropped
 
 
 class Encryption(Struct, frozen=True, kw_only=True):
@@ -64,51 +66,49 @@ class Encryption(Struct, frozen=True, kw_only=True):
 class Runs(Struct, frozen=True, kw_only=True):
     """Leases and limits of runs."""
 
-    plan_lease_seconds: float = 30.0  # a plan whose agent is silent for so long is queued again
-    apply_lease_seconds: float = 120.0  # an apply whose agent is silent for so long is errored
-    plan_limit_seconds: float = 7200.0  # a plan may take so long
-    apply_limit_seconds: float = 86400.0  # an apply may take so long
-    claims_at_most: int = 5  # how often a phase may be handed out before the run is errored
-    wait_for_person_days: float = 30.0  # then a run is discarded; 0: never
-    force_cancel_after_seconds: float = 60.0  # cool-off between cancel and force-cancel
-    sweep_seconds: float = 2.0  # how often leases and limits are looked at
-    grace_seconds: float = 30.0  # what the agent gives terraform between interrupt and kill
-    log_bytes: int = 64 * 1024 * 1024  # the longest log of a phase
-    state_every_seconds: float = 10.0  # during apply, one state upload in so long at most
+    plan_lease_seconds: Duration = 30.0  # a plan whose agent is silent for so long is queued again
+    apply_lease_seconds: Duration = 120.0  # an apply whose agent is silent for so long is errored
+    plan_limit_seconds: Duration = 7200.0  # a plan may take so long
+    apply_limit_seconds: Duration = 86400.0  # an apply may take so long
+    claims_at_most: Count = 5  # how often a phase may be handed out before the run is errored
+    wait_for_person_days: Wait = 30.0  # then a run is discarded; 0: never
+    force_cancel_after_seconds: Wait = 60.0  # cool-off between cancel and force-cancel
+    sweep_seconds: Duration = 2.0  # how often leases and limits are looked at
+    grace_seconds: Wait = 30.0  # what the agent gives terraform between interrupt and kill
+    log_bytes: Count = 64 * 1024 * 1024  # the longest log of a phase
+    state_every_seconds: Wait = 10.0  # during apply, one state upload in so long at most
 
 
 class Agents(Struct, frozen=True, kw_only=True):
     """Agents and their certificates."""
 
-    beat_idle_seconds: float = 30.0  # an agent without work beats so often
-    beat_busy_seconds: float = 10.0  # one with work so often
-    offline_after_seconds: float = 90.0  # without a beat for so long it counts as offline
-    certificate_hours: float = 24.0  # life of a client certificate; renewed at a third of it
-    renew_after_expiry_days: float = (
-        30.0  # a listener may renew so long after its certificate ended
-    )
-    longest_wait_seconds: float = 60.0  # a long poll is answered after so long at the latest
-    join_token_days: float = 30.0  # life of a join token unless told otherwise
+    beat_idle_seconds: Duration = 30.0  # an agent without work beats so often
+    beat_busy_seconds: Duration = 10.0  # one with work so often
+    offline_after_seconds: Duration = 90.0  # without a beat for so long it counts as offline
+    certificate_hours: Duration = 24.0  # life of a client certificate; renewed at a third of it
+    renew_after_expiry_days: Duration = 30.0  # how long after its end a certificate may be renewed
+    longest_wait_seconds: Duration = 60.0  # a long poll is answered after so long at the latest
+    join_token_days: Duration = 30.0  # life of a join token unless told otherwise
 
 
 class Configurations(Struct, frozen=True, kw_only=True):
     """Limits of uploaded configurations."""
 
-    bytes_at_most: int = 256 * 1024 * 1024  # of the archive
-    unpacked_bytes_at_most: int = 1024 * 1024 * 1024
-    files_at_most: int = 50_000
-    ratio_at_most: int = 200  # unpacked bytes to archive bytes, beyond the first MiB
-    upload_hours: float = 1.0  # life of an upload URL
+    bytes_at_most: Count = 256 * 1024 * 1024  # of the archive
+    unpacked_bytes_at_most: Count = 1024 * 1024 * 1024
+    files_at_most: Count = 50_000
+    ratio_at_most: Count = 200  # unpacked bytes to archive bytes, beyond the first MiB
+    upload_hours: Duration = 1.0  # life of an upload URL
 
 
 class States(Struct, frozen=True, kw_only=True):
     """Limits of states."""
 
-    bytes_at_most: int = 256 * 1024 * 1024
-    inline_bytes_at_most: int = 16 * 1024 * 1024  # base64 in the document itself
-    upload_hours: float = 1.0  # life of an upload URL; a version without content is dropped then
-    download_hours: float = 1.0  # life of a download URL
-    snapshot_seconds: int = 0  # local applies send intermediate states so often; 0: only at the end
+    bytes_at_most: Count = 256 * 1024 * 1024
+    inline_bytes_at_most: Count = 16 * 1024 * 1024  # base64 in the document itself
+    upload_hours: Duration = 1.0  # life of an upload URL; a version without content is dropped then
+    download_hours: Duration = 1.0  # life of a download URL
+    snapshot_seconds: Whole = 0  # local applies send states so often; 0: only at the end
 
 
 class Logging(Struct, frozen=True, kw_only=True):
@@ -133,6 +133,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     logging: Logging = Logging()
 
     @property
+    def token_file(self) -> Path:
+        """Where the first administrator's token lies, in clear."""
+        return self.data_dir / "admin-token"
+
+    @property
     def public_url(self) -> str:
         """Where users reach the server, without a slash at the end."""
         return self.server.public_url.rstrip("/") or f"https://localhost:{self.server.port}"
@@ -145,6 +150,19 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
     """The effective settings; raises :class:`terrapod_common.settings.BadSettings`."""
-    return reading.load(
+    settings = reading.load(
         Settings, prefix=PREFIX, environment=environment, file=file, ignore=_NOT_OURS
     )
+    if mistakes := list(_contradictions(settings)):
+        raise reading.BadSettings(mistakes)
+    return settings
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    every, runs = settings.agents.beat_busy_seconds, settings.runs
+    for name in ("plan_lease_seconds", "apply_lease_seconds"):
+        if (lease := getattr(runs, name)) < 2 * every:
+            yield (
+                f"runs.{name} is {lease:g}: has to be at least twice agents.beat_busy_seconds, "
+                f"which is {every:g}, for a lease is renewed by beats"
+            )

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import asyncpg
 
-import terrapod_control_plane as package
+import terrapod_common
+import terrapod_control_plane
 from terrapod_control_plane.kernel.postgres import Embedded
 from terrapod_control_plane.kernel.postgres_home import wheel_programs
 
-_PATHS = [str(Path(module.__file__ or "").parents[1]) for module in (asyncpg, package)]
+_OURS = (terrapod_control_plane, terrapod_common)
+_PATHS = [str(Path(module.__file__ or "").parents[1]) for module in (asyncpg, _OURS[0])]
 _SERVE = """
 import signal, sys
 sys.path += sys.argv[1:3]
@@ -72,7 +74,8 @@ def serve_in_a_process(data_dir: Path) -> subprocess.Popen[str]:
 
 def serve_as_nobody(installation: Path, data_dir: Path) -> subprocess.Popen[str]:
     """The same as an ordinary user, who may not reach our own programs: so from a copy of them."""
-    shutil.copytree(Path(package.__file__ or "").parent, installation / package.__name__)
+    for ours in _OURS:
+        shutil.copytree(Path(ours.__file__ or "").parent, installation / ours.__name__)
     programs = wheel_programs().parents[1]
     for part in programs.parent.glob(f"{programs.name}*"):
         shutil.copytree(part, installation / part.name, symlinks=True)

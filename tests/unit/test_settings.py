@@ -110,3 +110,18 @@ def test_the_server_ignores_what_belongs_to_agent_and_cli() -> None:
     assert server.load(environment) == server.load({})
     with pytest.raises(BadSettings, match="TERRAPOD_SEVER__PORT"):
         server.load({"TERRAPOD_SEVER__PORT": "1"})
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf"])
+def test_no_number_makes_something_last_for_ever_or_never_begin(value: str) -> None:
+    known = names(server.Settings, server.PREFIX)
+    numbers = [name for name, default in known if type(default) in (int, float)]
+    assert len(numbers) > 30
+    for name in numbers:
+        with pytest.raises(BadSettings):
+            server.load({name: value})
+
+
+def test_a_lease_that_no_beat_could_renew_is_a_mistake() -> None:
+    with pytest.raises(BadSettings, match=r"runs\.plan_lease_seconds is 10: has to be"):
+        server.load({"TERRAPOD_RUNS__PLAN_LEASE_SECONDS": "10"})

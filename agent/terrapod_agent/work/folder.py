@@ -8,8 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from terrapod_agent import files
-from terrapod_common import wire
+from terrapod_common import files, wire
 
 # The state lies beside the configuration, under a name that no repository has.
 STATE_HOME = ".terrapod-state"

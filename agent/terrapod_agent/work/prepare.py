@@ -6,11 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from terrapod_agent import files
 from terrapod_agent.trouble import Failed
 from terrapod_agent.work.folder import STATE_HOME, Folder, Ticket
 from terrapod_agent.work.variables import tfvars
-from terrapod_common import wire
+from terrapod_common import files, wire
 
 LOCK_FILE = ".terraform.lock.hcl"
 _OVERRIDES = ("override.tf", "override.tf.json", "override.tofu", "override.tofu.json")

@@ -10,13 +10,12 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from terrapod_agent import files
 from terrapod_agent.client import Client
 from terrapod_agent.contact import insist
 from terrapod_agent.trouble import Denied, FenceLost
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.prepare import EMERGENCY
-from terrapod_common import protocol
+from terrapod_common import files, protocol
 from terrapod_common.loops import Backoff
 
 log = structlog.get_logger()

@@ -7,11 +7,10 @@ from pathlib import Path
 import anyio
 import structlog
 
-from terrapod_agent import files
 from terrapod_agent.client import Client, Located
 from terrapod_agent.contact import insist
 from terrapod_agent.trouble import Failed
-from terrapod_common import wire
+from terrapod_common import files, wire
 from terrapod_common.loops import Backoff
 
 log = structlog.get_logger()

@@ -88,7 +88,7 @@ def connected(url: str | None, token: str | None, ca_file: Path | None) -> Itera
     settings = read(None)
     data = settings.data_dir
     # A local secret goes nowhere but to the local server.
-    secret = token or ("" if url else _text(data / "admin-token"))
+    secret = token or ("" if url else _text(settings.token_file))
     if not secret:
         raise failed("There is no token: set TERRAPOD_TOKEN or use --token.")
     local_ca = None if url else data / "ca.pem"

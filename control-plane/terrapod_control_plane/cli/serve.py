@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -107,15 +106,10 @@ def _say(settings: Settings, opened: "boot.Opened") -> None:
     typer.echo(f"Terrapod is ready on {settings.public_url}, for agents on {settings.agent_url}")
     if settings.server.tls_cert_file is None:
         typer.echo(f"terraform trusts it with:  export SSL_CERT_FILE={ca}")
+    token = settings.token_file
     if opened.first_token:
-        token = data / "admin-token"
-        _write_private(token, opened.first_token + "\n")
         typer.echo(f"The administrator {settings.first_admin} was made.")
         typer.echo(f"  API token, shown once: {opened.first_token}")
         typer.echo(f"  it also lies in {token}")
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(text)
+    elif token.exists():
+        typer.echo(f"The administrator's API token lies in {token}")

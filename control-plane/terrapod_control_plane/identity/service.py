@@ -1,6 +1,6 @@
 """Use cases of users and tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from terrapod_common import ids
@@ -71,13 +71,17 @@ async def create_user(ctx: Context, email: str, *, roles: Sequence[str] = ()) ->
 
 
 @internal
-async def first_admin(ctx: Context, email: str) -> str | None:
-    """The token of a new administrator, when nobody exists yet."""
+async def first_admin(ctx: Context, email: str, keep: Callable[[str], None]) -> str | None:
+    """The token of a new administrator, when nobody exists yet.
+
+    ``keep`` puts it in a safe place before it counts, for only its hash is stored here.
+    """
     async with db.transaction():
         if await queries.any_user():
             return None
         admin = await create_user(ctx, email, roles=["admin"])
         minted = await mint(ctx, "user", admin.id, "made at first start")
+        keep(minted.text)
     return minted.text
 
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from terrapod_common import files
 from terrapod_control_plane.kernel.postgres_home import (
     Home,
     PostgresFailed,
@@ -21,9 +22,7 @@ from terrapod_control_plane.kernel.postgres_home import (
     give_to,
     mark_ready,
     recorded_folder,
-    sync_folder,
     wheel_programs,
-    write_private,
 )
 from terrapod_control_plane.kernel.postgres_process import (
     NAME,
@@ -137,21 +136,21 @@ class Embedded:
             _compare_versions(home)
             sql = f"ALTER ROLE {NAME} PASSWORD '{password}'\n"
             run_program(home, "postgres", ["--single", "-D", str(home.cluster), "postgres"], sql)
-        write_private(path, password)
+        files.replace(path, password.encode())
         return password
 
     def _initialize(self, home: Home, password: str) -> None:
         for leftover in home.folder.glob("new-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         draft = Path(tempfile.mkdtemp(prefix="new-", dir=home.folder))
-        write_private(draft / "password", password)
+        files.replace(draft / "password", password.encode())
         give_to(draft / "password", home)
         give_to(draft, home)
         where = ["-D", str(draft / "cluster"), "-U", NAME, "--pwfile", str(draft / "password")]
         options = ["--auth=scram-sha-256", "--no-locale", "-E", "UTF8"]
         run_program(home, "initdb", [*where, *options])
         (draft / "cluster").rename(home.cluster)
-        sync_folder(home.folder)
+        files.sync(home.folder)
         mark_ready(self._data, home)
         shutil.rmtree(draft)
 
@@ -159,7 +158,7 @@ class Embedded:
         address = find_address(home)
         folder = address.folder
         if folder is not None and folder.parent != home.folder:
-            write_private(self._data / "postgres.socket", str(folder))
+            files.replace(self._data / "postgres.socket", str(folder).encode())
         before = ""
         while (complaint := self._launch(home, address, deadline)) is not None:
             # The last children of a server that was killed itself leave on their own, at once.

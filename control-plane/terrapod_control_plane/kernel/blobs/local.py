@@ -13,6 +13,7 @@ from typing import BinaryIO
 import anyio
 from anyio.to_thread import run_sync
 
+from terrapod_common import files
 from terrapod_control_plane.kernel.blobs.base import BadKey, BlobMissing
 
 # What one hop to a worker thread moves: below this the hop costs more than the disk.
@@ -106,8 +107,8 @@ def _create(draft: Path) -> BinaryIO:
     if not draft.parent.is_dir():
         draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The root itself is new as well, and must survive a power failure with its first blob.
-        _sync_folder(draft.parent.parent)
-        _sync_folder(draft.parent.parent.parent)
+        files.sync(draft.parent.parent)
+        files.sync(draft.parent.parent.parent)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     return os.fdopen(descriptor, "wb")
 
@@ -123,15 +124,7 @@ def _publish(file: BinaryIO, draft: Path, target: Path, root: Path) -> None:
     folder = target
     while folder != root:
         folder = folder.parent
-        _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        files.sync(folder)
 
 
 def _discard(file: BinaryIO, draft: Path) -> None:
