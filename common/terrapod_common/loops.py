@@ -2,14 +2,15 @@
 
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import anyio
 import structlog
 from msgspec import Struct
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 class Fatal(Exception):
@@ -45,6 +46,18 @@ async def supervise(loops: Sequence[Loop], stop: anyio.Event, backoff: Backoff) 
             tasks.start_soon(_keep_running, loop, backoff, name=loop.name)
         await stop.wait()
         tasks.cancel_scope.cancel("stopping")
+
+
+async def each(items: Iterable[T], act: Callable[[T], Awaitable[None]]) -> None:
+    """Act on every item; one that fails does not keep the others, and is told at the end."""
+    failures = []
+    for item in items:
+        try:
+            await act(item)
+        except Exception as error:  # noqa: BLE001 - nothing is lost: all are raised at the end
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} failed", failures)
 
 
 async def _keep_running(loop: Loop, backoff: Backoff) -> None:

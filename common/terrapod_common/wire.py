@@ -181,6 +181,7 @@ class Report(Struct, kw_only=True):
     log_size: int | None = None  # the plain bytes that were sent; the server checks
     tool_version: str = ""
     state_uploaded: bool = True  # false: an apply ended whose last state could not be sent yet
+    limit_passed: bool = False  # it was stopped because it took longer than it may
 
 
 class Reported(Struct, kw_only=True):

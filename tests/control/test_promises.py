@@ -143,20 +143,29 @@ async def test_a_reader_sees_no_sensitive_output(
     assert values == [None, "hush"]
 
 
-async def test_a_phase_that_passes_its_limit_is_ended(
-    control: Control, api: Client, listener: Agent, workspace: str
+async def test_what_is_never_reached_says_so_and_ends_its_log(
+    api: Client, listener: Agent, workspace: str
 ) -> None:
     run = await factories.run(api, workspace)
     work = await listener.claim("k")
     assert work is not None
     await listener.report(work, "planning")
-    for _ in range(int(control.parts.settings.runs.plan_limit_seconds / 20) + 1):
-        control.clock.move(20)
-        await listener.beat(work)
-    await control.sweep()
-    orders = (await listener.beat(work))["orders"]
-    assert [order["kind"] for order in orders] == ["cancel"]
-    shown = await api.get(f"/api/v2/runs/{run}")
-    assert shown["data"]["attributes"]["reason"] == "it passed its time limit"
-    assert (await listener.report(work, "canceled")).status_code == 200
-    assert await control.status(run) == "canceled"
+    await listener.report(work, "errored")
+    apply = (await api.get(f"/api/v2/runs/{run}/apply"))["data"]["attributes"]
+    assert apply["status"] == "unreachable"
+    assert (await api.call("GET", apply["log-read-url"])).content == b"\x02\x03"
+
+
+async def test_a_saved_plan_of_an_older_state_is_discarded_when_it_is_confirmed(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    saved = await factories.run(api, workspace, **{"save-plan": True})
+    await factories.plans(listener, "saved")
+    other = await factories.run(api, workspace, **{"auto-apply": True})
+    await factories.plans(listener, "other")
+    await factories.applies(listener)
+    assert await control.status(other) == "applied"
+    refused = await api.call("POST", f"/api/v2/runs/{saved}/actions/apply")
+    assert refused.status_code == 409
+    assert "state has changed" in refused.text
+    assert await control.status(saved) == "discarded"

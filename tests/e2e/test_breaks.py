@@ -119,6 +119,7 @@ def test_a_killed_server_loses_no_byte_of_a_plan(alone: Alone, server: Server) -
     configure(alone.cli, MANY)
     planning = in_background(lambda: alone.cli.run("plan"))
     alone.until_status("planning")
+    until(lambda: "will be created" in alone.log("plan"), "the first lines of the plan")
     server.kill()
     server.start()
     run = alone.until_status("planned_and_finished", "errored")
@@ -126,7 +127,23 @@ def test_a_killed_server_loses_no_byte_of_a_plan(alone: Alone, server: Server) -
     assert run["status"] == "planned_and_finished", log
     created = re.findall(r'terraform_data\.many\["(\d+)"\].* will be created', log)
     assert sorted(map(int, created)) == list(range(400))
+    assert "the plan starts again" not in log
+    assert log.count("Terraform will perform the following actions") == 1
+    assert log.endswith("\x03")
     planning.join(60)
+
+
+def test_a_server_that_stood_still_takes_no_lease_away(alone: Alone, server: Server) -> None:
+    agent = alone.agent("steady")
+    configure(alone.cli, SLOW_APPLY.replace("COUNT", "40"))
+    applying = in_background(lambda: alone.cli.run("apply", "-auto-approve"))
+    alone.until_status("applying")
+    until(lambda: "line-2" in alone.log("apply"), "two lines")
+    server.stand_still(seconds=6)  # twice as long as a lease
+    alone.until_status("applied", "errored")
+    assert alone.run()["status"] == "applied", agent.log[-3000:]
+    assert lines_of(alone.log("apply")) == list(range(1, 41))
+    applying.join(60)
 
 
 def test_another_agent_takes_the_plan_of_a_killed_one(alone: Alone, server: Server) -> None:

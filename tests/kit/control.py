@@ -20,7 +20,7 @@ from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Parts, system
 from terrapod_control_plane.runs import service as runs
-from terrapod_control_plane.runs.work import service as work
+from terrapod_control_plane.runs.work.sweep import Sweep
 from terrapod_control_plane.settings import Runs, Server, Settings
 from terrapod_control_plane.web import tls
 from tests.kit.clock import MovableClock
@@ -122,7 +122,6 @@ class Control(Struct, kw_only=True):
     public_url: str
     agent_url: str
     clients: AsyncExitStack
-    certificates: Certificates
 
     async def clean(self) -> None:
         """Forget everything that tests make."""
@@ -171,7 +170,7 @@ class Control(Struct, kw_only=True):
 
     async def sweep(self) -> None:
         """What the server does by itself every few seconds."""
-        await work.sweep(system(self.parts))
+        await Sweep(_NEVER).turn(system(self.parts))
 
     async def status(self, run: str) -> str:
         """Where a run stands."""
@@ -206,8 +205,7 @@ async def served(settings: Settings, dsn: str) -> AsyncIterator[Control]:
     settings = msgspec.structs.replace(settings, server=server)
     try:
         async with boot.opened(settings, dsn, clock=clock) as opened:
-            certificates = Certificates(opened.parts)
-            certificates.give(public, agents)
+            Certificates(opened.parts).give(public, agents)
             stop, accepting = anyio.Event(), anyio.Event()
             async with anyio.create_task_group() as tasks:
 
@@ -226,7 +224,6 @@ async def served(settings: Settings, dsn: str) -> AsyncIterator[Control]:
                         public_url=settings.public_url,
                         agent_url=settings.agent_url,
                         clients=AsyncExitStack(),
-                        certificates=certificates,
                     )
                 finally:
                     stop.set()

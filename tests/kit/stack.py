@@ -1,6 +1,7 @@
 """Real processes: a server, and agents that joined it."""
 
 import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -99,6 +100,13 @@ class Server(Struct, kw_only=True):
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+
+    def stand_still(self, seconds: float) -> None:
+        """Neither dead nor alive, as on a machine that was suspended."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it in order."""

@@ -182,7 +182,11 @@ class Phase:
         message = _STOPPED.get(wish or "", f"it took longer than {self._limit()}")
         self._folder.say(f"\nThis {self._work.kind} was stopped: {message}.")
         canceled = wish in ("cancel", "force_cancel")
-        return wire.Report(status="canceled" if canceled else "errored", message=message)
+        return wire.Report(
+            status="canceled" if canceled else "errored",
+            message=message,
+            limit_passed=wish == "timeout",
+        )
 
     def _limit(self) -> str:
         return f"the {self._work.limits.phase_seconds:.0f} seconds that it may take"

@@ -97,6 +97,12 @@ async def phases(ids: Sequence[str]) -> list[Phase]:
     return await db.many(Phase, "select * from phases where id = any($1)", ids)
 
 
+async def unstarted(run: str) -> list[Phase]:
+    """The phases of a run that were never queued, locked until the end of the transaction."""
+    sql = "select * from phases where run_id = $1 and status = 'pending' for update"
+    return await db.many(Phase, sql, run)
+
+
 async def locked_phase(id_: str) -> Phase | None:
     """A phase, locked until the end of the transaction."""
     return await db.one(Phase, "select * from phases where id = $1 for update", id_)
@@ -200,7 +206,7 @@ async def forgotten(before: datetime) -> list[str]:
     """Runs that have waited for a person, a turn or an agent since before then."""
     sql = (
         "select id from runs where changed_at < $1 and status in ('pending', 'plan_queued', "
-        "'planned', 'planned_and_saved', 'confirmed', 'apply_queued')"
+        "'planned', 'planned_and_saved', 'confirmed', 'apply_queued') order by number"
     )
     return [row["id"] for row in await db.rows(sql, before)]
 

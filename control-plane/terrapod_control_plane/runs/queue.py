@@ -83,7 +83,13 @@ async def _tell_workspace(ctx: Context, run: Run) -> None:
 
 
 async def finish(ctx: Context, run: Run, *phases: Phase, listener: str | None = None) -> Run:
-    """Write the end of a run and let the next one go."""
-    await store(ctx, run, *phases, listener=listener)
+    """Write the end of a run and of what it will never reach; let the next one go."""
+    known = {phase.id for phase in phases}
+    never = [
+        lifecycle.phase_moved(phase, "unreachable", ctx.now())
+        for phase in await queries.unstarted(run.id)
+        if phase.id not in known
+    ]
+    await store(ctx, run, *phases, *never, listener=listener)
     await advance(ctx, run.workspace_id)
     return run

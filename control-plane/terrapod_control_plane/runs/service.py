@@ -210,19 +210,22 @@ async def confirm(ctx: Context, id_: str) -> Run:
     await ctx.must(Action.RUN_APPLY, id_)
     async with db.transaction():
         run = await _locked(ctx, id_)
-        if run.status is Status.PLANNED_AND_SAVED:
-            await _still_fresh(ctx, run)
-        run = await queue.store(ctx, lifecycle.confirm(run, ctx.now(), by=ctx.actor.id))
-        await queue.advance(ctx, run.workspace_id)
-        return await queries.locked(id_) or run
+        saved = run.status is Status.PLANNED_AND_SAVED
+        if not saved or await _still_fresh(ctx, run):
+            run = await queue.store(ctx, lifecycle.confirm(run, ctx.now(), by=ctx.actor.id))
+            await queue.advance(ctx, run.workspace_id)
+            return await queries.locked(id_) or run
+        reason = "the state has changed since this plan was made"
+        await queue.finish(ctx, lifecycle.discard(run, ctx.now(), reason=reason))
+    # After the commit: nobody can ever apply this plan.
+    raise Conflict(f"transition not allowed: {reason}; the run is discarded")
 
 
-async def _still_fresh(ctx: Context, run: Run) -> None:
+async def _still_fresh(ctx: Context, run: Run) -> bool:
     workspace = await workspaces.lock_row(ctx, run.workspace_id)
-    if workspace.current_state_version_id != run.state_version_id:
-        raise Conflict("transition not allowed: the state has changed since this plan was made")
     if workspace.locked_by is not None or await queries.current(run.workspace_id) is not None:
         raise Conflict("transition not allowed: the workspace is locked or has another run")
+    return workspace.current_state_version_id == run.state_version_id
 
 
 async def discard(ctx: Context, id_: str) -> Run:

@@ -12,6 +12,7 @@ from terrapod_control_plane.runs.logs import service as logs
 from terrapod_control_plane.runs.model import Phase, Run, Status
 from terrapod_control_plane.workspaces import service as workspaces
 
+_LIMIT = "it passed its time limit"
 _SAID = {
     "planning": {Status.PLANNING},
     "planned": {Status.PLANNED, Status.PLANNED_AND_SAVED, Status.PLANNED_AND_FINISHED},
@@ -52,8 +53,12 @@ async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tu
         "imports": report.imports,
     }
     applied = phase.kind == "apply" and phase.start_confirmed
+    stopped = report.limit_passed or (phase.order_kind is not None and run.canceled_at is None)
     if applied and not report.state_uploaded:
         reason = f"the state that {run.id} reached has not arrived yet"
+        await workspaces.set_hold(ctx, run.workspace_id, run.id, reason)
+    elif applied and stopped and report.status != "applied":
+        reason = f"the apply of {run.id} was stopped at its time limit"
         await workspaces.set_hold(ctx, run.workspace_id, run.id, reason)
     match report.status:
         case "planned" if phase.kind == "plan" and phase.start_confirmed:
@@ -64,13 +69,13 @@ async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tu
         case "applied" if applied:
             phase = lifecycle.phase_moved(phase, "finished", now, **counts)
             return await queue.finish(ctx, lifecycle.moved(run, Status.APPLIED, now), phase), phase
-        case "canceled" if phase.order_kind is not None:
+        case "canceled" if run.canceled_at is not None:
             phase = lifecycle.phase_moved(phase, "canceled", now)
-            run = lifecycle.moved(run, Status.CANCELED, now, canceled_at=run.canceled_at or now)
+            run = lifecycle.moved(run, Status.CANCELED, now)
             return await queue.finish(ctx, run, phase), phase
         case "errored" | "canceled":
             phase = lifecycle.phase_moved(phase, "errored", now)
-            reason = report.message or f"the {phase.kind} failed"
+            reason = run.reason or report.message or f"the {phase.kind} failed"
             return await queue.finish(ctx, lifecycle.errored(run, now, reason), phase), phase
     raise Conflict(f"{phase.id} cannot be {report.status}.")
 
@@ -99,8 +104,10 @@ async def lost(ctx: Context, phase_id: str) -> None:
     run, phase = await locked(ctx, found.run_id, phase_id)
     if phase.lease_until is None or phase.lease_until >= ctx.now():
         return  # renewed or ended meanwhile
-    if phase.order_kind is not None:
+    if run.canceled_at is not None:
         await _canceled_without_answer(ctx, run, phase)
+    elif phase.order_kind is not None:
+        await _not_stopped(ctx, run, phase)
     elif phase.kind == "apply" and phase.start_confirmed:
         await _apply_lost(ctx, run, phase, f"its agent {phase.listener_id} was lost during apply")
     elif phase.claims >= ctx.settings.runs.claims_at_most:
@@ -142,14 +149,28 @@ async def _canceled_without_answer(ctx: Context, run: Run, phase: Phase) -> None
 
 
 async def overdue(ctx: Context, phase_id: str) -> None:
-    """A phase passed its time limit: it is asked to end, and ends at its lease otherwise."""
+    """A phase passed its time limit: it is asked to end, and if it does not, it ends here."""
     found = await queries.phase(phase_id)
-    if found is not None:
-        run, phase = await locked(ctx, found.run_id, phase_id)
-        if phase.status == "running" and phase.order_kind is None:
-            ordered = msgspec.structs.replace(phase, order_kind="cancel")
-            run = msgspec.structs.replace(run, reason="it passed its time limit")
-            await queue.store(ctx, run, ordered, listener=phase.listener_id)
+    if found is None:
+        return
+    run, phase = await locked(ctx, found.run_id, phase_id)
+    if not phase.held:
+        return
+    if phase.order_kind is None:
+        ordered = msgspec.structs.replace(phase, order_kind="cancel")
+        run = msgspec.structs.replace(run, reason=_LIMIT)
+        await queue.store(ctx, run, ordered, listener=phase.listener_id)
+    elif run.canceled_at is not None:
+        await _canceled_without_answer(ctx, run, phase)
+    else:
+        await _not_stopped(ctx, run, phase)
+
+
+async def _not_stopped(ctx: Context, run: Run, phase: Phase) -> None:
+    if phase.kind == "apply" and phase.start_confirmed:
+        await _apply_lost(ctx, run, phase, f"{_LIMIT} and its agent did not stop it")
+    else:
+        await _failed(ctx, run, phase, _LIMIT)
 
 
 async def forgotten(ctx: Context, run_id: str, before: datetime) -> None:

@@ -99,13 +99,16 @@ async def expired(now: datetime) -> list[Phase]:
     return await db.many(Phase, "select * from phases where lease_until < $1", now)
 
 
-async def overdue(plan_since: datetime, apply_since: datetime) -> list[Phase]:
-    """Running phases that have passed their time limit."""
-    sql = (
-        "select * from phases where status = 'running' and order_kind is null "
-        "and claimed_at < case kind when 'plan' then $1::timestamptz else $2::timestamptz end"
-    )
-    return await db.many(Phase, sql, plan_since, apply_since)
+_OVERDUE = """
+select * from phases where lease_until is not null
+  and claimed_at < $1::timestamptz - case kind when 'plan' then $2::interval else $3::interval end
+      - case when order_kind is null then interval '0' else $4::interval end
+"""
+
+
+async def overdue(now: datetime, limits: Leases, patience: timedelta) -> list[Phase]:
+    """Held phases that have passed their time limit; ordered ones when patience has ended too."""
+    return await db.many(Phase, _OVERDUE, now, limits.plan, limits.apply, patience)
 
 
 async def extend_all(now: datetime, leases: Leases) -> None:

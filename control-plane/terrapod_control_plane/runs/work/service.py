@@ -170,25 +170,3 @@ async def let_go(ctx: Context, listener: str) -> None:
 async def extend_all(ctx: Context) -> None:
     """At start: no lease ends before this process has been there for one full lease."""
     await work.extend_all(ctx.now(), leases(ctx))
-
-
-@internal
-async def sweep(ctx: Context) -> None:
-    """Leases that ended, limits that passed, workspaces that might go on, forgotten plans."""
-    now, runs = ctx.now(), ctx.settings.runs
-    for phase in await work.expired(now):
-        async with db.transaction():
-            await outcomes.lost(ctx, phase.id)
-    plan_since = now - timedelta(seconds=runs.plan_limit_seconds)
-    apply_since = now - timedelta(seconds=runs.apply_limit_seconds)
-    for phase in await work.overdue(plan_since, apply_since):
-        async with db.transaction():
-            await outcomes.overdue(ctx, phase.id)
-    for workspace in await queries.waiting_workspaces():
-        async with db.transaction():
-            await queue.advance(ctx, workspace)
-    if runs.wait_for_person_days > 0:
-        before = now - timedelta(days=runs.wait_for_person_days)
-        for run_id in await queries.forgotten(before):
-            async with db.transaction():
-                await outcomes.forgotten(ctx, run_id, before)
