@@ -8,6 +8,9 @@ from msgspec import Struct
 from terrapod_agent.trouble import Away, Denied, FenceLost, Trouble
 from terrapod_common.protocol import Call
 
+# The others of its kind come from proxies, or while the server starts.
+_BROKEN = 500
+
 
 class _Error(Struct):
     title: str = ""
@@ -33,7 +36,7 @@ def trouble(
     if status == 429 or status >= 500:
         seconds = float(retry_after) if retry_after and retry_after.isdecimal() else None
         text = f"the server answered {status} to {call.name}{_told(detail)}"
-        return Away(text, retry_after=seconds)
+        return Away(text, retry_after=seconds, broken=status == _BROKEN)
     text = f"{call.name} was refused ({status}){_told(detail)}"
     if status == 409 and "fence" in call.query:
         return FenceLost(text, status, detail)

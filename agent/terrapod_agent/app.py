@@ -72,6 +72,7 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
     report = partial(status.report, chosen.data_dir, slots, contact, renewal, waits.status)
     loops.append(Loop("status", report))
     log.info("the agent is up", name=renewal.identity.name, slots=slots.count)
+    log.warning("runs are not isolated: one can read what this agent can, its key too")
     try:
         await supervise(loops, stop, backoff)
     except BaseExceptionGroup as group:

@@ -162,8 +162,10 @@ class Client:
     async def _exchange(
         self, call: Call[Any, Any], request: httpx2.Request
     ) -> AsyncIterator[httpx2.Response]:
+        answered = False
         try:
             response = await self._http.send(request, stream=True)
+            answered = True
             try:
                 if response.status_code >= 400:
                     await response.aread()
@@ -173,7 +175,7 @@ class Client:
             finally:
                 await response.aclose()
         except httpx2.RequestError as error:
-            away = _away(error)
+            away = _cut_off(call, error) if answered else _away(error)
             self._contact.missed(away)
             raise away from error
         except Away as away:
@@ -217,6 +219,11 @@ async def _blocks(path: Path) -> AsyncIterator[bytes]:
 
 def _content_type(call: Call[Any, Any]) -> str:
     return "application/octet-stream" if call.question is bytes else "application/json"
+
+
+def _cut_off(call: Call[Any, Any], error: httpx2.RequestError) -> Away:
+    text = str(error) or type(error).__name__
+    return Away(f"{call.name}: the answer ended in the middle ({text})", broken=True)
 
 
 def _away(error: httpx2.RequestError) -> Away:

@@ -7,11 +7,12 @@ from typing import TypeVar
 import anyio
 import structlog
 
-from terrapod_agent.trouble import Away
+from terrapod_agent.trouble import Away, Denied
 from terrapod_common.loops import Backoff
 
 log = structlog.get_logger()
 T = TypeVar("T")
+_BROKEN_AT_MOST = 8
 
 
 class Contact:
@@ -45,10 +46,16 @@ class Contact:
 
 
 async def insist(attempt: Callable[[], Awaitable[T]], backoff: Backoff) -> T:
-    """What ``attempt`` gives once the server answers; tries for as long as it takes."""
-    delays = backoff.delays()
+    """What ``attempt`` gives once the server answers; tries for as long as it takes.
+
+    A server that is there but fails at this request again and again counts as a refusal.
+    """
+    delays, broken = backoff.delays(), 0
     while True:
         try:
             return await attempt()
         except Away as away:
+            broken += away.broken
+            if broken >= _BROKEN_AT_MOST:
+                raise Denied(f"{away} ({broken} times)", 500) from away
             await anyio.sleep(max(next(delays), away.retry_after or 0.0))

@@ -8,9 +8,12 @@ class Trouble(Exception):
 class Away(Trouble):
     """No usable answer came; the same request may work later."""
 
-    def __init__(self, text: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, text: str, *, retry_after: float | None = None, broken: bool = False
+    ) -> None:
         super().__init__(text)
         self.retry_after = retry_after
+        self.broken = broken  # the server is there, and fails at this very request
 
 
 class CertificateRefused(Away):

@@ -57,6 +57,7 @@ def test_base64_of_a_text_around_a_secret_is_masked(before: str, after: str) -> 
 def test_lines_and_escapes_of_a_value_are_masked() -> None:
     key = 'first line of "key"\nsecond line of key\n'
     found = forms(key)
+    assert MASK in masked(list(forms("p&ss<w")), [rb'"p\u0026ss\u003cw"'])
     for shown in (b"  second line of key", rb"first line of \"key\"\nsecond"):
         assert MASK in masked(list(found), [shown])
 

@@ -66,6 +66,10 @@ def test_the_counts_of_an_apply(log: str, counts: tuple[int, int, int, int]) -> 
         ("TF_CLI_ARGS_apply", "--state-out x"),
         ("A=B", "x"),
         ("A", "x\0"),
+        ("TF_CLI_ARGS_apply", r"\-state-out=x"),
+        ("TF_CLI_ARGS_apply", '-"state-out"=x'),
+        ("TF_CLI_ARGS_apply", "'--sta''te=x'"),
+        ("TF_CLI_ARGS_plan", "-parallelism=3 -destroy"),
     ],
 )
 def test_reserved_variables(name: str, value: str) -> None:

@@ -41,6 +41,7 @@ def sender(shop: Workshop, folder: Folder, ticket: Ticket) -> LogSender:
 
 async def _state(shop: Workshop, folder: Folder, ticket: Ticket) -> tuple[Ticket, bool]:
     content = state.newest(folder, ticket)
+    missing = content is None and _changed(ticket)
     put = partial(shop.client.send, protocol.STATE_PUT, phase_id=ticket.phase_id)
     ours, stored = True, True
     if content is not None:
@@ -51,12 +52,18 @@ async def _state(shop: Workshop, folder: Folder, ticket: Ticket) -> tuple[Ticket
         except Denied as denied:
             stored = False
             log.warning("the state was refused; it is kept", folder=folder.path, reason=str(denied))
-    if stored and state.torn(folder, ticket):
+    if stored and (missing or state.torn(folder, ticket)):
         stored = False  # the server holds the workspace, and the folder stays for a person
-        log.error("terraform was cut off while it wrote the state", folder=folder.path)
+        why = "it is not where it has to be" if missing else "terraform was cut off in writing it"
+        log.error("the state of an apply is not whole", folder=folder.path, reason=why)
     ticket = msgspec.structs.replace(ticket, state_stored=stored)
     folder.keep(ticket)
     return ticket, ours
+
+
+def _changed(ticket: Ticket) -> bool:
+    said = ticket.outcome
+    return said is not None and any((said.additions, said.changes, said.destructions, said.imports))
 
 
 async def _recovered(shop: Workshop, ticket: Ticket, content: bytes) -> bool:

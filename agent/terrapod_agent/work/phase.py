@@ -122,13 +122,13 @@ class Phase:
         limit = work.limits.configuration_bytes
         await anyio.to_thread.run_sync(unpack, folder.archive, folder.tree, limit)
         root = working_folder(folder, self._ticket)
+        if work.kind == "apply":
+            await fetch_plan(self._shop, work, folder, self._ticket, root)
         state = place_state(folder, self._ticket)
         if work.has_state:
             get = partial(fetch, protocol.STATE_GET, state)
             fetched = await insist(get, self._shop.backoff)
             self._keep(state_before=fetched.digest)
-        if work.kind == "apply":
-            await fetch_plan(self._shop, work, folder, self._ticket, root)
         await anyio.to_thread.run_sync(lay_out, root, work.variables)
         grace = self._shop.settings.grace or work.limits.grace_seconds
         return Steps(self._shop.executor, folder, self._hold, root=root, grace=grace)

@@ -1,6 +1,7 @@
 """Makes the folder in which terraform finds configuration, variables, backend and state."""
 
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def fixed_environment(folder: Folder, workspace: str) -> Mapping[str, str]:
 
 def place_state(folder: Folder, ticket: Ticket) -> Path:
     """Where the state has to be put; the folder is there afterwards."""
+    # A configuration, or what a plan has made, could bring a state of its own.
+    shutil.rmtree(folder.root(ticket) / STATE_HOME, ignore_errors=True)
     # With its folder in place the workspace exists for terraform, also without a state.
     state = folder.state(ticket)
     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -69,6 +69,7 @@ def forms(value: str, *, hcl: bool = False) -> set[bytes]:
     found: set[bytes] = set()
     for text in {value.encode(), value.strip().encode()}:
         found |= {text, _escaped(text), text.replace(b"\n", b"\r\n")}
+        found.add(_web_safe(_escaped(text)))
         found |= set(_encoded(text))
         lines = [line.strip() for line in text.splitlines()]
         if len(lines) > 1:
@@ -83,6 +84,13 @@ def forms(value: str, *, hcl: bool = False) -> set[bytes]:
 
 def _escaped(text: bytes) -> bytes:
     for plain, escape in ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n"), (b"\t", b"\\t")):
+        text = text.replace(plain, escape)
+    return text
+
+
+def _web_safe(text: bytes) -> bytes:
+    """As terraform's own ``jsonencode`` writes what could be taken for a tag."""
+    for plain, escape in ((b"&", b"\\u0026"), (b"<", b"\\u003c"), (b">", b"\\u003e")):
         text = text.replace(plain, escape)
     return text
 

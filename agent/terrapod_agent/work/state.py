@@ -22,19 +22,21 @@ log = structlog.get_logger()
 
 
 class _State(Struct):
-    version: int
     serial: int
     lineage: str
+    version: int | None = None
+    encryption_version: str | None = None  # OpenTofu, when it encrypts
 
 
 def whole(path: Path) -> bytes | None:
     """The state at ``path`` if it parses; terraform rewrites it in place, so it may not."""
     try:
         content = path.read_bytes()
-        msgspec.json.decode(content, type=_State)
+        state = msgspec.json.decode(content, type=_State)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return content
+    known = state.version is not None or state.encryption_version is not None
+    return content if known else None
 
 
 def newest(folder: Folder, ticket: Ticket) -> bytes | None:

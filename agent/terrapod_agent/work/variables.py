@@ -1,5 +1,6 @@
 """The variables of a run, as terraform reads them and as the log must not show them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -14,7 +15,12 @@ _RESERVED = frozenset(
     | {"CHECKPOINT_DISABLE", "BASH_ENV", "ENV"}
 )
 _RESERVED_STARTS = ("TERRAPOD_", "LD_", "DYLD_")
-_RESERVED_OPTIONS = ("out", "state", "backup", "chdir", "backend", "lock", "input")
+# Where plan and state lie, and what kind of plan it is, which the server has agreed to.
+_RESERVED_OPTIONS = (
+    *("out", "state", "backup", "chdir", "backend", "lock", "input"),
+    *("destroy", "refresh-only", "from-module", "json"),
+)
+_QUOTES = re.compile(r"[\\\"'`]")
 
 
 class Environment(NamedTuple):
@@ -67,7 +73,8 @@ def reserved(name: str, value: str) -> bool:
     if not name or "=" in name or "\0" in name + value:
         return True
     if name.startswith("TF_CLI_ARGS"):
-        return any(_reserved_option(word) for word in value.split())
+        # terraform splits it as a shell would: whatever quotes, an option ends up as itself.
+        return any(_reserved_option(word) for word in _QUOTES.sub("", value).split())
     return name in _RESERVED or name.startswith(_RESERVED_STARTS)
 
 
@@ -83,5 +90,4 @@ def _masks(variables: Iterable[wire.Variable]) -> Iterator[bytes]:
 
 
 def _reserved_option(word: str) -> bool:
-    option = word.strip("\"'").lstrip("-").partition("=")[0]
-    return word.lstrip("\"'").startswith("-") and option.startswith(_RESERVED_OPTIONS)
+    return word.startswith("-") and word.lstrip("-").startswith(_RESERVED_OPTIONS)

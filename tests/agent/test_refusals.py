@@ -1,0 +1,117 @@
+"""What the agent does when the server is there but fails, and when something is not there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from terrapod_agent.loops.sweep import clear
+from terrapod_agent.slots import Slots
+from terrapod_agent.work import folder as folders
+from terrapod_agent.work.folder import Folder, Ticket
+from terrapod_agent.work.prepare import place_state
+from terrapod_agent.work.state import whole
+from terrapod_common import wire
+from tests.kit.agent_server import AgentServer
+from tests.kit.agents import apply_phase, quick, running
+from tests.kit.scripted_terraform import script
+
+pytestmark = pytest.mark.anyio
+
+ADDED = ["print", "Apply complete! Resources: 1 added, 0 changed, 0 destroyed."]
+MONTH = 31 * 86400
+
+
+def failing(server: AgentServer, call: str) -> None:
+    """The server fails at a call for longer than an agent tries."""
+    for _ in range(20):
+        server.fault(call, "status", 500)
+
+
+async def test_a_state_that_cannot_be_had_is_an_error_and_never_an_empty_state(
+    server: AgentServer, data: Path, tmp_path: Path
+) -> None:
+    ran = [["touch", f"{tmp_path}/ran"]]
+    apply = server.add(apply_phase(script(init=ran, apply=ran), has_state=True))
+    failing(server, "state_get")
+    async with running(quick(data, server)):
+        await server.until(lambda: apply.ended)
+    assert apply.status == "errored"
+    assert "500 to state_get" in apply.reports[-1].message
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_state_that_the_server_cannot_store_is_kept_and_frees_the_slot(
+    server: AgentServer, data: Path
+) -> None:
+    apply = server.add(apply_phase(script(apply=[["state", 3], ADDED])))
+    failing(server, "state_put")
+    async with running(quick(data, server)):
+        await server.until(lambda: apply.ended)
+        await server.until(lambda: server.beats and not server.beats[-1].holding)
+    assert apply.status == "applied"
+    assert apply.reports[-1].state_uploaded is False
+    [kept] = (data / "phases").iterdir()
+    assert Folder(kept).ticket() is not None
+
+
+async def test_an_apply_that_changed_something_has_a_state(server: AgentServer, data: Path) -> None:
+    apply = server.add(apply_phase(script(apply=[ADDED])))
+    async with running(quick(data, server)):
+        await server.until(lambda: apply.ended)
+    assert apply.status == "applied"
+    assert apply.reports[-1].state_uploaded is False
+    assert list((data / "phases").iterdir())
+
+
+def test_a_state_that_came_with_the_configuration_is_not_taken(tmp_path: Path) -> None:
+    folder, ticket = Folder(tmp_path), _ticket("apply")
+    forged = folder.state(ticket)
+    forged.parent.mkdir(parents=True)
+    forged.write_text("{}")
+    assert place_state(folder, ticket) == forged
+    assert not forged.exists()
+    assert forged.parent.is_dir()
+
+
+def test_an_encrypted_state_of_opentofu_is_a_state(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_text(
+        '{"serial":1,"lineage":"l","meta":{},"encrypted_data":"e","encryption_version":"v0"}'
+    )
+    assert whole(path) == path.read_bytes()
+    path.write_text('{"serial":1,"lineage":"l"}')
+    assert whole(path) is None
+
+
+def test_what_lies_for_a_month_is_removed_but_never_a_state(tmp_path: Path) -> None:
+    tickets = {
+        "held": _ticket("apply", started=True),
+        "stored": _ticket("apply", started=True, state_stored=True),
+        "never": _ticket("apply"),
+        "plan": _ticket("plan", started=True),
+        "young": _ticket("plan"),
+    }
+    for name, ticket in tickets.items():
+        folder = Folder(tmp_path / name)
+        folder.path.mkdir()
+        folder.keep(ticket)
+        if name != "young":
+            age = folder.path.stat().st_mtime - MONTH
+            os.utime(folder.path, (age, age))
+    clear(tmp_path, Slots(1))
+    assert {folder.path.name for folder in folders.leftovers(tmp_path)} == {"held", "young"}
+
+
+def _ticket(kind: wire.PhaseKind, *, started: bool = False, state_stored: bool = False) -> Ticket:
+    return Ticket(
+        run_id="run-1",
+        phase_id=f"{kind}-1",
+        kind=kind,
+        fence=1,
+        workspace="net",
+        working_directory="",
+        log_limit=1000,
+        started=started,
+        state_stored=state_stored,
+    )
