@@ -127,7 +127,7 @@ def dump_errors(problems: Iterable[Problem]) -> dict[str, Any]:
 
 
 def _dump_one(resource: Resource) -> dict[str, Any]:
-    attributes = msgspec.to_builtins(resource)
+    attributes = msgspec.to_builtins(resource, builtin_types=(Raw,))  # JSON as it is stays so
     document: dict[str, Any] = {"id": attributes.pop("id"), "type": attributes.pop(_TAG)}
     relationships = {
         name: {"data": relation.link(attributes.pop(name))}

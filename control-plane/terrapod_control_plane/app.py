@@ -27,9 +27,10 @@ from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.kernel.policy import Actor
 from terrapod_control_plane.organizations import api as organizations_api
 from terrapod_control_plane.runs import api as runs_api
-from terrapod_control_plane.runs import jobs as run_jobs
 from terrapod_control_plane.runs import presenting
 from terrapod_control_plane.runs import service as runs
+from terrapod_control_plane.runs.logs import jobs as log_jobs
+from terrapod_control_plane.runs.work import jobs as work_jobs
 from terrapod_control_plane.settings import Settings
 from terrapod_control_plane.states import api as states_api
 from terrapod_control_plane.states import jobs as state_jobs
@@ -108,7 +109,12 @@ RELATED: Mapping[str, Fetch] = {
 
 def jobs(settings: Settings) -> list[Job]:
     """What runs by itself."""
-    return [*run_jobs.jobs(settings), *state_jobs.jobs(settings), *health_jobs.JOBS]
+    return [
+        *work_jobs.jobs(settings),
+        *log_jobs.jobs(settings),
+        *state_jobs.jobs(settings),
+        *health_jobs.JOBS,
+    ]
 
 
 def build(parts: Parts) -> Litestar:

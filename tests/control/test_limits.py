@@ -6,7 +6,7 @@ import pytest
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.work.sweep import Sweep
+from terrapod_control_plane.runs.work.jobs import Sweep
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 

@@ -200,6 +200,9 @@ def test_applies_wait_until_the_hold_is_cleared(alone: Alone, server: Server) ->
     waiting = alone.until_status("confirmed")
     assert "on hold" in waiting["waiting-on"]
     server.api("POST", f"workspaces/{alone.id}/actions/clear-hold", {"comment": "it is gone"})
-    alone.until_status("applied")
     assert alone.workspace()["hold"] is None
+    # Its plan knew nothing of what the lost apply had made.
+    assert "on hold" in alone.until_status("discarded")["reason"]
     applying.join(60)
+    alone.cli.ok("apply", "-auto-approve")
+    assert alone.run()["status"] == "applied"

@@ -20,7 +20,7 @@ from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Parts, system
 from terrapod_control_plane.runs import service as runs
-from terrapod_control_plane.runs.work.sweep import Sweep
+from terrapod_control_plane.runs.work.jobs import Sweep
 from terrapod_control_plane.settings import Runs, Server, Settings
 from terrapod_control_plane.web import tls
 from tests.kit.clock import MovableClock

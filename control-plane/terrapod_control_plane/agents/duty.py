@@ -90,6 +90,8 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
     workspace = await workspaces.get(ctx, phase.workspace_id)
     plan = await work.plan_of(ctx, run)
     lease = getattr(work.leases(ctx), phase.kind)
+    if phase.kind == "plan":
+        await work.reads_state(ctx, run, workspace.current_state_version_id)
     return wire.Work(
         run_id=run.id,
         phase_id=phase.id,
@@ -98,8 +100,8 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
         lease_seconds=lease.total_seconds(),
         organization="default",
         workspace_id=workspace.id,
-        workspace=workspace.name,
-        working_directory=workspace.working_directory,
+        workspace=run.workspace_name,
+        working_directory=run.working_directory,
         tool=await _tool(ctx, run, platform),
         flags=_flags(run),
         limits=_limits(ctx, phase),
@@ -107,7 +109,7 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
             *await variables.effective(ctx, workspace.id),
             *_run_variables(ctx, run),
         ],
-        environment=_environment(run, workspace.name),
+        environment=_environment(run),
         has_configuration=run.configuration_version_id is not None,
         has_state=workspace.current_state_version_id is not None,
         artifacts=(
@@ -158,9 +160,9 @@ def _run_variables(ctx: Context, run: Run) -> list[wire.Variable]:
     ]
 
 
-def _environment(run: Run, workspace: str) -> dict[str, str]:
+def _environment(run: Run) -> dict[str, str]:
     return {
         "TFC_RUN_ID": run.id,
-        "TFC_WORKSPACE_NAME": workspace,
-        "TFC_WORKSPACE_SLUG": f"default/{workspace}",
+        "TFC_WORKSPACE_NAME": run.workspace_name,
+        "TFC_WORKSPACE_SLUG": f"default/{run.workspace_name}",
     }

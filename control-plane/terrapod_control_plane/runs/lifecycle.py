@@ -86,6 +86,16 @@ def confirm(run: Run, at: datetime, *, by: str | None) -> Run:
     return moved(run, S.CONFIRMED, at, confirmed_by=by, is_current=True)
 
 
+def stale(run: Run, state: str | None, hold_ended_at: datetime | None) -> str | None:
+    """Why a plan must not be applied any more, or nothing while it still fits."""
+    if run.state_version_id != state:
+        return "the state has changed since this plan was made"
+    planned_at = run.status_timestamps.get(_STAMPS[S.PLANNING])
+    if hold_ended_at is not None and planned_at is not None and planned_at <= hold_ended_at:
+        return "this plan was made while the workspace was on hold"
+    return None
+
+
 def discard(run: Run, at: datetime, *, reason: str = "") -> Run:
     """The plan is not wanted."""
     if run.status not in DISCARDABLE:

@@ -67,6 +67,8 @@ class Run(Struct, frozen=True, kw_only=True):
     trigger_reason: str
     terraform_version: str
     tool: Literal["terraform", "tofu"]
+    workspace_name: str  # as it was when the run was made: plan and apply must see the same
+    working_directory: str
     is_destroy: bool
     auto_apply: bool
     plan_only: bool

@@ -55,6 +55,11 @@ async def save(run: Run) -> None:
     await db.update(Runs, run, *_RUN_FIELDS)
 
 
+async def reads_state(run: str, version: str | None) -> None:
+    """Note which state the plan of a run reads."""
+    await db.execute("update runs set state_version_id = $2 where id = $1", run, version)
+
+
 async def save_phase(phase: Phase) -> None:
     """Write what a move changed."""
     await db.update(Phases, phase, *_PHASE_FIELDS)
@@ -170,15 +175,23 @@ async def standing(runs: Sequence[str]) -> dict[str, Standing]:
     return {found.run_id: found for found in await db.many(Standing, _STANDING, runs)}
 
 
-async def open_runs(paging: Paging) -> Page[Run]:
-    """The runs that wait for or have an agent, oldest first."""
-    where = (
-        "from runs where status in "
-        "('pending', 'plan_queued', 'planning', 'confirmed', 'apply_queued', 'applying')"
-    )
-    total = await db.value(f"select count(*) {where}")
-    sql = f"select * {where} order by number limit $1 offset $2"
-    return Page(await db.many(Run, sql, paging.size, paging.offset), paging, total)
+_OPEN = (
+    "from runs where status in "
+    "('pending', 'plan_queued', 'planning', 'confirmed', 'apply_queued', 'applying')"
+)
+
+
+async def open_workspaces() -> list[str]:
+    """The workspaces of the runs that wait for or have an agent."""
+    return [row["id"] for row in await db.rows(f"select distinct workspace_id as id {_OPEN}")]
+
+
+async def open_runs(workspaces: Sequence[str], paging: Paging) -> Page[Run]:
+    """The runs of these workspaces that wait for or have an agent, oldest first."""
+    where = f"{_OPEN} and workspace_id = any($1)"
+    total = await db.value(f"select count(*) {where}", workspaces)
+    sql = f"select * {where} order by number limit $2 offset $3"
+    return Page(await db.many(Run, sql, workspaces, paging.size, paging.offset), paging, total)
 
 
 async def capacity() -> tuple[int, int]:

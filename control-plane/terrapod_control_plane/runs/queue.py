@@ -6,6 +6,7 @@ from terrapod_control_plane.runs import lifecycle, queries
 from terrapod_control_plane.runs.events import RunChanged
 from terrapod_control_plane.runs.model import Phase, Run, Status
 from terrapod_control_plane.workspaces import service as workspaces
+from terrapod_control_plane.workspaces.service import Workspace
 
 
 async def advance(ctx: Context, workspace_id: str) -> None:
@@ -18,8 +19,17 @@ async def advance(ctx: Context, workspace_id: str) -> None:
         waiting = await queries.next_waiting(workspace_id)
         if waiting is not None:
             await enqueue_plan(ctx, waiting)
-    elif current.status is Status.CONFIRMED and workspace.hold_run_id is None:
-        await _enqueue_apply(ctx, current)
+    elif current.status in (Status.PLANNED, Status.CONFIRMED):
+        reason = stale(current, workspace)
+        if reason is not None:
+            await finish(ctx, lifecycle.discard(current, ctx.now(), reason=reason))
+        elif current.status is Status.CONFIRMED and workspace.hold_run_id is None:
+            await _enqueue_apply(ctx, current)
+
+
+def stale(run: Run, workspace: Workspace) -> str | None:
+    """Why the plan of a run does not fit its workspace any more, if so."""
+    return lifecycle.stale(run, workspace.current_state_version_id, workspace.hold_ended_at)
 
 
 async def enqueue_plan(ctx: Context, run: Run) -> Run:

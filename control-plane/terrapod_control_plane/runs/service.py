@@ -5,9 +5,7 @@ from datetime import timedelta
 
 import msgspec
 
-from terrapod_common import ids
 from terrapod_common.errors import Conflict, NotFound, Unprocessable
-from terrapod_common.wire import PhaseKind
 from terrapod_control_plane.configurations import service as configurations
 from terrapod_control_plane.configurations.events import ConfigurationUploaded
 from terrapod_control_plane.configurations.service import Configuration
@@ -16,12 +14,10 @@ from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
 from terrapod_control_plane.organizations import service as organizations
-from terrapod_control_plane.runs import lifecycle, queries, queue
+from terrapod_control_plane.runs import creation, lifecycle, queries, queue
 from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
-from terrapod_control_plane.toolchains import service as toolchains
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.events import WorkspaceUnlocked
-from terrapod_control_plane.workspaces.service import Workspace
 
 
 @internal
@@ -38,7 +34,9 @@ async def create(ctx: Context, new: NewRun) -> Run:
     plan_only = new.plan_only or configuration.speculative
     if not plan_only:
         await ctx.must(Action.RUN_APPLY, new.workspace_id)
-    return await _create(ctx, msgspec.structs.replace(new, plan_only=plan_only), configuration.id)
+    return await creation.create(
+        ctx, msgspec.structs.replace(new, plan_only=plan_only), configuration.id
+    )
 
 
 async def _configuration(ctx: Context, new: NewRun) -> Configuration:
@@ -55,70 +53,6 @@ async def _configuration(ctx: Context, new: NewRun) -> Configuration:
     return found
 
 
-async def _create(ctx: Context, new: NewRun, configuration: str) -> Run:
-    async with db.transaction():
-        workspace = await workspaces.lock_row(ctx, new.workspace_id)
-        if workspace.execution_mode == "local":
-            raise Unprocessable("The workspace runs locally: its execution-mode is local.")
-        if new.is_destroy and not workspace.allow_destroy_plan:
-            raise Unprocessable("The workspace does not allow destroy plans.")
-        run = await _fresh(ctx, new, workspace, configuration)
-        stored = await queries.insert(run, [_phase(run, "plan"), _phase(run, "apply")])
-        await workspaces.count_run(ctx, workspace.id)
-        await queue.store(ctx, stored)
-        if not stored.queues:
-            await queue.enqueue_plan(ctx, stored)
-        await queue.advance(ctx, workspace.id)
-        return await queries.locked(stored.id) or stored
-
-
-async def _fresh(ctx: Context, new: NewRun, workspace: Workspace, configuration: str) -> Run:
-    version = new.terraform_version or workspace.terraform_version
-    now, id_ = ctx.now(), ids.new("run")
-    return Run(
-        id=id_,
-        workspace_id=workspace.id,
-        configuration_version_id=configuration,
-        pool_id=workspace.agent_pool_id or await organizations.default_pool(ctx),
-        plan_id=ids.new("plan"),
-        apply_id=ids.new("apply"),
-        status=Status.PENDING,
-        status_timestamps={"plan-queueable-at": now},
-        is_current=False,
-        message=new.message or "Queued manually via the API",
-        source=new.source,
-        trigger_reason=new.trigger_reason,
-        terraform_version=await toolchains.resolve(ctx, workspace.tool, version) or version,
-        tool=workspace.tool,
-        is_destroy=new.is_destroy,
-        auto_apply=workspace.auto_apply if new.auto_apply is None else new.auto_apply,
-        plan_only=new.plan_only,
-        save_plan=new.save_plan,
-        refresh=new.refresh,
-        refresh_only=new.refresh_only,
-        allow_empty_apply=new.allow_empty_apply,
-        allow_config_generation=new.allow_config_generation,
-        target_addrs=new.target_addrs,
-        replace_addrs=new.replace_addrs,
-        variables=_sealed(ctx, id_, new),
-        created_by=ctx.actor.id or None,
-        created_at=now,
-        changed_at=now,
-        state_version_id=workspace.current_state_version_id,
-    )
-
-
-def _phase(run: Run, kind: PhaseKind) -> Phase:
-    id_ = run.plan_id if kind == "plan" else run.apply_id
-    return Phase(id=id_, run_id=run.id, workspace_id=run.workspace_id, kind=kind, pool_id=None)
-
-
-def _sealed(ctx: Context, run: str, new: NewRun) -> bytes | None:
-    if not new.variables:
-        return None
-    return ctx.parts.ring.seal(msgspec.json.encode(new.variables), f"run:{run}")
-
-
 @internal
 async def configuration_uploaded(ctx: Context, event: ConfigurationUploaded) -> None:
     """A configuration that asks for it gets its run in the same transaction."""
@@ -131,7 +65,7 @@ async def configuration_uploaded(ctx: Context, event: ConfigurationUploaded) -> 
                 source="tfe-configuration-version",
                 plan_only=event.speculative,
             )
-            await _create(ctx, new, event.configuration)
+            await creation.create(ctx, new, event.configuration)
 
 
 @internal
@@ -179,9 +113,8 @@ async def of_workspace(
 async def queue_of_all(ctx: Context, paging: Paging) -> Page[Run]:
     """The open runs, oldest first; what the caller may not see is left out."""
     await ctx.must(Action.QUEUE_READ)
-    page = await queries.open_runs(paging)
-    seen = {w.id for w in await workspaces.many(ctx, [run.workspace_id for run in page.items])}
-    return Page([run for run in page.items if run.workspace_id in seen], paging, page.total)
+    seen = await workspaces.visible(ctx, await queries.open_workspaces())
+    return await queries.open_runs(seen, paging)
 
 
 async def capacity(ctx: Context) -> tuple[int, int]:
@@ -210,22 +143,25 @@ async def confirm(ctx: Context, id_: str) -> Run:
     await ctx.must(Action.RUN_APPLY, id_)
     async with db.transaction():
         run = await _locked(ctx, id_)
-        saved = run.status is Status.PLANNED_AND_SAVED
-        if not saved or await _still_fresh(ctx, run):
+        reason = await _unfit(ctx, run)
+        if reason is None:
             run = await queue.store(ctx, lifecycle.confirm(run, ctx.now(), by=ctx.actor.id))
             await queue.advance(ctx, run.workspace_id)
             return await queries.locked(id_) or run
-        reason = "the state has changed since this plan was made"
         await queue.finish(ctx, lifecycle.discard(run, ctx.now(), reason=reason))
     # After the commit: nobody can ever apply this plan.
     raise Conflict(f"transition not allowed: {reason}; the run is discarded")
 
 
-async def _still_fresh(ctx: Context, run: Run) -> bool:
+async def _unfit(ctx: Context, run: Run) -> str | None:
+    if run.status not in lifecycle.CONFIRMABLE:
+        return None
     workspace = await workspaces.lock_row(ctx, run.workspace_id)
-    if workspace.locked_by is not None or await queries.current(run.workspace_id) is not None:
+    if run.status is Status.PLANNED_AND_SAVED and (
+        workspace.locked_by is not None or await queries.current(workspace.id) is not None
+    ):
         raise Conflict("transition not allowed: the workspace is locked or has another run")
-    return workspace.current_state_version_id == run.state_version_id
+    return queue.stale(run, workspace)
 
 
 async def discard(ctx: Context, id_: str) -> Run:

@@ -23,6 +23,8 @@ class Runs(Table, tablename="runs", db=ENGINE):
     trigger_reason = Text()
     terraform_version = Text()
     tool = Text()
+    workspace_name = Text()
+    working_directory = Text()
     is_destroy = Boolean()
     auto_apply = Boolean()
     plan_only = Boolean()

@@ -115,20 +115,31 @@ def parsed(content: bytes) -> Parsed:
     return Parsed(
         serial=state.serial,
         lineage=state.lineage,
-        terraform_version=state.terraform_version,
+        terraform_version=clean(state.terraform_version),
         resources=[_summary(resource) for resource in resources if resource.instances],
         resource_count=sum(len(r.instances) for r in resources if r.mode == "managed"),
         outputs=[_output(name, output) for name, output in (state.outputs or {}).items()],
     )
 
 
+def clean(value: Any) -> Any:
+    """The same without what no column can hold; the content itself is kept as it came."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, list):
+        return [clean(one) for one in value]
+    if isinstance(value, dict):
+        return {clean(key): clean(one) for key, one in value.items()}
+    return value
+
+
 def _summary(resource: _Resource) -> Resource:
     return Resource(
-        name=resource.name,
-        type=resource.type if resource.mode == "managed" else f"data.{resource.type}",
+        name=clean(resource.name),
+        type=clean(resource.type if resource.mode == "managed" else f"data.{resource.type}"),
         count=len(resource.instances),
-        module=resource.module,
-        provider=resource.provider,
+        module=clean(resource.module),
+        provider=clean(resource.provider),
     )
 
 
@@ -136,9 +147,9 @@ def _output(name: str, output: _Output) -> ParsedOutput:
     kind = output.type[0] if isinstance(output.type, list) and output.type else output.type
     text = kind if isinstance(kind, str) else "dynamic"
     return ParsedOutput(
-        name=name,
+        name=clean(name),
         sensitive=output.sensitive,
-        type=_TYPES.get(text, text),
-        detailed_type=output.type,
+        type=clean(_TYPES.get(text, text)),
+        detailed_type=clean(output.type),
         value=Raw(bytes(output.value)),
     )

@@ -1,7 +1,9 @@
 """Use cases of state versions."""
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
+from anyio.to_thread import run_sync
 from msgspec import structs
 
 from terrapod_common import ids
@@ -9,6 +11,7 @@ from terrapod_common.errors import NotFound
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
+from terrapod_control_plane.kernel.secrets import KeyRing
 from terrapod_control_plane.states import addresses, model, queries
 from terrapod_control_plane.states.addresses import DOWNLOAD
 from terrapod_control_plane.states.events import StateFinalized
@@ -17,6 +20,8 @@ from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.service import Workspace
 
 StateVersion = model.StateVersion  # for the slices above
+_BATCH = 2000
+_FEW = 100
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -130,8 +135,12 @@ async def rewrite(ctx: Context, version: StateVersion) -> None:
 @internal
 async def keep_outputs(ctx: Context, version: str, stored: Content) -> None:
     """Write down the outputs of a version, their values sealed."""
-    new = [_output(ctx, version, output) for output in stored.parsed.outputs]
-    await queries.insert_outputs(version, new)
+    parsed = stored.parsed.outputs
+    for at in range(0, len(parsed), _BATCH):
+        # Beside the loop: a state may have very many, and every beat of an agent waits for it.
+        seal = partial(_outputs, ctx.parts.ring, version, parsed[at : at + _BATCH])
+        few = len(parsed) < _FEW
+        await queries.insert_outputs(version, seal() if few else await run_sync(seal))
 
 
 @internal
@@ -149,17 +158,20 @@ async def make_current(ctx: Context, version: StateVersion) -> None:
     )
 
 
-def _output(ctx: Context, version: str, parsed: ParsedOutput) -> Output:
-    id_ = ids.new("wsout")
-    return Output(
-        id=id_,
-        state_version_id=version,
-        name=parsed.name,
-        sensitive=parsed.sensitive,
-        type=parsed.type,
-        detailed_type=parsed.detailed_type,
-        sealed=ctx.parts.ring.seal(bytes(parsed.value), f"output:{id_}"),
-    )
+def _outputs(ring: KeyRing, version: str, parsed: Sequence[ParsedOutput]) -> list[Output]:
+    made = [(ids.new("wsout"), output) for output in parsed]
+    return [
+        Output(
+            id=id_,
+            state_version_id=version,
+            name=output.name,
+            sensitive=output.sensitive,
+            type=output.type,
+            detailed_type=output.detailed_type,
+            sealed=ring.seal(bytes(output.value), f"output:{id_}"),
+        )
+        for id_, output in made
+    ]
 
 
 @internal

@@ -69,12 +69,22 @@ def force_unlocked(workspace: Workspace) -> Workspace:
     return replace(workspace, locked_by=None, lock_reason="", locked_at=None)
 
 
+def may_delete(workspace: Workspace) -> None:
+    """Refuse while a run has it: what its apply reaches would be lost."""
+    if workspace.held_by_run_id is not None:
+        raise Conflict(
+            f"The workspace is being processed by the run {workspace.held_by_run_id}: "
+            "cancel or discard it first."
+        )
+
+
 def safe_to_delete(workspace: Workspace) -> None:
-    """Refuse unless nobody works on it and nothing is managed by it."""
+    """Refuse unless nobody works on it and nothing is managed by it, as far as is known."""
+    may_delete(workspace)
     if workspace.locked_by is not None:
         raise Conflict(f"The workspace {workspace.name} is locked.")
-    if workspace.held_by_run_id is not None:
-        raise Conflict(f"The workspace is being processed by the run {workspace.held_by_run_id}.")
+    if workspace.hold_run_id is not None:
+        raise Conflict(f"The workspace {workspace.name} is on hold: {workspace.hold_reason}.")
     if workspace.resource_count > 0:
         raise Conflict(f"The workspace is still managing resources: {workspace.resource_count}.")
 

@@ -76,6 +76,7 @@ class Workspace(Setup, frozen=True, kw_only=True):
     hold_run_id: str | None = None
     hold_reason: str = ""
     hold_since: datetime | None = None
+    hold_ended_at: datetime | None = None  # the last one
     current_state_version_id: str | None = None
     current_configuration_version_id: str | None = None
     resource_count: int = 0

@@ -55,6 +55,12 @@ async def many(sees: Sees, ids: Sequence[str]) -> list[Workspace]:
     )
 
 
+async def visible(sees: Sees, ids: Sequence[str]) -> list[str]:
+    """The ids of the visible ones of these workspaces."""
+    sql = "select id from workspaces where id = any($1) and ($2 or owner_id = $3)"
+    return [row["id"] for row in await db.rows(sql, ids, sees.everything, sees.owner)]
+
+
 _LISTED = """
 from workspaces
 where ($1 or owner_id = $2)

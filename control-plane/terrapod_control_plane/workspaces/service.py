@@ -141,10 +141,12 @@ async def _change(ctx: Context, id_: str, change: Callable[[Workspace], Workspac
 
 
 async def delete(ctx: Context, id_: str) -> None:
-    """Remove a workspace with all that is in it, whatever its state."""
+    """Remove a workspace with all that is in it, unless a run has it just now."""
     await ctx.must(Action.WORKSPACE_DELETE, id_)
     async with db.transaction():
-        await _delete(ctx, await lock_row(ctx, id_))
+        workspace = await lock_row(ctx, id_)
+        lifecycle.may_delete(workspace)
+        await _delete(ctx, workspace)
 
 
 async def safe_delete(ctx: Context, id_: str) -> None:
@@ -231,6 +233,12 @@ async def many(ctx: Context, wanted: Sequence[str]) -> list[Workspace]:
 
 
 @internal
+async def visible(ctx: Context, wanted: Sequence[str]) -> list[str]:
+    """The ids of those of the workspaces that the caller may see."""
+    return await queries.visible(ctx.actor.sees, wanted)
+
+
+@internal
 def doc_of(ctx: Context, workspace: Workspace) -> WorkspaceDoc:
     """The workspace as the caller is shown it."""
     return shown(workspace, ctx.actor)
@@ -263,7 +271,8 @@ async def set_hold(ctx: Context, id_: str, run: str, reason: str) -> None:
 @internal
 async def clear_hold(ctx: Context, id_: str) -> None:
     """Runs may be applied again."""
-    await _set(ctx, id_, hold_run_id=None, hold_reason="", hold_since=None)
+    ended = {"hold_run_id": None, "hold_reason": "", "hold_since": None}
+    await _set(ctx, id_, **ended, hold_ended_at=ctx.now())
 
 
 @internal

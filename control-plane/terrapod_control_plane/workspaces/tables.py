@@ -47,6 +47,7 @@ class Workspaces(Table, tablename="workspaces", db=ENGINE):
     hold_run_id = Text(null=True, default=None)
     hold_reason = Text()
     hold_since = Timestamptz(null=True, default=None)
+    hold_ended_at = Timestamptz(null=True, default=None)
     current_state_version_id = Text(null=True, default=None)
     current_configuration_version_id = Text(null=True, default=None)
     resource_count = Integer()

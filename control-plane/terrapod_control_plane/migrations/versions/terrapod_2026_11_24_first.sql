@@ -112,6 +112,7 @@ create table workspaces (
     hold_run_id text,
     hold_reason text not null,
     hold_since timestamptz,
+    hold_ended_at timestamptz,
     current_state_version_id text,
     current_configuration_version_id text,
     resource_count integer not null,
@@ -173,7 +174,7 @@ create table state_outputs (
     detailed_type jsonb not null,
     sealed bytea not null
 );
-create index state_outputs_version on state_outputs (state_version_id, name);
+create index state_outputs_version on state_outputs (state_version_id);
 
 -- configurations ---------------------------------------------------------------------------------
 
@@ -225,6 +226,8 @@ create table runs (
     trigger_reason text not null,
     terraform_version text not null,
     tool text not null,
+    workspace_name text not null,
+    working_directory text not null,
     is_destroy boolean not null,
     auto_apply boolean not null,
     plan_only boolean not null,

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from terrapod_common import wire
-from terrapod_common.errors import Conflict, NotFound, Unprocessable
+from terrapod_common import ids, wire
+from terrapod_common.errors import Conflict, NotFound, Refused, Unprocessable
 from terrapod_control_plane.configurations import service as configurations
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
@@ -17,6 +17,7 @@ from terrapod_control_plane.runs.transfers import queries as artifacts
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.states import service as states
 from terrapod_control_plane.states.of_runs import service as run_states
+from terrapod_control_plane.workspaces import service as workspaces
 
 _NAMES = frozenset({wire.PLAN_FILE, wire.PLAN_JSON, wire.LOCK_FILE, wire.CREATED_FILES})
 
@@ -73,10 +74,17 @@ async def recover_state(
     phase = await queries.phase(phase_id)
     if phase is None or phase.listener_id != listener or phase.kind != "apply":
         raise NotFound(f"There is no {phase_id} that you held.")
-    if phase.fence != fence or phase.held:
+    # The fence goes on when a name is taken over; what the old holder reached counts all the same.
+    if fence > phase.fence or phase.held:
         raise Conflict(f"{phase_id} is not lost under the fence {fence}.")
+    if phase.status == "finished" and not await _on_hold(ctx, phase):
+        raise Conflict(f"{phase_id} ended well, with its state.")
     saved = await run_states.save_recovered(ctx, phase.workspace_id, phase.run_id, chunks)
     return wire.Stored(size=saved.size, digest=saved.sha256)
+
+
+async def _on_hold(ctx: Context, phase: Phase) -> bool:
+    return (await workspaces.get(ctx, phase.workspace_id)).hold_run_id == phase.run_id
 
 
 @internal
@@ -86,19 +94,30 @@ async def save_artifact(
     """Store what a plan leaves for its apply, if its digest is the announced one."""
     if name not in _NAMES or phase.kind != "plan":
         raise NotFound(f"There is no artifact {name} of {phase.id}.")
-    key = f"artifact/{phase.workspace_id}/{phase.id}/{phase.fence}/{name}"
+    # A key of its own: whatever comes late or wrong never meets what was approved.
+    key = f"artifact/{phase.workspace_id}/{phase.id}/{name}/{ids.new('re')}"
     sha = hashlib.sha256()
     size = await ctx.parts.blobs.put(key, _hashed(chunks, sha))
-    if sha.hexdigest() != digest:
+    try:
+        if sha.hexdigest() != digest:
+            raise Unprocessable(f"The body's sha256 is {sha.hexdigest()}, {digest} was announced.")
+        async with db.transaction():
+            before = await _publish(phase, name, Artifact(digest, size, key))
+    except Refused:
         await ctx.parts.blobs.delete(key)
-        raise Unprocessable(f"The body's sha256 is {sha.hexdigest()}, {digest} was announced.")
-    async with db.transaction():
-        locked = work.checked(
-            await queries.locked_phase(phase.id), phase.id, phase.listener_id or "", phase.fence
-        )
-        kept = locked.artifacts | {name: Artifact(digest, size, key)}
-        await artifacts.set_artifacts(msgspec.structs.replace(locked, artifacts=kept))
+        raise
+    if before is not None:
+        await ctx.parts.blobs.delete(before.key)
     return wire.Stored(size=size, digest=digest)
+
+
+async def _publish(phase: Phase, name: str, new: Artifact) -> Artifact | None:
+    locked = work.checked(
+        await queries.locked_phase(phase.id), phase.id, phase.listener_id or "", phase.fence
+    )
+    kept = locked.artifacts | {name: new}
+    await artifacts.set_artifacts(msgspec.structs.replace(locked, artifacts=kept))
+    return locked.artifacts.get(name)
 
 
 async def _hashed(chunks: AsyncIterator[bytes], sha: "hashlib._Hash") -> AsyncIterator[bytes]:

@@ -93,7 +93,9 @@ async def _planned(ctx: Context, run: Run, plan: Phase) -> Run:
         return run
     if run.final:
         return await queue.finish(ctx, run, plan)
-    return await queue.store(ctx, run, plan)
+    await queue.store(ctx, run, plan)
+    await queue.advance(ctx, run.workspace_id)  # a plan that is stale already ends here
+    return await queries.get(run.id) or run
 
 
 async def lost(ctx: Context, phase_id: str) -> None:

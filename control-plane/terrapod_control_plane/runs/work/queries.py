@@ -129,6 +129,9 @@ async def held_by(listener: str) -> list[Phase]:
 
 
 async def let_go(listener: str, now: datetime) -> None:
-    """End the leases of an agent whose name was taken over, so that the sweep finds them."""
-    sql = "update phases set lease_until = $2 where listener_id = $1 and lease_until is not null"
+    """Shut an agent out of what it holds, and end the leases, so that the sweep finds them."""
+    sql = (
+        "update phases set lease_until = $2, fence = fence + 1 "
+        "where listener_id = $1 and lease_until is not null"
+    )
     await db.execute(sql, listener, now - timedelta(seconds=1))

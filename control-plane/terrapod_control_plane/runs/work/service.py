@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+import anyio
 import msgspec
 
 from terrapod_common import wire
@@ -39,7 +40,10 @@ async def claim(
 
     async def attempt() -> Phase | None:
         await still()
-        return await work.claim(claimer, ctx.now(), leases(ctx))
+        # Whoever is sent away meanwhile still gets what was claimed, for nobody else would.
+        with anyio.CancelScope(shield=True):
+            found = await work.claim(claimer, ctx.now(), leases(ctx))
+        return found  # noqa: RET504 - as the types have it, a scope may swallow an exception
 
     # Who takes plans only must not stand before those who take applies.
     line = ",".join(sorted(claimer.accept))
@@ -53,6 +57,13 @@ async def run_of(ctx: Context, phase: Phase) -> Run:
     if found is None:
         raise NotFound(f"There is no {phase.run_id}.")
     return found
+
+
+@internal
+async def reads_state(ctx: Context, run: Run, version: str | None) -> None:
+    """Note which state a plan that was just claimed is about to read."""
+    if run.state_version_id != version:
+        await queries.reads_state(run.id, version)
 
 
 @internal

@@ -59,7 +59,9 @@ def _may_see(ctx: Context, scope: Scope) -> bool:
 def _readable(ctx: Context, found: Output, *, masked: bool = False) -> Readable:
     value = None
     if not masked:
-        value = msgspec.json.decode(ctx.parts.ring.open(found.sealed, f"output:{found.id}"))
+        # As it stands in the state: numbers may be larger than any of ours.
+        plain = ctx.parts.ring.open(found.sealed, f"output:{found.id}")
+        value = msgspec.Raw(plain.decode(errors="replace").encode())
     return Readable(
         id=found.id,
         name=found.name,

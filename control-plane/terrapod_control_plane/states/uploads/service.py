@@ -22,10 +22,14 @@ from terrapod_control_plane.states.uploads import queries
 from terrapod_control_plane.states.uploads.schema import NewState
 from terrapod_control_plane.workspaces import service as workspaces
 
+_RUN = "/data/relationships/run"
+
 
 async def create(ctx: Context, workspace: str, wanted: NewState) -> Shown:
     """A new version: final when its content comes along, else pending until that is uploaded."""
     scope = await ctx.must(Action.STATE_WRITE, workspace)
+    if wanted.run is not None and (await ctx.must(Action.RUN_READ, wanted.run)).id != workspace:
+        raise Unprocessable("The run belongs to another workspace.", pointer=_RUN)
     inline = _inline(ctx, wanted.state) if wanted.state else None
     version = StateVersion(
         id=ids.new("sv"),
@@ -131,6 +135,11 @@ async def _receive(
         raise Unprocessable(
             f"The lineage is {stored.parsed.lineage}, announced was {version.lineage}.",
             pointer="/data/attributes/lineage",
+        )
+    if version.serial != stored.parsed.serial:
+        raise Unprocessable(
+            f"The serial is {stored.parsed.serial}, announced was {version.serial}.",
+            pointer="/data/attributes/serial",
         )
     announced = replace(version, lineage=stored.parsed.lineage)
     async with db.transaction():

@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from terrapod_common.loops import each
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.runs import queries, queue
 from terrapod_control_plane.runs.work import outcomes, service
 from terrapod_control_plane.runs.work import queries as work
 from terrapod_control_plane.runs.work.queries import Leases
+from terrapod_control_plane.settings import Settings
 
 # A turn that comes later than this after the one before it was held up.
 _LATE = timedelta(seconds=2)
@@ -41,6 +43,12 @@ class Sweep:
             silent = []
         self._looked_at = now
         await _each(ctx, silent, outcomes.lost)
+
+
+def jobs(settings: Settings) -> list[Job]:
+    """Leases, limits and queues."""
+    every = settings.runs.sweep_seconds
+    return [Job(name="runs.sweep", run=Sweep(every).turn, every=every)]
 
 
 async def _limits(ctx: Context) -> None:
