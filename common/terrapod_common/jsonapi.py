@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from terrapod_common.reading import Malformed, read_json
 from terrapod_common.relations import Relation, many, one, relations
 
 __all__ = ["Relation", "many", "one", "relations"]
@@ -209,11 +210,9 @@ class _Unreadable(Exception):
 
 def _read(raw: bytes, document: Any) -> Any:
     try:
-        return msgspec.json.decode(raw, type=document)
-    except msgspec.DecodeError as error:
+        return read_json(raw, document)
+    except (Malformed, msgspec.ValidationError) as error:
         raise _Unreadable(f"The body is not a JSON:API document: {error}") from error
-    except RecursionError as error:
-        raise _Unreadable("The body is nested too deeply") from error
 
 
 def _load(raw: bytes, into: type[P]) -> P:

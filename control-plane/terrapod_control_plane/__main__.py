@@ -2,4 +2,5 @@
 
 from terrapod_control_plane.cli import main
 
-main()
+if __name__ == "__main__":  # a worker process imports this module again, under another name
+    main()

@@ -26,7 +26,7 @@ from terrapod_control_plane.kernel.context import Parts, system
 from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
 from terrapod_control_plane.kernel.events import Bus
 from terrapod_control_plane.kernel.secrets import KeyRing, Signer, ring_from
-from terrapod_control_plane.kernel.single import only_one
+from terrapod_control_plane.kernel.single import Alone, only_one
 from terrapod_control_plane.migrations.run import migrate
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.settings import Settings
@@ -50,14 +50,14 @@ async def opened(
 ) -> AsyncIterator[Opened]:
     """Everything open and the loops running, until the block ends."""
     name, patience = socket.gethostname(), settings.database.alone_within_seconds
-    async with only_one(dsn, name, patience=patience), _pool(dsn, settings):
+    async with only_one(dsn, name, patience=patience) as alone, _pool(dsn, settings):
         await migrate(dsn)
         parts = await _parts(settings, clock or SystemClock())
         keep = partial(_keep_token, settings.token_file)
         first_token = await identity.first_admin(system(parts), settings.first_admin, keep)
         await work.extend_all(system(parts))
         litestar = app.build(parts)
-        async with _running(_loops(parts, dsn)), litestar.lifespan():
+        async with _running(_loops(parts, dsn, alone)), litestar.lifespan():
             yield Opened(parts=parts, app=litestar, asgi=Edge()(litestar), first_token=first_token)
 
 
@@ -107,9 +107,10 @@ async def _ring(settings: Settings) -> KeyRing:
     return ring_from(keys, settings.data_dir / "keys", may_create=may_create)
 
 
-def _loops(parts: Parts, dsn: str) -> list[Loop]:
+def _loops(parts: Parts, dsn: str, alone: Alone) -> list[Loop]:
     listening = Loop("bus", lambda: parts.bus.listen(dsn))
-    return [listening, *(jobs.loop(job, parts) for job in app.jobs(parts.settings))]
+    alone_still = Loop("single-node", alone.keep)
+    return [listening, alone_still, *(jobs.loop(job, parts) for job in app.jobs(parts.settings))]
 
 
 @asynccontextmanager

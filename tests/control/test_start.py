@@ -15,6 +15,10 @@ from terrapod_control_plane.kernel.single import NotAlone, only_one
 
 pytestmark = pytest.mark.anyio
 
+LOCK = "select pg_advisory_lock(hashtextextended('single-node', 0))"
+HELD = "select count(*) from pg_locks where locktype = 'advisory' and granted"
+WAITING = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+
 
 @pytest.fixture
 async def fresh(dsn: str) -> AsyncIterator[str]:
@@ -66,6 +70,38 @@ async def test_the_second_waits_for_the_first_to_go(fresh: str) -> None:
             assert not entered.is_set()
         with anyio.fail_after(10):
             await entered.wait()
+
+
+async def test_the_lock_is_taken_again_when_its_connection_is_lost(fresh: str) -> None:
+    admin = await asyncpg.connect(fresh)
+    kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1"
+    async with only_one(fresh, "one", patience=5) as alone, anyio.create_task_group() as tasks:
+        tasks.start_soon(alone.keep)
+        await anyio.lowlevel.checkpoint()
+        assert await admin.fetchval(kill, "terrapod on one")
+        with anyio.fail_after(10):
+            while not await admin.fetchval(HELD):
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    await admin.close()
+
+
+async def test_who_has_lost_the_lock_to_another_ends(fresh: str) -> None:
+    admin = await asyncpg.connect(fresh)
+    kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1"
+    async with only_one(fresh, "one", patience=0.1) as first:
+        waiting = asyncpg.connect(fresh, server_settings={"application_name": "terrapod on two"})
+        second = await waiting
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(second.execute, LOCK)
+            with anyio.fail_after(10):
+                while not await admin.fetchval(WAITING):
+                    await anyio.lowlevel.checkpoint()
+            await admin.fetchval(kill, "terrapod on one")
+        with pytest.raises(NotAlone, match="terrapod on two"):
+            await first.keep()
+        await second.close()
+    await admin.close()
 
 
 async def test_a_database_that_is_not_there_is_told() -> None:

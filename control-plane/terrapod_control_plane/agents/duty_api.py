@@ -11,7 +11,7 @@ from terrapod_control_plane.agents import duty, handover
 from terrapod_control_plane.web import plain
 from terrapod_control_plane.web.auth import AGENTS
 from terrapod_control_plane.web.params import Ctx, Query
-from terrapod_control_plane.web.streams import limited
+from terrapod_control_plane.web.streams import limited, streamed
 
 AnyRequest = Request[Any, Any, Any]
 _PHASE = "/listeners/{listener_id:str}/phases/{phase_id:str}"
@@ -80,7 +80,7 @@ async def configuration(
 ) -> Stream:
     """The configuration archive."""
     held = (phase_id, listener_id, plain.number(asked.get("fence")))
-    return plain.streamed(await handover.configuration(ctx, held))
+    return await streamed(await handover.configuration(ctx, held))
 
 
 @get(_PHASE + "/state", opt=AGENTS)
@@ -90,7 +90,7 @@ async def state(
     """The current state; 204 when there never was one."""
     held = (phase_id, listener_id, plain.number(asked.get("fence")))
     found = await handover.state(ctx, held)
-    return Response(None, status_code=204) if found is None else plain.streamed(found)
+    return Response(None, status_code=204) if found is None else await streamed(found)
 
 
 @put(_PHASE + "/state", opt=AGENTS, request_max_body_size=None)
@@ -148,7 +148,7 @@ async def artifact(
 ) -> Stream:
     """What the plan of this apply left."""
     held = (phase_id, listener_id, plain.number(asked.get("fence")))
-    return plain.streamed(await handover.artifact(ctx, held, name))
+    return await streamed(await handover.artifact(ctx, held, name))
 
 
 ROUTES = [

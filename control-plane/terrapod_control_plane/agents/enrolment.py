@@ -1,7 +1,6 @@
 """Join and renewal: a key that never leaves the agent, a certificate that does not live long."""
 
 from base64 import b64decode
-from binascii import Error as NotBase64
 from datetime import timedelta
 
 from cryptography import x509
@@ -37,6 +36,7 @@ async def join(ctx: Context, asked: wire.Join, pool: str | None = None) -> wire.
         token = await identity.use_join_token(ctx, asked.join_token)
         if pool is not None and token.subject_id != pool:
             raise Unauthorized("This join token is not of that pool.")
+        await queries.lock_pool(token.subject_id)  # two who come with the same name at once
         before = await queries.named(token.subject_id, name)
         id_ = before.id if before else ids.new("listener")
         certificate, key = _issued(ctx, asked, id_)
@@ -144,7 +144,7 @@ async def _prove(ctx: Context, listener: Listener, asked: wire.Renew) -> None:
         raise Unauthorized("Ask for a nonce first; it counts once, for two minutes.")
     try:
         signature = b64decode(asked.signature or "", validate=True)
-    except NotBase64:
+    except ValueError:  # no base64, or letters that no encoding of it has
         signature = b""
     message = f"{asked.nonce}\n{asked.csr}".encode()
     if not certificates.signed_by(listener.public_key.encode(), signature, message):

@@ -39,6 +39,11 @@ async def pool(id_: str, online_since: datetime) -> Pool | None:
     return await db.one(Pool, f"{_POOL} where p.id = $2", online_since, id_)
 
 
+async def lock_pool(id_: str) -> None:
+    """Let nobody else join or delete a pool until the end of the transaction."""
+    await db.execute("select id from agent_pools where id = $1 for no key update", id_)
+
+
 async def pools(search: str, online_since: datetime, paging: Paging) -> Page[Pool]:
     """Pools by name."""
     total = await db.value(

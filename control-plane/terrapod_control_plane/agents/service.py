@@ -100,6 +100,7 @@ async def delete_pool(ctx: Context, id_: str) -> None:
     """Remove a pool; its agents are out at once, its tokens of no use."""
     await ctx.must(Action.POOL_MANAGE, id_)
     async with db.transaction():
+        await queries.lock_pool(id_)
         if await runs.any_open_in(ctx, id_):
             raise Conflict("Runs still wait for this pool: cancel them or let them end first.")
         await queries.delete_pool(id_)

@@ -39,7 +39,7 @@ def serve(settings: SettingsFile = None) -> None:
             anyio.run(partial(_serve, effective, dsn), backend_options={"use_uvloop": True})
     except* (KeyMissing, ListenFailed, NotAlone, Unreachable) as group:
         for error in _leaves(group):
-            typer.echo(f"terrapod can't start: {error}", err=True)
+            typer.echo(f"terrapod can't run: {error}", err=True)
         raise typer.Exit(1) from None
 
 

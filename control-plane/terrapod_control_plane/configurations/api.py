@@ -11,7 +11,7 @@ from terrapod_control_plane.configurations import service
 from terrapod_control_plane.configurations.schema import ConfigurationDoc, NewConfiguration
 from terrapod_control_plane.web.auth import PUBLIC
 from terrapod_control_plane.web.params import Ctx, PagingParam
-from terrapod_control_plane.web.streams import limited
+from terrapod_control_plane.web.streams import limited, streamed
 
 _BYTES = "application/octet-stream"
 
@@ -49,7 +49,7 @@ async def download(ctx: Ctx, configuration_id: FromPath[str]) -> Redirect:
 @get("/configuration-downloads/{token:str}", opt=PUBLIC)
 async def archive(ctx: Ctx, token: FromPath[str]) -> Stream:
     """The archive; the URL is the credential."""
-    return Stream(await service.download(ctx, token), media_type=_BYTES)
+    return await streamed(await service.download(ctx, token), _BYTES)
 
 
 @put("/configuration-uploads/{token:str}", opt=PUBLIC, request_max_body_size=None)

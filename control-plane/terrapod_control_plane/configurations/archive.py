@@ -24,7 +24,11 @@ _EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-_UNREADABLE = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError)
+_UNREADABLE = (
+    *(tarfile.TarError, OSError, EOFError, zlib.error, ValueError, OverflowError),
+    RecursionError,  # a header that announces a header that announces ...
+)
+_ENDS_AT_MOST = 100
 
 
 class BadArchive(Exception):
@@ -82,9 +86,14 @@ class _Bounded:
         self._source = source
         self._left = allowed
         self._allowed = allowed
+        self._ends = 0
 
     def read(self, size: int) -> bytes:
         data = self._source.read(min(size, _PIECE))
+        # tarfile skips to the end of a member piece by piece, wherever that is said to be.
+        self._ends += not data
+        if self._ends > _ENDS_AT_MOST:
+            raise BadArchive("The archive ends in the middle of a member.")
         self._left -= len(data)
         if self._left < 0:
             raise BadArchive(f"The archive unpacks to more than {self._allowed} bytes.")

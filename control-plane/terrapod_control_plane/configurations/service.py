@@ -30,6 +30,7 @@ from terrapod_control_plane.workspaces import service as workspaces
 _UPLOAD = "configuration-upload"
 _DOWNLOAD = "configuration-download"
 _DOWNLOAD_FOR = timedelta(minutes=10)
+_checks = anyio.CapacityLimiter(4)  # beside the threads of the blobs, which never wait for these
 
 
 @internal
@@ -218,7 +219,7 @@ async def _problem(ctx: Context, stored: Configuration, size: int) -> str:
     )
     async with aclosing(ctx.parts.blobs.read(stored.key)) as stream:
         try:
-            await to_thread.run_sync(check, _Pulled(stream), size, bounds)
+            await to_thread.run_sync(check, _Pulled(stream), size, bounds, limiter=_checks)
         except BadArchive as error:
             return str(error)
     return ""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, ClassVar
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from terrapod_common.jsonapi import Payload, Resource, one, present
 from terrapod_control_plane.identity.model import Minted
@@ -49,7 +49,7 @@ class NewToken(Payload, kw_only=True):
     """A token to be made; clients send several types for it, all mean this."""
 
     description: str = ""
-    expired_at: datetime | None = None
+    expired_at: Annotated[datetime, Meta(tz=True)] | None = None
     max_uses: int | None = None
 
 

@@ -155,7 +155,7 @@ def requested_key(csr_pem: bytes) -> AgentKey:
         # Checked before the signature, so that no exotic algorithm ever runs.
         accepted = _accepted(key)
         genuine = accepted is not None and request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise BadRequestCertificate(
             "this is not a certificate signing request in PEM form"
         ) from None

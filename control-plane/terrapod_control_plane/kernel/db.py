@@ -31,8 +31,15 @@ M = TypeVar("M", bound=Struct)
 BadData = asyncpg.DataError
 Duplicate = asyncpg.UniqueViolationError
 Missing = asyncpg.ForeignKeyViolationError
+TooLarge = asyncpg.ProgramLimitExceededError
+Deadlock = asyncpg.DeadlockDetectedError
 # What a database that is away or going away raises.
-BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError)
+BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+AWAY: tuple[type[Exception], ...] = (
+    *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
+    *(asyncpg.InsufficientResourcesError, asyncpg.InterfaceError, ConnectionError),
+    asyncpg.InternalClientError,  # of a connection that was cut while it was made ready
+)
 
 
 class _Connection(asyncpg.Connection):

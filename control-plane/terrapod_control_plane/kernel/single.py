@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import asyncpg
 
+from terrapod_common.loops import Fatal
 from terrapod_control_plane.kernel import db
 
 _LOCK = "select pg_advisory_lock(hashtextextended('single-node', 0))"
@@ -20,26 +21,60 @@ select a.application_name from pg_locks l join pg_stat_activity a on a.pid = l.p
 where l.locktype = 'advisory' and l.granted and a.datname = current_database()
   and (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended('single-node', 0)
 """
+_LOOK_EVERY = 5.0
 
 
-class NotAlone(Exception):
+class NotAlone(Fatal):
     """Another control plane has the database; the message names it."""
 
 
+class Alone:
+    """The lock `single-node`, held for as long as its connection lives."""
+
+    def __init__(self, dsn: str, name: str, patience: float) -> None:
+        self._dsn = dsn
+        self._name = name
+        self._patience = patience
+        self._connection: Any = None
+
+    async def acquire(self) -> None:
+        """Take the lock; raises :class:`NotAlone` when another keeps it."""
+        settings = {"application_name": f"terrapod on {self._name}"}
+        try:
+            self._connection = await asyncpg.connect(self._dsn, server_settings=settings)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise db.Unreachable(f"the database can't be reached: {error}") from error
+        await _acquire(self._connection, self._patience)
+
+    async def keep(self) -> None:
+        """Take the lock again whenever its connection is lost; runs as a supervised loop.
+
+        Another process that was faster makes this one end.
+        """
+        while True:
+            lost = anyio.Event()
+            self._connection.add_termination_listener(lambda _, lost=lost: lost.set())
+            while not (lost.is_set() or self._connection.is_closed()):
+                with anyio.move_on_after(_LOOK_EVERY):
+                    await lost.wait()
+            await self.acquire()
+
+    async def release(self) -> None:
+        """Let another have it."""
+        if self._connection is not None:
+            with anyio.move_on_after(2, shield=True):
+                await self._connection.close(timeout=2)
+
+
 @asynccontextmanager
-async def only_one(dsn: str, name: str, *, patience: float) -> AsyncIterator[None]:
-    """Hold the lock `single-node` until the block ends; raises :class:`NotAlone`."""
-    settings = {"application_name": f"terrapod on {name}"}
+async def only_one(dsn: str, name: str, *, patience: float) -> AsyncIterator[Alone]:
+    """Hold the lock until the block ends; raises :class:`NotAlone`."""
+    alone = Alone(dsn, name, patience)
     try:
-        connection = await asyncpg.connect(dsn, server_settings=settings)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        raise db.Unreachable(f"the database can't be reached: {error}") from error
-    try:
-        await _acquire(connection, patience)
-        yield
+        await alone.acquire()
+        yield alone
     finally:
-        with anyio.move_on_after(2, shield=True):
-            await connection.close(timeout=2)
+        await alone.release()
 
 
 async def _acquire(connection: Any, patience: float) -> None:

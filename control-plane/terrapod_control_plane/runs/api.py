@@ -26,6 +26,7 @@ from terrapod_control_plane.runs.schema import (
 from terrapod_control_plane.runs.transfers import service as transfers
 from terrapod_control_plane.web.auth import PUBLIC
 from terrapod_control_plane.web.params import Ctx, IncludeParam, PagingParam, Query, listed
+from terrapod_control_plane.web.streams import streamed
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.schema import WorkspaceDoc
 
@@ -149,7 +150,7 @@ async def json_output(ctx: Ctx, plan_id: FromPath[str]) -> Stream:
     """The plan as `terraform show -json` gives it."""
     found = await service.phase_in_full(ctx, plan_id)
     body = transfers.read_artifact(ctx, found, PLAN_JSON)
-    return Stream(body, media_type="application/json")
+    return await streamed(body, "application/json")
 
 
 @get("/logs/{token:str}", opt=PUBLIC)

@@ -2,9 +2,9 @@
 
 import enum
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from terrapod_common.wire import PhaseKind
 
@@ -46,7 +46,7 @@ ENDED: frozenset[PhaseStatus] = frozenset({"finished", "errored", "canceled", "u
 class RunVariable(Struct, frozen=True):
     """A variable given for one run; the value is an HCL literal."""
 
-    key: str
+    key: Annotated[str, Meta(pattern=r"^[^\W\d][\w-]*\Z")]
     value: str
 
 

@@ -11,6 +11,7 @@ from terrapod_control_plane.states import service
 from terrapod_control_plane.states.schema import StateVersionDoc
 from terrapod_control_plane.web.auth import PUBLIC
 from terrapod_control_plane.web.params import Ctx, IncludeParam, PagingParam, Query
+from terrapod_control_plane.web.streams import streamed
 from terrapod_control_plane.workspaces import service as workspaces
 
 AnyRequest = Request[Any, Any, Any]
@@ -75,7 +76,7 @@ async def download(ctx: Ctx, token: FromPath[str]) -> Stream:
     """The content of a version."""
     size, chunks = await service.download(ctx, token)
     headers = {"Content-Length": str(size)}
-    return Stream(chunks, media_type="application/json", headers=headers)
+    return await streamed(chunks, "application/json", headers)
 
 
 ROUTES = [page, page_named, current, show, find, download]

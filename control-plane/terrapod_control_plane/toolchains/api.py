@@ -13,7 +13,7 @@ from terrapod_control_plane.toolchains.package import BYTES_AT_MOST
 from terrapod_control_plane.toolchains.schema import ToolDoc
 from terrapod_control_plane.web.auth import PUBLIC
 from terrapod_control_plane.web.params import Ctx, PagingParam, Query
-from terrapod_control_plane.web.streams import limited
+from terrapod_control_plane.web.streams import limited, streamed
 
 _PLATFORM = "{tool:str}/{version:str}/{os:str}/{arch:str}"
 
@@ -49,7 +49,7 @@ async def fetch(ctx: Ctx, request: Request[Any, Any, Any]) -> Redirect:
 @get("/binaries/{token:str}", opt=PUBLIC)
 async def binary(ctx: Ctx, token: FromPath[str]) -> Stream:
     """An executable; the URL is the credential."""
-    return Stream(await service.read(ctx, token), media_type="application/octet-stream")
+    return await streamed(await service.read(ctx, token))
 
 
 def _platform(request: Request[Any, Any, Any]) -> Platform:

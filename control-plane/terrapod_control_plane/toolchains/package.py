@@ -1,7 +1,9 @@
 """An uploaded executable, alone or in the zip archive of a release; pure but for its files."""
 
 import hashlib
+import lzma
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -11,7 +13,11 @@ from msgspec import Struct
 
 BYTES_AT_MOST = 1024 * 1024 * 1024
 _PIECE = 256 * 1024
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# Whatever the formats inside of a zip raise; the bz2 of the standard library raises OSError.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, ValueError),
+    *(EOFError, NotImplementedError, RuntimeError, OverflowError),
+)
 
 
 class BadPackage(Exception):

@@ -1,5 +1,6 @@
 """Use cases of variables."""
 
+import re
 import secrets
 
 from msgspec import UNSET, UnsetType
@@ -22,6 +23,8 @@ from terrapod_control_plane.workspaces import service as workspaces
 
 _TAKEN = "Key has already been taken."
 _KEY = "/data/attributes/key"
+_IDENTIFIER = re.compile(r"[^\W\d][\w-]*")
+_ENVIRONMENT = re.compile(r"[^=\s\0]+")
 
 
 @internal
@@ -49,11 +52,23 @@ async def create(ctx: Context, workspace: str, wanted: NewVariable) -> Readable:
     )
     try:
         async with db.transaction():
-            await queries.insert(made)
+            await queries.insert(_valid(made))
             await ctx.emit(VariableCreated(variable=id_, workspace=workspace, key=made.key))
     except db.Duplicate as error:
         raise Conflict(_TAKEN, pointer=_KEY) from error
     return _readable(ctx, made)
+
+
+def _valid(variable: Variable) -> Variable:
+    if variable.category == "terraform" and not _IDENTIFIER.fullmatch(variable.key):
+        raise Unprocessable(
+            "The key of a terraform variable has letters, digits, - and _, and does not begin "
+            "with a digit or -.",
+            pointer=_KEY,
+        )
+    if variable.category == "env" and not _ENVIRONMENT.fullmatch(variable.key):
+        raise Unprocessable("The key of an env variable has no = and no spaces.", pointer=_KEY)
+    return variable
 
 
 async def of(ctx: Context, workspace: str) -> list[Readable]:
@@ -74,7 +89,7 @@ async def update(ctx: Context, workspace: str, id_: str, change: VariableChange)
     try:
         async with db.transaction():
             old = _found(await queries.lock(workspace, id_), id_)
-            new = _changed(ctx, old, change)
+            new = _valid(_changed(ctx, old, change))
             await queries.update(new)
             await ctx.emit(VariableUpdated(variable=id_, workspace=workspace, key=new.key))
     except db.Duplicate as error:

@@ -11,7 +11,9 @@ from litestar.types import ExceptionHandlersMap
 from terrapod_common import jsonapi
 from terrapod_common.errors import Refused
 from terrapod_common.jsonapi import Invalid, Problem
-from terrapod_control_plane.kernel.db import BadData
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.blobs.base import BlobMissing
+from terrapod_control_plane.kernel.blobs.sealed import BlobDamaged
 
 log = structlog.get_logger()
 
@@ -36,9 +38,27 @@ def invalid(_: AnyRequest, error: Invalid) -> Response[Any]:
     return _answer(error.problem)
 
 
-def bad_data(_: AnyRequest, error: BadData) -> Response[Any]:
+def bad_data(_: AnyRequest, error: Exception) -> Response[Any]:
     """Text that the database cannot hold, such as a NUL."""
     return _answer(Problem("422", "invalid attribute", f"A value cannot be stored: {error}"))
+
+
+def missing(_: AnyRequest, error: db.Missing) -> Response[Any]:
+    """What the new thing belongs to was deleted in this moment."""
+    return _answer(Problem("404", "not found", f"What this belongs to is gone: {error}"))
+
+
+def lost(request: AnyRequest, error: Exception) -> Response[Any]:
+    """A content that should be there is not, or is not what was stored."""
+    log.error("content lost", reason=str(error), method=request.method)
+    return _answer(Problem("410", "gone", "The content is missing or damaged on the server."))
+
+
+def away(request: AnyRequest, error: Exception) -> Response[Any]:
+    """The database is away or in a knot; the same request may work in a moment."""
+    log.warning("database away", reason=f"{type(error).__name__}: {error}", method=request.method)
+    problem = Problem("503", "service unavailable", "The database does not answer; try again.")
+    return _answer(problem, {"retry-after": "1"})
 
 
 def http(_: AnyRequest, error: HTTPException) -> Response[Any]:
@@ -61,7 +81,12 @@ def unexpected(request: AnyRequest, error: Exception) -> Response[Any]:
 HANDLERS: ExceptionHandlersMap = {
     Refused: refused,
     Invalid: invalid,
-    BadData: bad_data,
+    db.BadData: bad_data,
+    db.TooLarge: bad_data,
+    db.Missing: missing,
+    BlobMissing: lost,
+    BlobDamaged: lost,
+    **dict.fromkeys((*db.AWAY, db.Deadlock), away),
     HTTPException: http,
     Exception: unexpected,
 }

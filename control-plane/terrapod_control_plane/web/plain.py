@@ -1,15 +1,15 @@
 """Plain JSON in and out, as agents speak it, and long polls that notice a client leaving."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
 import msgspec
 from litestar import Request, Response
-from litestar.response import Stream
 from msgspec import Struct
 
 from terrapod_common.errors import BadRequest, TooLarge, Unprocessable
+from terrapod_common.reading import Malformed, read_json
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
@@ -25,11 +25,12 @@ async def body(request: AnyRequest, into: type[S]) -> S:
     if len(raw) > _LARGEST:
         raise TooLarge("The body is too large.")
     try:
-        return msgspec.json.decode(raw or b"{}", type=into)
+        found: S = read_json(raw or b"{}", into)
+    except Malformed as error:
+        raise BadRequest(f"The body is not JSON: {error}") from None
     except msgspec.ValidationError as error:
         raise Unprocessable(str(error)) from None
-    except msgspec.DecodeError as error:
-        raise BadRequest(f"The body is not JSON: {error}") from None
+    return found
 
 
 def answer(found: Struct | None, status: int = 200) -> Answer:
@@ -37,11 +38,6 @@ def answer(found: Struct | None, status: int = 200) -> Answer:
     if found is None:
         return Response(None, status_code=204)
     return Response(msgspec.json.encode(found), status_code=status, media_type="application/json")
-
-
-def streamed(chunks: AsyncIterator[bytes]) -> Stream:
-    """Bytes as they come."""
-    return Stream(chunks, media_type="application/octet-stream")
 
 
 def number(text: str | None) -> int:

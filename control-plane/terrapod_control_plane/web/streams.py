@@ -1,11 +1,30 @@
 """Bodies that are never held whole."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from litestar import Request
+from litestar.response import Stream
 
 from terrapod_common.errors import TooLarge
+
+
+async def streamed(
+    chunks: AsyncIterator[bytes],
+    media_type: str = "application/octet-stream",
+    headers: Mapping[str, str] | None = None,
+) -> Stream:
+    """Bytes as they come. The first are there before the answer begins, so a content that is
+    missing or damaged is an error, and no answer that breaks off.
+    """
+    first = await anext(chunks, b"")
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in chunks:
+            yield chunk
+
+    return Stream(all_of_them(), media_type=media_type, headers=dict(headers or {}))
 
 
 async def limited(request: Request[Any, Any, Any], at_most: int) -> AsyncIterator[bytes]:

@@ -91,7 +91,9 @@ async def page(ctx: Context, organization: str, wanted: Wanted, paging: Paging) 
 async def id_of(ctx: Context, organization: str, name: str) -> str:
     """The id of a visible workspace, else the name, which is nobody's id: a 404 for who uses it."""
     organizations.exists(organization)
-    return await queries.id_of(ctx.actor.sees, name) or name or "-"
+    found = await queries.id_of(ctx.actor.sees, name)
+    # An id is no name: else it would be found after all.
+    return found or (name if name and ids.kind(name) != "ws" else "-")
 
 
 async def show(ctx: Context, id_: str) -> Workspace:
