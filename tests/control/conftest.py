@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
 from terrapod_control_plane.kernel.postgres import Embedded
@@ -26,6 +28,16 @@ def dsn(data_dir: Path) -> Iterator[str]:
         yield server.start()
     finally:
         server.erase()
+
+
+@pytest.fixture
+async def fresh(dsn: str) -> AsyncIterator[str]:
+    """A database of its own in the cluster."""
+    admin = await asyncpg.connect(dsn)
+    await admin.execute("create database fresh")
+    yield urlunsplit(urlsplit(dsn)._replace(path="/fresh"))
+    await admin.execute("drop database fresh with (force)")
+    await admin.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,78 +1,18 @@
 """Every route of the application, called by everybody: who is let in, and who is told what."""
 
-import re
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
+from terrapod_control_plane.kernel import db
 from tests.control.conftest import As
 from tests.kit import factories
+from tests.kit.bodies import BODIES
 from tests.kit.control import Agent, Client, Control
+from tests.kit.routes import FOR_AGENTS, OPEN, PUBLIC, Route, changes, routes
 
 pytestmark = pytest.mark.anyio
-
-# What needs no token: the URL or the body is the credential, or there is nothing to protect.
-PUBLIC = {
-    ("GET", "/.well-known/terraform.json"),
-    ("GET", "/health"),
-    ("GET", "/ready"),
-    ("GET", "/api/v2/ping"),
-    ("GET", "/api/v2/binaries/{token}"),
-    ("GET", "/api/v2/configuration-downloads/{token}"),
-    ("GET", "/api/v2/logs/{token}"),
-    ("GET", "/api/v2/state-download/{token}"),
-    ("PUT", "/api/v2/configuration-uploads/{token}"),
-    ("PUT", "/api/v2/json-state-upload/{token}"),
-    ("PUT", "/api/v2/state-upload/{token}"),
-    ("PUT", "/api/v2/state-versions/{version_id}/content"),
-    ("PUT", "/api/v2/state-versions/{version_id}/json-content"),
-    ("POST", "/api/v2/agent-pools/join"),
-    ("POST", "/api/v2/agent-pools/{pool_id}/listeners/join"),
-    ("POST", "/api/v2/listeners/{listener_id}/nonce"),
-    ("POST", "/api/v2/listeners/{listener_id}/renew"),
-}
-# Those of the public ones that anybody gets a good answer from.
-OPEN = {
-    "/.well-known/terraform.json",
-    "/health",
-    "/ready",
-    "/api/v2/ping",
-    "/api/v2/state-versions/{version_id}/json-content",  # takes anything and keeps nothing
-}
-# What an agent may call on its own port beside the routes of its own id.
-FOR_AGENTS = {"/api/v2/binary-cache/{tool}/{version}/{os}/{arch}"}
-
-# A path with one of these is about something of one workspace.
-OF_WORKSPACE = (
-    "{workspace_id}", "{name}", "{run_id}", "{plan_id}", "{apply_id}", "{variable_id}",
-    "{configuration_id}", "{version_id}", "{output_id}",
-)  # fmt: skip
-
-
-class Route(NamedTuple):
-    method: str
-    path: str
-    agents: bool
-
-    @property
-    def public(self) -> bool:
-        return (self.method, self.path) in PUBLIC
-
-    @property
-    def of_workspace(self) -> bool:
-        return not self.agents and not self.public and any(n in self.path for n in OF_WORKSPACE)
-
-    def filled(self, ids: dict[str, str]) -> str:
-        return re.sub(r"{(\w+)}", lambda found: ids[found[1]], self.path)
-
-
-def routes(app: Any) -> Iterator[Route]:
-    for route in app.routes:
-        for handler in route.route_handlers:
-            for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
-                agents = handler.opt.get("plane") == "agents"
-                yield Route(method, route.path_format, agents)
 
 
 @pytest.fixture
@@ -100,7 +40,7 @@ async def ids(control: Control, as_: As, listener: Agent, pool: str) -> dict[str
         "name": "app",
         "run_id": run,
         "plan_id": shown["plan"]["data"]["id"],
-        "phase_id": shown["plan"]["data"]["id"],
+        "phase_id": shown["apply"]["data"]["id"],
         "apply_id": shown["apply"]["data"]["id"],
         "variable_id": variable["data"]["id"],
         "configuration_id": configuration,
@@ -109,6 +49,7 @@ async def ids(control: Control, as_: As, listener: Agent, pool: str) -> dict[str
         "user_id": user,
         "token_id": token["data"][0]["id"],
         "token": "nonsense",
+        "join_token": "nonsense",
         "pool_id": pool,
         "listener_id": listener.id,
         "tool": "terraform",
@@ -118,14 +59,88 @@ async def ids(control: Control, as_: As, listener: Agent, pool: str) -> dict[str
     }
 
 
+Everybody = Callable[[str], Awaitable[Client]]
+
+
+@pytest.fixture
+def everybody(as_: As, listener: Agent, foreign: Agent) -> Everybody:
+    """A client as anybody, agents too: one that did the work, and another of its pool."""
+    agents: dict[str, Client] = {"agent": listener, "foreign agent": foreign}
+
+    async def client(name: str) -> Client:
+        return agents[name] if name in agents else await as_(name)
+
+    return client
+
+
+async def answer(client: Client, route: Route, ids: dict[str, str]) -> int:
+    sent = await client.call(route.method, route.filled(ids), content=route.body(ids))
+    return sent.status_code
+
+
 async def answers(client: Client, app: Any, ids: dict[str, str]) -> dict[Route, int]:
-    """What everything answers, with no body and with one that says nothing."""
-    found = {}
-    for route in routes(app):
-        body = b"{}" if route.method in ("POST", "PATCH", "PUT") else b""
-        path = route.filled(ids) + ("?wait=0&seen=0" if route.agents else "")
-        found[route] = (await client.call(route.method, path, content=body)).status_code
-    return found
+    """What everything answers, with a valid body where it takes one."""
+    return {route: await answer(client, route, ids) for route in routes(app)}
+
+
+async def contents() -> dict[str, Any]:
+    """All that the database holds, but for when a token was last used."""
+    tables = await db.rows("select tablename from pg_tables where schemaname = 'public'")
+    return {
+        name: await db.value(
+            f"select jsonb_agg(to_jsonb(t) - 'last_used_at' order by to_jsonb(t)::text) "
+            f'from "{name}" t'
+        )
+        for name in (table["tablename"] for table in tables)
+    }
+
+
+async def test_every_route_that_takes_a_body_has_a_valid_one_here(serving: Control) -> None:
+    takers = {(route.method, route.path) for route in routes(serving.app) if route.takes_body}
+    assert takers == set(BODIES)
+
+
+async def test_the_bodies_are_valid(
+    control: Control, api: Client, listener: Agent, pool: str, ids: dict[str, str]
+) -> None:
+    made = await api.post(
+        f"/api/v2/agent-pools/{pool}/authentication-tokens",
+        {"type": "authentication-tokens", "attributes": {"description": "for a test"}},
+    )
+    ids = ids | {"join_token": made["data"]["attributes"]["token"]}
+    for route in routes(control.app):
+        # Of these the URL or a key decides, before the body counts.
+        by_url = route.path.endswith(("{token}", "/content", "/renew"))
+        if route.takes_body and not by_url:
+            status = await answer(listener if route.agents else api, route, ids)
+            assert status in (200, 201, 202, 204, 409), route
+
+
+@pytest.mark.parametrize("who", ["stranger", "reader", "agent", "foreign agent"])
+async def test_who_may_not_is_refused_and_changes_nothing(
+    control: Control, everybody: Everybody, ids: dict[str, str], who: str
+) -> None:
+    client = await everybody(who)
+    before = await contents()
+    for route in changes(control.app):
+        if expected := route.refusal(who):
+            assert await answer(client, route, ids) == expected, route
+    assert await contents() == before
+
+
+async def test_nobody_changes_anything(control: Control, as_: As, ids: dict[str, str]) -> None:
+    before = await contents()
+    await answers(await as_("nobody"), control.app, ids)
+    await answers(await control.client("user.nonsense"), control.app, ids)
+    assert await contents() == before
+
+
+@pytest.mark.parametrize("who", ["stranger", "reader"])
+async def test_any_person_may_have_a_workspace(as_: As, who: str) -> None:
+    client = await as_(who)
+    made = (await client.get(f"/api/v2/workspaces/{await factories.workspace(client)}"))["data"]
+    user = (await client.get("/api/v2/account/details"))["data"]["id"]
+    assert made["relationships"]["owner"]["data"]["id"] == user
 
 
 async def test_the_public_routes_are_these(serving: Control) -> None:
@@ -144,11 +159,9 @@ async def test_nobody_is_asked_for_a_token(control: Control, as_: As, ids: dict[
         if route.path in OPEN or route.path.endswith("/nonce"):
             assert 200 <= status < 300, route
         elif route.public:
-            assert 400 <= status < 500, route
-        elif route.agents:
-            assert status == 403, route
+            assert status == route.refusal("nobody"), route
         else:
-            assert status == 401, route
+            assert status == (403 if route.agents else 401), route
 
 
 async def test_a_wrong_token_is_no_better_than_none(control: Control, ids: dict[str, str]) -> None:
@@ -159,27 +172,36 @@ async def test_a_wrong_token_is_no_better_than_none(control: Control, ids: dict[
             assert status == (403 if route.agents else 401), route
 
 
-async def test_a_stranger_does_not_know_of_a_workspace(
-    control: Control, as_: As, ids: dict[str, str]
+# What a read is answered with, by those who may not do all.
+@pytest.mark.parametrize(
+    ("who", "of", "statuses"),
+    [
+        ("stranger", "workspace", {404}),
+        ("stranger", "user", {404}),
+        ("stranger", "agents", {403}),
+        ("reader", "workspace", {200, 302, 403, 404}),
+        ("reader", "user", {200}),
+        ("agent", "workspace", {404}),
+        ("agent", "user", {404}),
+        ("agent", "operators", {403}),
+        ("foreign agent", "workspace", {404}),
+        ("foreign agent", "user", {404}),
+        ("foreign agent", "operators", {403}),
+        ("foreign agent", "agents", {404}),
+    ],
+)
+async def test_what_somebody_may_read(
+    control: Control,
+    everybody: Everybody,
+    ids: dict[str, str],
+    who: str,
+    of: str,
+    statuses: set[int],
 ) -> None:
-    for route, status in (await answers(await as_("stranger"), control.app, ids)).items():
-        if route.of_workspace:
-            # 400 and 422 come of the body, before anything is looked for.
-            assert status in (400, 404, 422), route
-        elif "user_id" in route.path or "token_id" in route.path:
-            assert status in (400, 404, 422), route
-        elif route.path.startswith("/api/v2/admin") or "pool" in route.path:
-            assert route.method == "GET" or status >= 400, route
-
-
-async def test_a_reader_sees_and_changes_nothing(
-    control: Control, as_: As, ids: dict[str, str]
-) -> None:
-    for route, status in (await answers(await as_("reader"), control.app, ids)).items():
-        if route.of_workspace and route.method != "GET":
-            assert status in (400, 403, 404, 422), route
-        elif route.of_workspace:
-            assert status in (200, 302, 403, 404), route
+    client = await everybody(who)
+    for route in routes(control.app):
+        if route.method == "GET" and route.of == of and route.path not in FOR_AGENTS:
+            assert await answer(client, route, ids) in statuses, route
 
 
 async def test_agents_are_told_where_their_port_is(
@@ -187,27 +209,9 @@ async def test_agents_are_told_where_their_port_is(
 ) -> None:
     for route in routes(control.app):
         if route.agents:
-            answer = await api.call(route.method, route.filled(ids))
-            assert answer.status_code == 403, route
-            assert control.agent_url in answer.text
-
-
-async def test_an_agent_does_nothing_but_its_own(
-    control: Control, listener: Agent, ids: dict[str, str]
-) -> None:
-    for route, status in (await answers(listener, control.app, ids)).items():
-        if not route.agents and not route.public and route.path not in FOR_AGENTS:
-            assert status in (400, 403, 404, 422), route
-
-
-async def test_another_agent_does_not_know_of_it(
-    control: Control, foreign: Agent, ids: dict[str, str]
-) -> None:
-    for route, status in (await answers(foreign, control.app, ids)).items():
-        if route.agents or route.path.endswith("/renew"):
-            assert status in (400, 404, 422), route
-        elif not route.public and route.path not in FOR_AGENTS:
-            assert status in (400, 403, 404, 422), route
+            told = await api.call(route.method, route.filled(ids))
+            assert told.status_code == 403, route
+            assert control.agent_url in told.text
 
 
 @pytest.mark.parametrize(
@@ -229,6 +233,6 @@ async def test_the_owner_reads_all_of_it(control: Control, as_: As, ids: dict[st
     owner = await as_("owner")
     missing = {"{output_id}", "json-output"}
     for route in routes(control.app):
-        if route.of_workspace and route.method == "GET":
+        if route.of == "workspace" and route.method == "GET":
             status = (await owner.call("GET", route.filled(ids))).status_code
             assert status in (200, 302) or any(part in route.path for part in missing), route

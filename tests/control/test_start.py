@@ -2,9 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import anyio
 import asyncpg
@@ -18,16 +16,6 @@ pytestmark = pytest.mark.anyio
 LOCK = "select pg_advisory_lock(hashtextextended('single-node', 0))"
 HELD = "select count(*) from pg_locks where locktype = 'advisory' and granted"
 WAITING = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-
-
-@pytest.fixture
-async def fresh(dsn: str) -> AsyncIterator[str]:
-    """A database of its own in the cluster."""
-    admin = await asyncpg.connect(dsn)
-    await admin.execute("create database fresh")
-    yield urlunsplit(urlsplit(dsn)._replace(path="/fresh"))
-    await admin.execute("drop database fresh with (force)")
-    await admin.close()
 
 
 async def test_all_of_them_may_migrate_at_once(fresh: str, tmp_path: Path) -> None:

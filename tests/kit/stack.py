@@ -57,6 +57,7 @@ class Server(Struct, kw_only=True):
     folder: Path
     port: int = 0
     agent_port: int = 0
+    settings: Mapping[str, str] = {}  # further ones, as in the environment
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -91,7 +92,7 @@ class Server(Struct, kw_only=True):
             "TERRAPOD_SERVER__AGENT_PORT": str(self.agent_port),
         }
         before = len(self.log) if (self.folder / "server.log").exists() else 0
-        environment = self._environment() | SERVER_SETTINGS | ports
+        environment = self._environment() | SERVER_SETTINGS | ports | dict(self.settings)
         self.process = _spawn(self.folder / "server.log", ["terrapod", "serve"], environment)
         until(lambda: self._ready(before), "the server is ready", 90)
 

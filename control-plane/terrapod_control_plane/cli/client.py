@@ -92,12 +92,17 @@ def connected(url: str | None, token: str | None, ca_file: Path | None) -> Itera
     if not secret:
         raise failed("There is no token: set TERRAPOD_TOKEN or use --token.")
     local_ca = None if url else data / "ca.pem"
-    with httpx.Client(
-        base_url=(url or _local_url(settings)).rstrip("/"),
-        headers={"authorization": f"Bearer {secret}", "accept": MEDIA_TYPE},
-        verify=_trust(ca_file or local_ca, required=ca_file is not None),
-        timeout=httpx.Timeout(60, write=300, read=300),
-    ) as http:
+    address = (url or _local_url(settings)).rstrip("/")
+    try:
+        http = httpx.Client(
+            base_url=address,
+            headers={"authorization": f"Bearer {secret}", "accept": MEDIA_TYPE},
+            verify=_trust(ca_file or local_ca, required=ca_file is not None),
+            timeout=httpx.Timeout(60, write=300, read=300),
+        )
+    except httpx.InvalidURL as error:
+        raise failed(f"{address} can't be reached: {error}") from None
+    with http:
         yield Client(http)
 
 

@@ -152,7 +152,7 @@ class Bus:
             try:
                 yield
             finally:
-                if self._alone[key] is scope:
+                if self._alone.get(key) is scope:
                     del self._alone[key]
 
     async def listen(self, dsn: str) -> None:

@@ -80,7 +80,10 @@ async def visible(ctx: Context, wanted: Sequence[str]) -> list[StateVersion]:
 async def download_url(ctx: Context, id_: str) -> str:
     """Where the content of a version can be had for a while."""
     await ctx.must(Action.STATE_DOWNLOAD, id_)
-    return addresses.of(ctx, DOWNLOAD, (await get(id_)).id)
+    found = await get(id_)
+    if found.status not in ("finalized", "recovered"):
+        raise NotFound(f"{id_} has no content: it is {found.status}.")
+    return addresses.of(ctx, DOWNLOAD, id_)
 
 
 @internal

@@ -55,6 +55,8 @@ class Edge(ASGIMiddleware):
 
 
 def _accepts_jsonapi(scope: Scope) -> bool:
+    if not scope["path"].startswith("/api/"):
+        return False
     accept = next((v for k, v in scope["headers"] if k == b"accept"), b"")
     return MEDIA_TYPE.encode() in accept
 
@@ -64,7 +66,7 @@ def _label(message: Any, request_id: str, *, jsonapi: bool) -> None:
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
     headers["X-Request-Id"] = request_id
-    # Discovery and its like are always plain JSON; they never come with the other Accept.
+    # Discovery and its like are always plain JSON, whatever Accept says.
     if jsonapi and headers.get("content-type", "").startswith("application/json"):
         headers["content-type"] = MEDIA_TYPE
 

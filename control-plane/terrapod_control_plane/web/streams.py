@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from litestar import Request
+from litestar.exceptions import InternalServerException
 from litestar.response import Stream
 
-from terrapod_common.errors import TooLarge
+from terrapod_common.errors import BadRequest, TooLarge
 
 
 async def streamed(
@@ -33,8 +34,12 @@ async def limited(request: Request[Any, Any, Any], at_most: int) -> AsyncIterato
     if announced.isdecimal() and int(announced) > at_most:
         raise TooLarge(f"The body has {announced} bytes, {at_most} are allowed.")
     received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > at_most:
-            raise TooLarge(f"The body has more than the {at_most} bytes that are allowed.")
-        yield chunk
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > at_most:
+                raise TooLarge(f"The body has more than the {at_most} bytes that are allowed.")
+            yield chunk
+    except InternalServerException:
+        # What Litestar says when a client leaves; not a mistake of ours.
+        raise BadRequest(f"The body ended after {received} bytes.") from None
