@@ -2,24 +2,20 @@
 
 import hashlib
 import json
-import os
 import secrets
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import Struct
 
 from terrapod_common.version import VERSION
 from tests.e2e.conftest import NewAgent
+from tests.kit.commands import Ran, elsewhere, on_agent, terrapod
 from tests.kit.stack import Agent, Server, until
 
 pytestmark = pytest.mark.timeout(120)
 
-BIN = Path(sys.executable).parent
 PROGRAM = b"#!/bin/sh\nexit 0\n"
 COMMANDS = [
     ("pools", "create", "never-made"),
@@ -30,50 +26,9 @@ COMMANDS = [
     ("workspaces", "list"),
     ("workspaces", "adopt", "app"),
     ("workspaces", "clear", "app"),
+    ("variables", "list", "app"),
+    ("variables", "set", "app", "key=value"),
 ]
-
-
-class Ran(Struct, frozen=True):
-    """How a command ended and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def refusal(self) -> str:
-        """The one line of a command that failed as it should."""
-        assert (self.code, self.out) == (1, ""), self
-        line, *more = self.err.strip().splitlines()
-        assert not more, self.err
-        return line
-
-
-def ran(*command: str | Path, say: str = "", **environment: str) -> Ran:
-    done = subprocess.run(
-        [BIN / command[0], *command[1:]],
-        env={"PATH": os.environ["PATH"]} | environment,
-        input=say,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout.strip(), done.stderr.strip())
-
-
-def terrapod(server: Server, *arguments: str | Path) -> Ran:
-    """A command beside the server's data directory, where it finds all that it needs."""
-    return ran("terrapod", *arguments, TERRAPOD_DATA_DIR=str(server.data))
-
-
-def elsewhere(tmp_path: Path, *arguments: str | Path, **environment: str) -> Ran:
-    """A command on a machine that knows nothing of the server."""
-    home = str(tmp_path / "nothing-here")
-    return ran("terrapod", *arguments, TERRAPOD_DATA_DIR=home, **environment)
-
-
-def on_agent(folder: Path, *arguments: str | Path, say: str = "") -> Ran:
-    return ran("terrapod-agent", *arguments, say=say, TERRAPOD_AGENT_DATA_DIR=str(folder))
 
 
 def join(server: Server, folder: Path, token: str) -> Ran:
@@ -298,3 +253,16 @@ def test_where_no_agent_runs_there_is_no_status(
 def test_an_agent_tells_its_version(tmp_path: Path) -> None:
     told = on_agent(tmp_path, "version")
     assert (told.code, told.out, told.err) == (0, VERSION, "")
+
+
+def test_variables_are_set_changed_and_listed(server: Server) -> None:
+    body = {"data": {"type": "workspaces", "attributes": {"name": "with-variables"}}}
+    server.api("POST", "organizations/default/workspaces", body)
+    put = ("variables", "set", "with-variables")
+    assert terrapod(server, *put, "size=small").out == "with-variables: size is set"
+    assert terrapod(server, *put, "size=large").out == "with-variables: size is changed"
+    secret = terrapod(server, *put, "AWS_KEY", "--sensitive", "--env", say="hush\n")
+    assert (secret.code, "hush" in secret.out) == (0, False)
+    listed = terrapod(server, "variables", "list", "with-variables").out
+    assert listed.splitlines() == ["env  AWS_KEY = (sensitive)", "terraform  size = large"]
+    assert "no space" in terrapod(server, *put, "a b=1", "--env").refusal

@@ -10,6 +10,7 @@ from terrapod_control_plane.cli import (
     serve,
     settings,
     tokens,
+    variables,
     workspaces,
 )
 
@@ -29,6 +30,7 @@ app.add_typer(pools.app, name="pools")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(cache.app, name="cache")
 app.add_typer(workspaces.app, name="workspaces")
+app.add_typer(variables.app, name="variables")
 
 
 def main() -> None:

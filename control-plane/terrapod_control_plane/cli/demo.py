@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from terrapod_control_plane.kernel.postgres_home import recorded_folder
 
 _RUN = re.compile(r"/runs/(run-\w+)")
 _OTHER = "-var=word=Good morning"
+_PASSWORD = secrets.token_urlsafe(16)
 
 
 class Done(Struct, frozen=True):
@@ -84,11 +86,12 @@ def _play(stage: Stage, tale: Tale, example: Path) -> None:
     terraform = _bring_terraform(stage, tale)
     _sign_in(stage, tale, example)
     _terraform(stage, tale, [terraform, "init"])
+    _set_variables(stage, tale)
     _terraform(stage, tale, [terraform, "plan"])
     _terraform(stage, tale, [terraform, "apply"], answer="yes\n")
-    _terraform(stage, tale, [terraform, "output"], expected='"Hello, world!"')
+    _terraform(stage, tale, [terraform, "output"], expected='"Hello, Terrapod!"')
     _terraform(stage, tale, [terraform, "apply", "-auto-approve", _OTHER])
-    _terraform(stage, tale, [terraform, "output", "greeting"], expected='"Good morning, world!"')
+    _terraform(stage, tale, [terraform, "output", "greeting"], expected='"Good morning, Terrapod!"')
     _terraform(stage, tale, [terraform, "destroy"], answer="yes\n", expected="destroyed")
 
 
@@ -127,6 +130,15 @@ def _sign_in(stage: Stage, tale: Tale, example: Path) -> None:
     _say(f"terraform.tfrc has the token; {example} is copied to {stage.work}")
 
 
+def _set_variables(stage: Stage, tale: Tale) -> None:
+    tale.step("give the workspace two variables, one of them sensitive")
+    _say(stage.terrapod("variables", "set", "demo", "who=Terrapod"))
+    secret = ["variables", "set", "demo", "password", "--sensitive"]
+    _say(stage.captured([program("terrapod"), *secret], f"{_PASSWORD}\n"))
+    for line in stage.terrapod("variables", "list", "demo").splitlines():
+        _say(f"terrapod variables list demo: {line}")
+
+
 def _terraform(
     stage: Stage, tale: Tale, command: list[str], *, answer: str = "", expected: str = ""
 ) -> None:
@@ -139,6 +151,8 @@ def _terraform(
         raise DemoFailed(f"{title} ended with exit code {code}")
     if expected not in said:
         raise DemoFailed(f"{title} did not print {expected}")
+    if _PASSWORD in said:
+        raise DemoFailed(f"{title} showed the password")
     run = _RUN.search(said)
     tale.done.append(Done(title, time.monotonic() - began, run[1] if run else ""))
 

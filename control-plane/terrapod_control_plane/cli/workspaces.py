@@ -15,6 +15,7 @@ from terrapod_control_plane.cli.client import (
 )
 
 _WORKSPACES = "organizations/default/workspaces"
+_NEXT = "what was planned before is discarded, start a new run"
 
 app = typer.Typer(help="Workspaces, and how to go on when an apply was lost.", no_args_is_help=True)
 
@@ -41,7 +42,7 @@ def adopt(name: Name, url: Url = None, token: Token = None, ca_file: CaFile = No
     """Take the state that a lost apply reached as the current one, and end the hold."""
     with connected(url, token, ca_file) as client:
         _act(client, name, "adopt-state")
-        typer.echo(f"{name}: the recovered state is the current one; applies go on")
+        typer.echo(f"{name}: the recovered state is the current one; {_NEXT}")
 
 
 @app.command("clear")
@@ -49,7 +50,7 @@ def clear(name: Name, url: Url = None, token: Token = None, ca_file: CaFile = No
     """End the hold with the state that the server has."""
     with connected(url, token, ca_file) as client:
         _act(client, name, "clear-hold")
-        typer.echo(f"{name}: the hold is cleared; applies go on")
+        typer.echo(f"{name}: the hold is cleared; {_NEXT}")
 
 
 def _act(client: Client, name: str, action: str) -> None:

@@ -1,0 +1,72 @@
+"""`terrapod variables`: values that the runs of a workspace get."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from terrapod_control_plane.cli.client import CaFile, Client, Token, Url, connected, segment
+
+app = typer.Typer(help="Variables of a workspace.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Name of the workspace.")]
+
+
+@app.command("list")
+def show(name: Name, url: Url = None, token: Token = None, ca_file: CaFile = None) -> None:
+    """List the variables of a workspace; values of sensitive ones stay hidden."""
+    with connected(url, token, ca_file) as client:
+        for variable in client.get(f"{_of(client, name)}/vars")["data"]:
+            attributes = variable["attributes"]
+            value = "(sensitive)" if attributes["sensitive"] else attributes["value"]
+            typer.echo(f"{attributes['category']}  {attributes['key']} = {value}")
+
+
+@app.command("set")
+def put(
+    name: Name,
+    variable: Annotated[
+        str,
+        typer.Argument(metavar="KEY=VALUE", help="KEY alone reads the value from standard input."),
+    ],
+    *,
+    sensitive: Annotated[
+        bool, typer.Option("--sensitive", help="Never show the value again.")
+    ] = False,
+    env: Annotated[bool, typer.Option("--env", help="For the environment of the runs.")] = False,
+    hcl: Annotated[bool, typer.Option("--hcl", help="The value is an HCL expression.")] = False,
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Give a workspace a variable, or another value to one that it has."""
+    key, given, value = variable.partition("=")
+    attributes = {
+        "key": key,
+        "value": value if given else sys.stdin.read().removesuffix("\n"),
+        "category": "env" if env else "terraform",
+        "sensitive": sensitive,
+        "hcl": hcl,
+    }
+    with connected(url, token, ca_file) as client:
+        at = f"{_of(client, name)}/vars"
+        known = _known(client, at, attributes)
+        if known is None:
+            client.create(at, "vars", attributes)
+        else:
+            body = {"data": {"type": "vars", "id": known, "attributes": attributes}}
+            client.send("PATCH", f"{at}/{segment(known)}", json=body)
+        typer.echo(f"{name}: {key} is {'changed' if known else 'set'}")
+
+
+def _known(client: Client, at: str, wanted: Any) -> str | None:
+    for variable in client.get(at)["data"]:
+        attributes = variable["attributes"]
+        if all(attributes[name] == wanted[name] for name in ("key", "category")):
+            return str(variable["id"])
+    return None
+
+
+def _of(client: Client, name: str) -> str:
+    found = client.get(f"organizations/default/workspaces/{segment(name)}")["data"]
+    return f"workspaces/{segment(found['id'])}"
