@@ -14,7 +14,7 @@ from terrapod_agent.trouble import Away, Denied, Failed
 from terrapod_common.loops import Fatal
 from terrapod_common.settings import Secret
 from tests.kit.agent_server import AgentServer
-from tests.kit.agents import phase, quick, running
+from tests.kit.agents import apply_phase, phase, quick, running
 from tests.kit.authority import Authority
 from tests.kit.scripted_terraform import script
 
@@ -125,6 +125,22 @@ async def test_a_certificate_that_has_ended_is_renewed_by_signature(
     async with running(settings, who):
         await server.until(lambda: plan.ended)
     assert server.renewed_by_signature
+
+
+async def test_certificates_change_during_an_apply_that_goes_on(
+    server: AgentServer, data: Path, tmp_path: Path
+) -> None:
+    server.renew_after = server.renewed_after = 0.3
+    steps = [["touch", f"{tmp_path}/up"], ["wait", f"{tmp_path}/go"], ["state", 2]]
+    apply = server.add(apply_phase(script(apply=steps)))
+    async with running(quick(data, server)):
+        await server.until((tmp_path / "up").exists)
+        before = server.calls.count("renew")
+        await server.until(lambda: server.calls.count("renew") >= before + 4)
+        (tmp_path / "go").touch()
+        await server.until(lambda: apply.ended)
+    assert apply.status == "applied"
+    assert apply.states[-1][1]
 
 
 async def test_a_revoked_agent_ends_and_says_why(server: AgentServer, data: Path) -> None:

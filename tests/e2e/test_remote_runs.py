@@ -156,6 +156,7 @@ def test_two_runs_of_one_workspace_follow_each_other(cli: Cli, server: Server) -
 
             until(both_ended, "both runs", 90)
             assert (first.returncode, second.returncode) == (0, 0), lines
+    assert "Waiting for 1 run(s) to finish before being queued" in "".join(lines)
     busy = {"planning", "planned", "confirmed", "apply_queued", "applying", "plan_queued"}
     assert not [states for states in seen if busy.issuperset(states)]
 
@@ -186,7 +187,10 @@ def test_an_interrupt_that_is_confirmed_cancels_the_apply(cli: Cli, server: Serv
         cli.say(process, "yes")
         until(lambda: runs(server, cli)[0]["status"] == "canceled", "canceled")
         until(lambda: process.poll() is not None, "terraform ends")
+    assert process.returncode == 0  # as against HCP Terraform
     assert "line-60" not in "".join(lines)
+    # What the apply had reached before it was stopped is in the state.
+    assert "terraform_data.slow" in cli.ok("state", "list")
 
 
 def test_an_interrupt_that_is_not_confirmed_leaves_the_apply(cli: Cli, server: Server) -> None:

@@ -42,6 +42,7 @@ class AgentServer:
         self.every = 5.0
         self.life = timedelta(hours=1)
         self.renew_after = 3600.0
+        self.renewed_after = 3600.0
         self.drain = False
         self._changed = anyio.Event()
         self._ports = {"agents": 0, "public": 0}
@@ -164,7 +165,7 @@ class AgentServer:
         return wire.Renewed(
             certificate=self._issue(renew.csr),
             ca_certificate=self.authority.pem,
-            renew_after_seconds=3600,
+            renew_after_seconds=self.renewed_after,
         )
 
     async def on_beat(self, named: dict[str, str], beat: wire.Beat) -> wire.BeatAnswer:

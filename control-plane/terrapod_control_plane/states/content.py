@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from terrapod_common.errors import Unprocessable
-from terrapod_control_plane.kernel.blobs.base import Blobs
+from terrapod_control_plane.kernel.blobs.base import Blobs, whole
 from terrapod_control_plane.states.model import Content, Parsed, ParsedOutput, Resource
 
 _HERE_AT_MOST = 1024 * 1024
@@ -25,7 +25,7 @@ _TYPES: Mapping[str, str] = {
     "object": "object",
 }
 
-_workers = anyio.CapacityLimiter(_AT_ONCE)
+_at_once = anyio.CapacityLimiter(_AT_ONCE)
 
 
 class BadState(ValueError):
@@ -57,24 +57,37 @@ class _State(Struct):
 
 
 class Passing:
-    """Chunks on their way to the store: counted, digested, and kept to be read."""
+    """Chunks on their way to the store: digested, and kept to be read if they are few."""
 
     def __init__(self, chunks: AsyncIterable[bytes], md5: str = "") -> None:
         self._chunks = chunks
         self._expected = md5.lower()
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self.content = bytearray()
+        self._sha256 = hashlib.sha256()
+        self.content: bytearray | None = bytearray()
 
     @property
     def md5(self) -> str:
         """Of what has passed."""
         return self._md5.hexdigest()
 
+    @property
+    def sha256(self) -> str:
+        """Of what has passed."""
+        return self._sha256.hexdigest()
+
+    def _keep(self, chunk: bytes) -> None:
+        if self.content is not None:
+            self.content += chunk
+            if len(self.content) > _HERE_AT_MOST:
+                self.content = None
+
     async def all(self) -> AsyncGenerator[bytes, None]:
         """The chunks; fails after the last one when they are not what was announced."""
         async for chunk in self._chunks:
             self._md5.update(chunk)
-            self.content += chunk
+            self._sha256.update(chunk)
+            self._keep(chunk)
             yield chunk
         if self._expected not in ("", self.md5):
             raise Unprocessable(
@@ -87,22 +100,20 @@ async def store(blobs: Blobs, key: str, chunks: AsyncIterable[bytes], *, md5: st
     """Make a content durable and read it; nothing stays of one that is not a state."""
     passing = Passing(chunks, md5)
     size = await blobs.put(key, passing.all())
-    content = bytes(passing.content)
     try:
-        read = await parse(content)
+        read = await _read(blobs, key, passing)
     except BadState as error:
         await blobs.delete(key)
         raise Unprocessable(str(error), pointer="/data/attributes/state") from error
-    return Content(
-        size=size, md5=passing.md5, sha256=hashlib.sha256(content).hexdigest(), parsed=read
-    )
+    return Content(size=size, md5=passing.md5, sha256=passing.sha256, parsed=read)
 
 
-async def parse(content: bytes) -> Parsed:
-    """What a state says of itself; a large one is read in another process."""
-    if len(content) <= _HERE_AT_MOST:
-        return parsed(content)
-    return await anyio.to_process.run_sync(parsed, content, limiter=_workers)
+async def _read(blobs: Blobs, key: str, passing: Passing) -> Parsed:
+    if passing.content is not None:
+        return parsed(bytes(passing.content))
+    # Few are in memory at a time, however many are sent; and they are read in another process.
+    async with _at_once:
+        return await anyio.to_process.run_sync(parsed, await whole(blobs, key))
 
 
 def parsed(content: bytes) -> Parsed:

@@ -73,8 +73,13 @@ def test_what_is_no_state(text: bytes) -> None:
         content.parsed(text)
 
 
-async def test_a_large_state_is_read_in_another_process() -> None:
-    assert (await content.parse(state(2 * 1024 * 1024))).serial == 7
+async def test_a_large_state_is_read_from_where_it_was_stored(tmp_path: Path) -> None:
+    body = state(2 * 1024 * 1024)
+    stored = await content.store(LocalBlobs(tmp_path), "state/a/b", once(body))
+    assert (stored.parsed.serial, stored.size) == (7, len(body))
+    passing = content.Passing(once(body))
+    assert sum([len(chunk) async for chunk in passing.all()]) == len(body)
+    assert passing.content is None  # nothing of that size is kept on its way
 
 
 async def test_a_stored_content_is_described(tmp_path: Path) -> None:
