@@ -74,6 +74,7 @@ def test_exactly_those_that_are_not_over_say_why(
         (Status.PLAN_QUEUED, {}, {"pool_id": None}, "no agent pool"),
         (Status.PLAN_QUEUED, {"pool": POOL}, {}, "waits for an agent of the pool main to take it"),
         (Status.PLAN_QUEUED, {"pool": POOL, "busy": 2, "ahead": 3}, {}, "are busy, 3 ahead of it"),
+        (Status.PLAN_QUEUED, {"pool": POOL, "ahead": 100}, {}, ", 100 or more ahead of it"),
         (Status.PLAN_QUEUED, {"pool": AWAY}, {}, "the last was seen at 2026-01-02 03:02:35 UTC"),
         (Status.APPLY_QUEUED, {"pool": EMPTY}, {}, "none was ever seen"),
         (Status.APPLY_QUEUED, {"agent": "one"}, {}, "the agent one has taken it"),

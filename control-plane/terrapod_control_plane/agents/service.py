@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from terrapod_common import ids
 from terrapod_common.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.agents import queries
@@ -20,6 +22,7 @@ from terrapod_control_plane.organizations import service as organizations
 from terrapod_control_plane.runs import service as runs
 from terrapod_control_plane.runs.work import service as work
 
+_SEEN_FOR = 1.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,89}")
 
 
@@ -86,8 +89,17 @@ async def pool(ctx: Context, id_: str) -> Pool:
 
 @internal
 async def pools_seen(ctx: Context, wanted: Sequence[str]) -> Mapping[str, PoolSeen]:
-    """What pools can do now, by their ids; for whoever may see a run that waits for them."""
-    return await queries.pools_seen(wanted, _online_since(ctx))
+    """What pools can do now, or could a second ago, by their ids; for runs that wait for them."""
+    store, seen = ctx.parts.ephemeral, {}
+    for id_ in wanted:
+        if (found := await store.get(f"pool-seen:{id_}")) is not None:
+            seen[id_] = msgspec.json.decode(found, type=PoolSeen)
+    if missing := [id_ for id_ in wanted if id_ not in seen]:
+        fresh = await queries.pools_seen(missing, _online_since(ctx))
+        for id_, pool in fresh.items():
+            await store.set(f"pool-seen:{id_}", msgspec.json.encode(pool), _SEEN_FOR)
+        seen |= fresh
+    return seen
 
 
 @internal

@@ -146,13 +146,17 @@ class Phase(Struct, frozen=True, kw_only=True):
         return self.lease_until is not None
 
 
+# Further ahead it is all the same, and counting it would cost.
+MANY = 100
+
+
 class Standing(Struct, frozen=True, kw_only=True):
     """Where the phase of a run stands that waits for an agent or has one."""
 
     run_id: str
     listener_id: str | None = None  # of the agent that holds it
     log_at: datetime | None = None
-    ahead: int = 0  # phases that its pool hands out before
+    ahead: int = 0  # phases that its pool hands out before, counted up to MANY
     busy: int = 0  # phases that agents of its pool hold
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.runs.model import Phase, Run, Standing
+from terrapod_control_plane.runs.model import MANY, Phase, Run, Standing
 from terrapod_control_plane.runs.tables import Phases, Runs
 
 # What a move of the lifecycle may change.
@@ -40,6 +40,11 @@ _PHASE_FIELDS = (
     "artifacts",
     "log_complete",
 )
+
+
+# A run never moves, and goes with its workspace, which whoever asks for it looks up next.
+_WORKSPACES: dict[str, str] = {}
+_KNOWN_AT_MOST = 20_000
 
 
 async def insert(run: Run, phases: Sequence[Phase]) -> Run:
@@ -85,10 +90,16 @@ async def workspace_of(id_: str) -> str | None:
     column = {"run": "id", "plan": "plan_id", "apply": "apply_id"}.get(id_.partition("-")[0])
     if column is None:
         return None
+    if id_ in _WORKSPACES:
+        return _WORKSPACES[id_]
     found: str | None = await db.value(
         f"select workspace_id from runs where {column} = $1",  # noqa: S608 - one of three names
         id_,
     )
+    if found is not None:
+        if len(_WORKSPACES) >= _KNOWN_AT_MOST:
+            _WORKSPACES.clear()
+        _WORKSPACES[id_] = found
     return found
 
 
@@ -162,8 +173,9 @@ async def ahead(runs: Sequence[str]) -> dict[str, int]:
 _STANDING = """
 select f.run_id, f.log_at,
     case when f.lease_until is not null then f.listener_id end as listener_id,
-    (select count(*) from phases a where a.pool_id = f.pool_id and a.status = 'queued'
-        and a.lease_until is null and a.rank < f.rank and f.status = 'queued') as ahead,
+    (select count(*) from (select from phases a where a.pool_id = f.pool_id
+        and a.status = 'queued' and a.lease_until is null and a.rank < f.rank
+        and f.status = 'queued' limit $2) first) as ahead,
     (select count(*) from phases b
         where b.pool_id = f.pool_id and b.lease_until is not null) as busy
 from phases f where f.run_id = any($1) and f.status in ('queued', 'running')
@@ -172,7 +184,8 @@ from phases f where f.run_id = any($1) and f.status in ('queued', 'running')
 
 async def standing(runs: Sequence[str]) -> dict[str, Standing]:
     """Where runs stand that wait for an agent or have one, by their ids."""
-    return {found.run_id: found for found in await db.many(Standing, _STANDING, runs)}
+    found = await db.many(Standing, _STANDING, runs, MANY)
+    return {one.run_id: one for one in found}
 
 
 _OPEN = (

@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from terrapod_control_plane.kernel.context import PoolSeen
-from terrapod_control_plane.runs.model import Run, Status
+from terrapod_control_plane.runs.model import MANY, Run, Status
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -76,7 +76,8 @@ def _agent(run: Run, facts: Facts) -> str:
     if facts.pool is None:
         return f"waits for a free agent of the pool {run.pool_id}"
     name, seen = facts.pool.name, facts.pool.last_seen
-    behind = f", {facts.ahead} ahead of it" if facts.ahead else ""
+    many = " or more" if facts.ahead >= MANY else ""
+    behind = f", {facts.ahead}{many} ahead of it" if facts.ahead else ""
     if facts.pool.slots == 0:
         last = f"the last was seen at {_moment(seen)}" if seen else "none was ever seen"
         return f"no agent of the pool {name} is online and takes work; {last}"
