@@ -291,7 +291,7 @@ create table phases (
 create index phases_run on phases (run_id);
 create index phases_queued on phases (pool_id, rank) where status = 'queued' and lease_until is null;
 create index phases_held on phases (listener_id) where lease_until is not null;
-create index phases_leases on phases (lease_until) where lease_until is not null;
+create index phases_leases on phases (pool_id, lease_until) where lease_until is not null;
 create index phases_to_archive on phases (id)
     where log_complete and log_index is null and log_size > 0;
 
