@@ -55,7 +55,7 @@ async def insist(attempt: Callable[[], Awaitable[T]], backoff: Backoff) -> T:
         try:
             return await attempt()
         except Away as away:
-            broken += away.broken
+            broken = broken + 1 if away.broken else 0
             if broken >= _BROKEN_AT_MOST:
                 raise Denied(f"{away} ({broken} times)", 500) from away
             await anyio.sleep(max(next(delays), away.retry_after or 0.0))

@@ -50,13 +50,6 @@ class Conflict(Refused):
     title = "conflict"
 
 
-class Gone(Refused):
-    """There was something, and it is lost; asking again will not help."""
-
-    status = 410
-    title = "gone"
-
-
 class TooLarge(Refused):
     """A body is larger than the setting allows."""
 

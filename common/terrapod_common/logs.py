@@ -15,10 +15,10 @@ def configure(format_: Format, level: str) -> None:
     """Send every log line of the process, ours and the libraries', to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
-        _hide,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _hide,
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()

@@ -49,15 +49,12 @@ async def supervise(loops: Sequence[Loop], stop: anyio.Event, backoff: Backoff) 
 
 
 async def each(items: Iterable[T], act: Callable[[T], Awaitable[None]]) -> None:
-    """Act on every item; one that fails does not keep the others, and is told at the end."""
-    failures = []
+    """Act on every item; one that fails is told in the log and does not keep the others."""
     for item in items:
         try:
             await act(item)
-        except Exception as error:  # noqa: BLE001 - nothing is lost: all are raised at the end
-            failures.append(error)
-    if failures:
-        raise ExceptionGroup(f"{len(failures)} failed", failures)
+        except Exception:
+            log.exception("an item failed", item=str(item))
 
 
 async def _keep_running(loop: Loop, backoff: Backoff) -> None:

@@ -55,6 +55,22 @@ async def test_a_state_that_the_server_cannot_store_is_kept_and_frees_the_slot(
     assert Folder(kept).ticket() is not None
 
 
+async def test_an_end_that_the_server_fails_to_take_is_offered_again(
+    server: AgentServer, data: Path, tmp_path: Path
+) -> None:
+    steps = [["touch", f"{tmp_path}/up"], ["wait", f"{tmp_path}/go"], ["state", 3], ADDED]
+    apply = server.add(apply_phase(script(apply=steps)))
+    async with running(quick(data, server)):
+        await server.until((tmp_path / "up").exists)
+        for _ in range(10):
+            server.fault("report", "status", 500)
+        (tmp_path / "go").touch()
+        await server.until(lambda: apply.ended)
+        await server.until(lambda: not list((data / "phases").iterdir()))
+    assert apply.status == "applied"
+    assert [report.status for report in apply.reports] == ["applying", "applied"]
+
+
 async def test_an_apply_that_changed_something_has_a_state(server: AgentServer, data: Path) -> None:
     apply = server.add(apply_phase(script(apply=[ADDED])))
     async with running(quick(data, server)):
@@ -72,6 +88,16 @@ def test_a_state_that_came_with_the_configuration_is_not_taken(tmp_path: Path) -
     assert place_state(folder, ticket) == forged
     assert not forged.exists()
     assert forged.parent.is_dir()
+
+
+def test_a_link_to_a_state_of_the_configuration_is_not_followed(tmp_path: Path) -> None:
+    folder, ticket = Folder(tmp_path), _ticket("apply")
+    planted = folder.tree / "planted" / "workspaces" / "net" / "terraform.tfstate"
+    planted.parent.mkdir(parents=True)
+    planted.write_text("{}")
+    (folder.tree / ".terrapod-state").symlink_to("planted")
+    assert not place_state(folder, ticket).exists()
+    assert planted.exists()
 
 
 def test_an_encrypted_state_of_opentofu_is_a_state(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ async def test_a_plan_of_the_time_on_hold_is_never_applied(
         await foreign.send(work, "artifacts/plan", b"{}", f"digest={digest}")
         assert (await foreign.report(work, "planned", has_changes=True)).status_code == 200
     assert await control.status(run) == "discarded"
-    assert "on hold" in await reason(api, run)
+    assert "before the hold" in await reason(api, run)
     assert await foreign.claim("apply", "apply") is None
 
 
@@ -205,3 +205,29 @@ async def test_a_state_with_very_many_outputs_holds_nobody_up(
     body = json.dumps(factories.STATE | {"outputs": outputs}).encode()
     assert (await listener.send(work, "state", body, "final=true")).status_code == 200
     assert await db.value("select count(*) from state_outputs") == 5000
+
+
+async def test_a_state_that_was_late_is_taken_although_the_hold_is_over(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace, **{"auto-apply": True})
+    await factories.plans(listener)
+    work = await factories.starts_apply(listener)
+    assert (await listener.report(work, "applied", state_uploaded=False)).status_code == 200
+    assert await control.status(run) == "applied"
+    await api.post(f"/api/v2/workspaces/{workspace}/actions/clear-hold")
+    late = await listener.send(work, "recovered-state", factories.state())
+    assert late.status_code == 200, late.text
+
+
+async def test_who_adopts_what_is_there_already_is_told_so(
+    api: Client, listener: Agent, workspace: str
+) -> None:
+    await factories.run(api, workspace, **{"auto-apply": True})
+    await factories.plans(listener)
+    work = await factories.starts_apply(listener)
+    await listener.send(work, "state", factories.state(), "final=true")
+    await listener.report(work, "errored", limit_passed=True)
+    refused = await api.call("POST", f"/api/v2/workspaces/{workspace}/actions/adopt-state")
+    assert refused.status_code == 409
+    assert "here already" in refused.text

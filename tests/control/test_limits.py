@@ -1,12 +1,13 @@
 """Time limits of phases, and time in which nobody could say anything."""
 
+import hashlib
 from datetime import timedelta
 
 import pytest
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.work.jobs import Sweep
+from terrapod_control_plane.runs.work.jobs import Leases
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 
@@ -48,6 +49,8 @@ async def test_an_agent_that_never_stops_at_the_limit_is_left(
     await pass_by(control, runs.apply_limit_seconds + 1)
     await control.sweep()
     assert [order["kind"] for order in (await listener.beat(work))["orders"]] == ["cancel"]
+    await control.sweep()  # the agent has time, however late the order was given
+    assert await control.status(run) == ("applying" if started else "apply_queued")
     await pass_by(control, runs.apply_lease_seconds + 2 * runs.grace_seconds)
     await control.sweep()
     shown = (await api.get(f"/api/v2/runs/{run}"))["data"]["attributes"]
@@ -64,14 +67,14 @@ async def test_leases_begin_anew_after_a_time_in_which_nobody_could_beat(
     work = await listener.claim("k")
     assert work is not None
     await listener.report(work, "planning")
-    sweep, context = Sweep(2), system(control.parts)
-    await sweep.turn(context)
+    leases, context = Leases(2), system(control.parts)
+    await leases.look(context)
     control.clock.move(31)  # longer than the lease, as when the process was stopped
-    await sweep.turn(context)
+    await leases.look(context)
     assert await control.status(run) == "planning"
     for _ in range(16):
         control.clock.move(2)
-        await sweep.turn(context)
+        await leases.look(context)
     assert await control.status(run) == "plan_queued"
 
 
@@ -94,3 +97,51 @@ async def test_a_phase_that_passes_its_limit_is_ended(
     shown = await api.get(f"/api/v2/runs/{run}")
     assert shown["data"]["attributes"]["reason"] == "it passed its time limit"
     assert await control.status(run) == "errored"
+
+
+async def test_an_order_that_came_too_late_leaves_no_reason(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace, **{"auto-apply": True})
+    work = await listener.claim("plan")
+    assert work is not None
+    await listener.report(work, "planning")
+    await pass_by(control, control.parts.settings.runs.plan_limit_seconds + 1)
+    await control.sweep()
+    digest = hashlib.sha256(b"{}").hexdigest()
+    await listener.send(work, "artifacts/plan", b"{}", f"digest={digest}")
+    assert (await listener.report(work, "planned", has_changes=True)).status_code == 200
+    apply = await factories.starts_apply(listener)
+    await listener.report(apply, "errored", message="provider said no")
+    shown = (await api.get(f"/api/v2/runs/{run}"))["data"]["attributes"]
+    assert shown["reason"] == "provider said no"
+
+
+async def test_a_stop_at_the_limit_may_be_told_twice(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    await factories.run(api, workspace)
+    work = await listener.claim("plan")
+    assert work is not None
+    await listener.report(work, "planning")
+    await pass_by(control, control.parts.settings.runs.plan_limit_seconds + 1)
+    await control.sweep()
+    for _ in range(2):
+        assert (await listener.report(work, "canceled")).status_code == 200
+
+
+async def test_one_that_cannot_be_moved_does_not_keep_the_others(
+    control: Control, api: Client, listener: Agent, foreign: Agent, workspace: str
+) -> None:
+    runs = []
+    for agent, name in ((listener, "bad"), (foreign, "good")):
+        made = await factories.workspace(api, name)
+        await factories.configuration(api, made)
+        runs.append(await factories.run(api, made))
+        work = await agent.claim("k")
+        assert work is not None
+        await agent.report(work, "planning")
+    await db.execute("update runs set status_timestamps = '[]'::jsonb where id = $1", runs[0])
+    control.clock.move(31)
+    await control.sweep()
+    assert await control.status(runs[1]) == "plan_queued"

@@ -208,7 +208,7 @@ def test_applies_wait_until_the_hold_is_cleared(alone: Alone, server: Server) ->
     server.api("POST", f"workspaces/{alone.id}/actions/clear-hold", {"comment": "it is gone"})
     assert alone.workspace()["hold"] is None
     # Its plan knew nothing of what the lost apply had made.
-    assert "on hold" in alone.until_status("discarded")["reason"]
+    assert "before the hold" in alone.until_status("discarded")["reason"]
     applying.join(60)
     alone.cli.ok("apply", "-auto-approve")
     assert alone.run()["status"] == "applied"

@@ -265,4 +265,7 @@ def test_variables_are_set_changed_and_listed(server: Server) -> None:
     assert (secret.code, "hush" in secret.out) == (0, False)
     listed = terrapod(server, "variables", "list", "with-variables").out
     assert listed.splitlines() == ["env  AWS_KEY = (sensitive)", "terraform  size = large"]
+    assert terrapod(server, *put, "AWS_KEY=hushed", "--env").code == 0
+    again = terrapod(server, "variables", "list", "with-variables").out
+    assert again.splitlines() == listed.splitlines(), "it is sensitive still"
     assert "no space" in terrapod(server, *put, "a b=1", "--env").refusal

@@ -20,7 +20,7 @@ from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Parts, system
 from terrapod_control_plane.runs import service as runs
-from terrapod_control_plane.runs.work.jobs import Sweep
+from terrapod_control_plane.runs.work import jobs as work_jobs
 from terrapod_control_plane.settings import Runs, Server, Settings
 from terrapod_control_plane.web import tls
 from tests.kit.clock import MovableClock
@@ -170,7 +170,8 @@ class Control(Struct, kw_only=True):
 
     async def sweep(self) -> None:
         """What the server does by itself every few seconds."""
-        await Sweep(_NEVER).turn(system(self.parts))
+        for job in work_jobs.jobs(self.parts.settings):
+            await job.run(system(self.parts))
 
     async def status(self, run: str) -> str:
         """Where a run stands."""

@@ -154,3 +154,17 @@ def test_a_secret_that_is_bound_is_not_told(capsys: Captured, format_: logs.Form
     told = capsys.readouterr().err
     assert "asked" in told
     assert HIDDEN not in told
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_the_trace_of_a_library_is_told_also_outside_of_its_handler(
+    capsys: Captured, format_: logs.Format
+) -> None:
+    logs.configure(format_, "info")
+    try:
+        json.loads("{")
+    except ValueError as error:
+        kept = error
+    logging.getLogger("library").error("it failed", exc_info=kept)
+    told = capsys.readouterr().err
+    assert "JSONDecodeError: Expecting property name" in told

@@ -14,6 +14,7 @@ from terrapod_agent.work.workshop import Workshop
 from terrapod_common import protocol, wire
 
 log = structlog.get_logger()
+_FAILED = 500
 
 
 async def deliver(shop: Workshop, folder: Folder, ticket: Ticket) -> None:
@@ -26,7 +27,8 @@ async def deliver(shop: Workshop, folder: Folder, ticket: Ticket) -> None:
     if ticket.kind == "apply" and ticket.started and not ticket.state_stored:
         ticket, ours = await _state(shop, folder, ticket)
     if ours and not ticket.reported:
-        await _rest(shop, folder, ticket)
+        if not await _rest(shop, folder, ticket):
+            return
         ticket = msgspec.structs.replace(ticket, reported=True)
         folder.keep(ticket)
     if ticket.state_stored or ticket.kind == "plan" or not ticket.started:
@@ -77,8 +79,11 @@ async def _recovered(shop: Workshop, ticket: Ticket, content: bytes) -> bool:
     return True
 
 
-async def _rest(shop: Workshop, folder: Folder, ticket: Ticket) -> None:
-    """The rest of the log and the report, as far as the server still takes them."""
+async def _rest(shop: Workshop, folder: Folder, ticket: Ticket) -> bool:
+    """The rest of the log and the report, as far as the server still takes them.
+
+    False when the server failed at it: then all of it stays and is offered again.
+    """
     assert ticket.outcome is not None
     try:
         size = await sender(shop, folder, ticket).finish(shop.backoff)
@@ -86,11 +91,15 @@ async def _rest(shop: Workshop, folder: Folder, ticket: Ticket) -> None:
         try:
             await _report(shop, ticket, report)
         except Denied as denied:
+            if denied.status == _FAILED:
+                raise
             await _again(shop, folder, ticket, denied)
     except FenceLost:
         log.info("the outcome of a phase came too late", phase=ticket.phase_id)
     except Trouble as trouble:
         log.warning("an outcome was refused", phase=ticket.phase_id, reason=str(trouble))
+        return not (isinstance(trouble, Denied) and trouble.status == _FAILED)
+    return True
 
 
 async def _again(shop: Workshop, folder: Folder, ticket: Ticket, denied: Denied) -> None:

@@ -72,7 +72,11 @@ def fixed_environment(folder: Folder, workspace: str) -> Mapping[str, str]:
 def place_state(folder: Folder, ticket: Ticket) -> Path:
     """Where the state has to be put; the folder is there afterwards."""
     # A configuration, or what a plan has made, could bring a state of its own.
-    shutil.rmtree(folder.root(ticket) / STATE_HOME, ignore_errors=True)
+    brought = folder.root(ticket) / STATE_HOME
+    if brought.is_symlink() or brought.is_file():
+        brought.unlink()
+    elif brought.exists():
+        shutil.rmtree(brought)
     # With its folder in place the workspace exists for terraform, also without a state.
     state = folder.state(ticket)
     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -31,23 +31,29 @@ def put(
     ],
     *,
     sensitive: Annotated[
-        bool, typer.Option("--sensitive", help="Never show the value again.")
-    ] = False,
+        bool | None,
+        typer.Option("--sensitive/--no-sensitive", help="Never show the value again."),
+    ] = None,
     env: Annotated[bool, typer.Option("--env", help="For the environment of the runs.")] = False,
-    hcl: Annotated[bool, typer.Option("--hcl", help="The value is an HCL expression.")] = False,
+    hcl: Annotated[
+        bool | None, typer.Option("--hcl/--no-hcl", help="The value is an HCL expression.")
+    ] = None,
     url: Url = None,
     token: Token = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Give a workspace a variable, or another value to one that it has."""
+    """Give a workspace a variable, or another value to one that it has.
+
+    One that is sensitive, or hcl, stays so unless told otherwise.
+    """
     key, given, value = variable.partition("=")
-    attributes = {
+    attributes: dict[str, object] = {
         "key": key,
         "value": value if given else sys.stdin.read().removesuffix("\n"),
         "category": "env" if env else "terraform",
-        "sensitive": sensitive,
-        "hcl": hcl,
     }
+    flags = {"sensitive": sensitive, "hcl": hcl}
+    attributes |= {name: flag for name, flag in flags.items() if flag is not None}
     with connected(url, token, ca_file) as client:
         at = f"{_of(client, name)}/vars"
         known = _known(client, at, attributes)

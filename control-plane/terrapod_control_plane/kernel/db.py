@@ -33,13 +33,6 @@ Duplicate = asyncpg.UniqueViolationError
 Missing = asyncpg.ForeignKeyViolationError
 TooLarge = asyncpg.ProgramLimitExceededError
 Deadlock = asyncpg.DeadlockDetectedError
-# What a database that is away or going away raises.
-BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-AWAY: tuple[type[Exception], ...] = (
-    *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
-    *(asyncpg.InsufficientResourcesError, asyncpg.InterfaceError, ConnectionError),
-    asyncpg.InternalClientError,  # of a connection that was cut while it was made ready
-)
 
 
 class _Connection(asyncpg.Connection):
@@ -52,12 +45,40 @@ class Unreachable(Exception):
     """There is no database at the given URL, or it lets us not in."""
 
 
+# What a database that is away or going away raises; asyncpg raises the last two also for mistakes.
+AWAY: tuple[type[Exception], ...] = (
+    *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
+    *(asyncpg.InsufficientResourcesError, Unreachable),
+)
+UNCLEAR = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+BROKEN = (asyncpg.PostgresError, *UNCLEAR, Unreachable)
+
+
+def cut_off(error: Exception) -> bool:
+    """Whether an unclear one is about a connection that was cut, and not a mistake of ours."""
+    return any(word in str(error) for word in ("closed", "closing", "another operation"))
+
+
+async def connect(*args: Any, **options: Any) -> Any:
+    """A connection; raises :class:`Unreachable`."""
+    try:
+        return await asyncpg.connect(*args, **options)
+    except (OSError, TimeoutError, *UNCLEAR) as error:
+        why = str(error) or type(error).__name__
+        raise Unreachable(f"the database can't be reached: {why}") from error
+
+
 async def open_pool(dsn: str, *, size: int) -> None:
     """Connect the engine; every table and every query of the process uses it from now on."""
     ENGINE.config = {"dsn": dsn}
     # piccolo takes no connection class, so the pool is made here and handed to it.
     ENGINE.pool = await asyncpg.create_pool(
-        dsn, min_size=2, max_size=size, connection_class=_Connection, init=_prepare
+        dsn,
+        min_size=2,
+        max_size=size,
+        connect=connect,
+        connection_class=_Connection,
+        init=_prepare,
     )
 
 

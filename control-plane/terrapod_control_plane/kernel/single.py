@@ -41,10 +41,15 @@ class Alone:
         """Take the lock; raises :class:`NotAlone` when another keeps it."""
         settings = {"application_name": f"terrapod on {self._name}"}
         try:
-            self._connection = await asyncpg.connect(self._dsn, server_settings=settings)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            fresh = await db.connect(self._dsn, server_settings=settings)
+        except (asyncpg.PostgresError, ValueError) as error:
             raise db.Unreachable(f"the database can't be reached: {error}") from error
-        await _acquire(self._connection, self._patience)
+        try:
+            await _acquire(fresh, self._patience)
+        except BaseException:
+            await _close(fresh)
+            raise
+        self._connection = fresh
 
     async def keep(self) -> None:
         """Take the lock again whenever its connection is lost; runs as a supervised loop.
@@ -54,16 +59,30 @@ class Alone:
         while True:
             lost = anyio.Event()
             self._connection.add_termination_listener(lambda _, lost=lost: lost.set())
-            while not (lost.is_set() or self._connection.is_closed()):
+            while not lost.is_set() and await _alive(self._connection):
                 with anyio.move_on_after(_LOOK_EVERY):
                     await lost.wait()
+            await _close(self._connection)
             await self.acquire()
 
     async def release(self) -> None:
         """Let another have it."""
         if self._connection is not None:
-            with anyio.move_on_after(2, shield=True):
-                await self._connection.close(timeout=2)
+            await _close(self._connection)
+
+
+async def _alive(connection: Any) -> bool:
+    # Asked, for a connection that ended without a word looks open.
+    try:
+        await connection.execute("select 1", timeout=_LOOK_EVERY)
+    except (OSError, TimeoutError, *db.BROKEN):
+        return False
+    return True
+
+
+async def _close(connection: Any) -> None:
+    with anyio.move_on_after(2, shield=True):
+        await connection.close(timeout=2)
 
 
 @asynccontextmanager

@@ -17,6 +17,11 @@ async def adopt(ctx: Context, id_: str) -> Workspace:
     async with db.transaction():
         workspace = await _held(ctx, id_)
         adopted = await states.adopt_recovered(ctx, id_, workspace.hold_run_id or "")
+        if adopted is None and await states.has_final(ctx, workspace.hold_run_id or ""):
+            raise Conflict(
+                f"The state that {workspace.hold_run_id} reached is here already, in its turn: "
+                "look at it, then clear the hold."
+            )
         if adopted is None:
             raise Conflict(
                 f"The state of {workspace.hold_run_id} has not arrived: wait for its agent to "

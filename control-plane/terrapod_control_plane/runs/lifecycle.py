@@ -92,7 +92,7 @@ def stale(run: Run, state: str | None, hold_ended_at: datetime | None) -> str | 
         return "the state has changed since this plan was made"
     planned_at = run.status_timestamps.get(_STAMPS[S.PLANNING])
     if hold_ended_at is not None and planned_at is not None and planned_at <= hold_ended_at:
-        return "this plan was made while the workspace was on hold"
+        return "this plan was made before the hold of the workspace ended"
     return None
 
 
@@ -140,6 +140,11 @@ def phase_moved(phase: Phase, to: PhaseStatus, at: datetime, **changes: Any) -> 
         changes = {"lease_until": None, "log_complete": True} | changes
     stamps = phase.status_timestamps | {stamp: at}
     return msgspec.structs.replace(phase, status=to, status_timestamps=stamps, **changes)
+
+
+def ordered(phase: Phase, at: datetime) -> Phase:
+    """The phase whose agent is asked to stop it."""
+    return msgspec.structs.replace(phase, order_kind="cancel", ordered_at=phase.ordered_at or at)
 
 
 def phase_queued(phase: Phase, run: Run, at: datetime) -> Phase:

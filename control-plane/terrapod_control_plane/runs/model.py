@@ -123,6 +123,7 @@ class Phase(Struct, frozen=True, kw_only=True):
     claimed_at: datetime | None = None
     start_confirmed: bool = False
     order_kind: Literal["cancel", "force_cancel"] | None = None
+    ordered_at: datetime | None = None
     has_changes: bool | None = None
     additions: int | None = None
     changes: int | None = None

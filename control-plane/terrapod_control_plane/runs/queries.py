@@ -32,6 +32,7 @@ _PHASE_FIELDS = (
     "lease_until",
     "start_confirmed",
     "order_kind",
+    "ordered_at",
     "has_changes",
     "additions",
     "changes",

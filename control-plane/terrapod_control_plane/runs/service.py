@@ -189,7 +189,7 @@ async def cancel(ctx: Context, id_: str) -> Run:
         canceled = lifecycle.cancel(run, ctx.now(), cool_off=cool_off)
         running = await queue.phase(run.apply_id if run.status is Status.APPLYING else run.plan_id)
         if not canceled.final:
-            ordered = msgspec.structs.replace(running, order_kind="cancel")
+            ordered = lifecycle.ordered(running, ctx.now())
             return await queue.store(ctx, canceled, ordered, listener=running.listener_id)
         ended = [
             lifecycle.phase_moved(phase, "canceled", ctx.now())

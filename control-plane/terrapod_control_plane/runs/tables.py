@@ -68,6 +68,7 @@ class Phases(Table, tablename="phases", db=ENGINE):
     claimed_at = Timestamptz(null=True, default=None)
     start_confirmed = Boolean()
     order_kind = Text(null=True, default=None)
+    ordered_at = Timestamptz(null=True, default=None)
     has_changes = Boolean(null=True, default=None)
     additions = Integer(null=True, default=None)
     changes = Integer(null=True, default=None)

@@ -43,9 +43,10 @@ def bad_data(_: AnyRequest, error: Exception) -> Response[Any]:
     return _answer(Problem("422", "invalid attribute", f"A value cannot be stored: {error}"))
 
 
-def missing(_: AnyRequest, error: db.Missing) -> Response[Any]:
+def missing(request: AnyRequest, error: db.Missing) -> Response[Any]:
     """What the new thing belongs to was deleted in this moment."""
-    return _answer(Problem("404", "not found", f"What this belongs to is gone: {error}"))
+    log.warning("it belongs to nothing", reason=str(error), method=request.method)
+    return _answer(Problem("404", "not found", "What this belongs to is gone."))
 
 
 def lost(request: AnyRequest, error: Exception) -> Response[Any]:
@@ -56,6 +57,8 @@ def lost(request: AnyRequest, error: Exception) -> Response[Any]:
 
 def away(request: AnyRequest, error: Exception) -> Response[Any]:
     """The database is away or in a knot; the same request may work in a moment."""
+    if isinstance(error, db.UNCLEAR) and not db.cut_off(error):
+        return unexpected(request, error)
     log.warning("database away", reason=f"{type(error).__name__}: {error}", method=request.method)
     problem = Problem("503", "service unavailable", "The database does not answer; try again.")
     return _answer(problem, {"retry-after": "1"})
@@ -86,7 +89,7 @@ HANDLERS: ExceptionHandlersMap = {
     db.Missing: missing,
     BlobMissing: lost,
     BlobDamaged: lost,
-    **dict.fromkeys((*db.AWAY, db.Deadlock), away),
+    **dict.fromkeys((*db.AWAY, *db.UNCLEAR, db.Deadlock), away),
     HTTPException: http,
     Exception: unexpected,
 }

@@ -276,6 +276,7 @@ create table phases (
     claimed_at timestamptz,
     start_confirmed boolean not null,
     order_kind text,
+    ordered_at timestamptz,
     has_changes boolean,
     additions integer,
     changes integer,

@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import AsyncIterator
 
+import anyio
 import msgspec
 
 from terrapod_common import ids, wire
-from terrapod_common.errors import Conflict, NotFound, Refused, Unprocessable
+from terrapod_common.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.configurations import service as configurations
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
@@ -17,7 +18,6 @@ from terrapod_control_plane.runs.transfers import queries as artifacts
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.states import service as states
 from terrapod_control_plane.states.of_runs import service as run_states
-from terrapod_control_plane.workspaces import service as workspaces
 
 _NAMES = frozenset({wire.PLAN_FILE, wire.PLAN_JSON, wire.LOCK_FILE, wire.CREATED_FILES})
 
@@ -77,14 +77,10 @@ async def recover_state(
     # The fence goes on when a name is taken over; what the old holder reached counts all the same.
     if fence > phase.fence or phase.held:
         raise Conflict(f"{phase_id} is not lost under the fence {fence}.")
-    if phase.status == "finished" and not await _on_hold(ctx, phase):
+    if phase.status == "finished" and await run_states.has_final(ctx, phase.run_id):
         raise Conflict(f"{phase_id} ended well, with its state.")
     saved = await run_states.save_recovered(ctx, phase.workspace_id, phase.run_id, chunks)
     return wire.Stored(size=saved.size, digest=saved.sha256)
-
-
-async def _on_hold(ctx: Context, phase: Phase) -> bool:
-    return (await workspaces.get(ctx, phase.workspace_id)).hold_run_id == phase.run_id
 
 
 @internal
@@ -98,16 +94,17 @@ async def save_artifact(
     key = f"artifact/{phase.workspace_id}/{phase.id}/{name}/{ids.new('re')}"
     sha = hashlib.sha256()
     size = await ctx.parts.blobs.put(key, _hashed(chunks, sha))
+    doomed = key
     try:
         if sha.hexdigest() != digest:
             raise Unprocessable(f"The body's sha256 is {sha.hexdigest()}, {digest} was announced.")
         async with db.transaction():
             before = await _publish(phase, name, Artifact(digest, size, key))
-    except Refused:
-        await ctx.parts.blobs.delete(key)
-        raise
-    if before is not None:
-        await ctx.parts.blobs.delete(before.key)
+        doomed = before.key if before else ""
+    finally:
+        if doomed:
+            with anyio.CancelScope(shield=True):
+                await ctx.parts.blobs.delete(doomed)
     return wire.Stored(size=size, digest=digest)
 
 

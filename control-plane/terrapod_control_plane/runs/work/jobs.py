@@ -10,15 +10,14 @@ from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.runs import queries, queue
 from terrapod_control_plane.runs.work import outcomes, service
 from terrapod_control_plane.runs.work import queries as work
-from terrapod_control_plane.runs.work.queries import Leases
 from terrapod_control_plane.settings import Settings
 
 # A turn that comes later than this after the one before it was held up.
 _LATE = timedelta(seconds=2)
 
 
-class Sweep:
-    """Looks every few seconds, and knows when it could not.
+class Leases:
+    """Looks every few seconds for leases that ended, and knows when it could not.
 
     While the process stood still or the database was away no beat could renew a lease. Such a
     time counts for no agent: its leases begin anew.
@@ -28,32 +27,35 @@ class Sweep:
         self._late_after = timedelta(seconds=every) + _LATE
         self._looked_at: datetime | None = None
 
-    async def turn(self, ctx: Context) -> None:
+    async def look(self, ctx: Context) -> None:
         """Look once."""
-        await self._leases(ctx)
-        await _limits(ctx)
-        await _each(ctx, await queries.waiting_workspaces(), queue.advance)
-        await _forgotten(ctx)
-
-    async def _leases(self, ctx: Context) -> None:
         now, before = ctx.now(), self._looked_at
         silent = [phase.id for phase in await work.expired(now)]
         if before is not None and now - before > self._late_after:
             await service.extend_all(ctx)
             silent = []
-        self._looked_at = now
         await _each(ctx, silent, outcomes.lost)
+        self._looked_at = ctx.now()  # from the end: what a look takes is no time away
 
 
 def jobs(settings: Settings) -> list[Job]:
-    """Leases, limits and queues."""
+    """Leases, limits and queues; each for itself, so that none keeps the others."""
     every = settings.runs.sweep_seconds
-    return [Job(name="runs.sweep", run=Sweep(every).turn, every=every)]
+    return [
+        Job(name="runs.leases", run=Leases(every).look, every=every),
+        Job(name="runs.limits", run=_limits, every=every),
+        Job(name="runs.queues", run=_queues, every=every),
+        Job(name="runs.forgotten", run=_forgotten, every=every),
+    ]
+
+
+async def _queues(ctx: Context) -> None:
+    await _each(ctx, await queries.waiting_workspaces(), queue.advance)
 
 
 async def _limits(ctx: Context) -> None:
     runs = ctx.settings.runs
-    limits = Leases(
+    limits = work.Leases(
         timedelta(seconds=runs.plan_limit_seconds), timedelta(seconds=runs.apply_limit_seconds)
     )
     # Enough for the order to arrive, the interrupt, the kill and the last report.

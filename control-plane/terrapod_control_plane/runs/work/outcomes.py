@@ -38,9 +38,10 @@ def said_before(run: Run, phase: Phase, report: wire.Report) -> bool:
     """Whether this very report was taken already and only its answer was lost."""
     if report.status in ("planning", "applying"):
         return phase.held and phase.start_confirmed and run.status in _SAID[report.status]
-    finished = report.status in ("planned", "applied")
-    status = "finished" if finished else report.status
-    return phase.ended and phase.status == status
+    if report.status in ("planned", "applied"):
+        return phase.status == "finished"
+    stopped = report.status == "canceled" and run.canceled_at is None  # by us, at the time limit
+    return phase.ended and phase.status == ("errored" if stopped else report.status)
 
 
 async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tuple[Run, Phase]:
@@ -68,14 +69,16 @@ async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tu
             return await _planned(ctx, run, phase), phase
         case "applied" if applied:
             phase = lifecycle.phase_moved(phase, "finished", now, **counts)
-            return await queue.finish(ctx, lifecycle.moved(run, Status.APPLIED, now), phase), phase
+            run = lifecycle.moved(run, Status.APPLIED, now, reason="")
+            return await queue.finish(ctx, run, phase), phase
         case "canceled" if run.canceled_at is not None:
             phase = lifecycle.phase_moved(phase, "canceled", now)
-            run = lifecycle.moved(run, Status.CANCELED, now)
+            run = lifecycle.moved(run, Status.CANCELED, now, reason="")
             return await queue.finish(ctx, run, phase), phase
         case "errored" | "canceled":
             phase = lifecycle.phase_moved(phase, "errored", now)
-            reason = run.reason or report.message or f"the {phase.kind} failed"
+            said = report.message or f"the {phase.kind} failed"
+            reason = _LIMIT if stopped and phase.order_kind is not None else said
             return await queue.finish(ctx, lifecycle.errored(run, now, reason), phase), phase
     raise Conflict(f"{phase.id} cannot be {report.status}.")
 
@@ -85,15 +88,15 @@ async def _planned(ctx: Context, run: Run, plan: Phase) -> Run:
         return await queue.finish(ctx, lifecycle.moved(run, Status.CANCELED, ctx.now()), plan)
     if wire.PLAN_FILE not in plan.artifacts:
         raise Conflict("The plan file was not uploaded.")
+    run = msgspec.structs.replace(run, reason="")  # of an order that came too late
     run = lifecycle.planned(run, ctx.now(), has_changes=bool(plan.has_changes))
     if run.status is Status.PLANNED and run.auto_apply:
         await queue.store(ctx, run, plan)
         run = await queue.store(ctx, lifecycle.confirm(run, ctx.now(), by=run.created_by))
-        await queue.advance(ctx, run.workspace_id)
-        return run
-    if run.final:
+    elif run.final:
         return await queue.finish(ctx, run, plan)
-    await queue.store(ctx, run, plan)
+    else:
+        await queue.store(ctx, run, plan)
     await queue.advance(ctx, run.workspace_id)  # a plan that is stale already ends here
     return await queries.get(run.id) or run
 
@@ -159,8 +162,8 @@ async def overdue(ctx: Context, phase_id: str) -> None:
     if not phase.held:
         return
     if phase.order_kind is None:
-        ordered = msgspec.structs.replace(phase, order_kind="cancel")
         run = msgspec.structs.replace(run, reason=_LIMIT)
+        ordered = lifecycle.ordered(phase, ctx.now())
         await queue.store(ctx, run, ordered, listener=phase.listener_id)
     elif run.canceled_at is not None:
         await _canceled_without_answer(ctx, run, phase)

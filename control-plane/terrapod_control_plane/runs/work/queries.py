@@ -102,7 +102,7 @@ async def expired(now: datetime) -> list[Phase]:
 _OVERDUE = """
 select * from phases where lease_until is not null
   and claimed_at < $1::timestamptz - case kind when 'plan' then $2::interval else $3::interval end
-      - case when order_kind is null then interval '0' else $4::interval end
+  and (ordered_at is null or ordered_at < $1::timestamptz - $4::interval)
 """
 
 

@@ -33,17 +33,16 @@ async def claim(
 
     ``still`` raises when the listener was shut out while it waited.
     """
-    before = await work.claimed_before(claimer)
-    if before is not None:
-        return before
     topic = f"pool:{claimer.pool}"
 
     async def attempt() -> Phase | None:
         await still()
         # Whoever is sent away meanwhile still gets what was claimed, for nobody else would.
         with anyio.CancelScope(shield=True):
-            found = await work.claim(claimer, ctx.now(), leases(ctx))
-        return found  # noqa: RET504 - as the types have it, a scope may swallow an exception
+            found = await work.claimed_before(claimer)
+            if found is None:
+                found = await work.claim(claimer, ctx.now(), leases(ctx))
+        return found
 
     # Who takes plans only must not stand before those who take applies.
     line = ",".join(sorted(claimer.accept))

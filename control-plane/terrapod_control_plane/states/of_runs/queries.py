@@ -14,6 +14,15 @@ async def recovered_of(run: str) -> StateVersion | None:
     return await db.one(StateVersion, _RECOVERED, run)
 
 
+async def has_final(run: str) -> bool:
+    """Whether the last state of a run is there."""
+    sql = (
+        "select exists (select from state_versions "
+        "where run_id = $1 and status = 'finalized' and not intermediate)"
+    )
+    return bool(await db.value(sql, run))
+
+
 _PRUNE = """
 delete from state_versions where run_id = $1 and id <> $2 and intermediate returning *
 """

@@ -84,6 +84,12 @@ async def recovered_of(ctx: Context, run: str) -> StateVersion | None:
 
 
 @internal
+async def has_final(ctx: Context, run: str) -> bool:
+    """Whether the last state of a run is there, so that nothing is left to come."""
+    return await queries.has_final(run)
+
+
+@internal
 async def adopt_recovered(ctx: Context, workspace: str, run: str) -> StateVersion | None:
     """Make the state that came after a run had ended the present one."""
     async with db.transaction():
