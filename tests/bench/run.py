@@ -107,10 +107,10 @@ async def served(stage: Stage, extent: Extent) -> list[Row]:
             results.uploads.append(took)
     finally:
         bare.end()
-    after = memory.of(stage)
     await dispatched(stage, database, pools["quick"], extent, results)
     await applied(stage, pools["real"], extent, results)
-    await database.close()
+    await database.close()  # else its connections would count as the server's
+    after = memory.of(stage)
     return [*asking.rows(asked, results.asked), *_told(results), *_memory(idle, after)]
 
 
