@@ -1,10 +1,12 @@
 """Things done beside the main thing, for exactly as long as it takes."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+
+from terrapod_common.loops import leaves
 
 
 @asynccontextmanager
@@ -25,13 +27,5 @@ def alone(error: BaseException) -> BaseException:
 
     Several loops may be told at the same moment that the server does not know the agent.
     """
-    leaves = list(_leaves(error))
-    return leaves[0] if len({type(leaf) for leaf in leaves}) == 1 else error
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
+    found = list(leaves(error))
+    return found[0] if len({type(leaf) for leaf in found}) == 1 else error

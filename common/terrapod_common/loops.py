@@ -57,6 +57,15 @@ async def each(items: Iterable[T], act: Callable[[T], Awaitable[None]]) -> None:
             log.exception("an item failed", item=str(item))
 
 
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """What a group of exceptions holds in the end; a single one is its own leaf."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
 async def _keep_running(loop: Loop, backoff: Backoff) -> None:
     delays = backoff.delays()
     while True:

@@ -110,9 +110,7 @@ async def test_what_comes_late_or_wrong_does_not_meet_the_approved_plan(
     api: Client, listener: Agent, workspace: str
 ) -> None:
     run = await factories.run(api, workspace)
-    work = await listener.claim("k")
-    assert work is not None
-    await listener.report(work, "planning")
+    work = await factories.starts_plan(listener)
     good = hashlib.sha256(b"good").hexdigest()
     assert (await listener.send(work, "artifacts/plan", b"good", f"digest={good}")).is_success
     wrong = await listener.send(work, "artifacts/plan", b"evil", f"digest={good}")

@@ -127,9 +127,7 @@ async def test_an_artifact_with_another_digest_is_refused(
     api: Client, listener: Agent, workspace: str
 ) -> None:
     await factories.run(api, workspace)
-    work = await listener.claim("k")
-    assert work is not None
-    await listener.report(work, "planning")
+    work = await factories.starts_plan(listener)
     sent = await listener.send(work, "artifacts/plan", b"x", f"digest={'0' * 64}")
     assert sent.status_code == 422
     assert (await listener.send(work, "artifacts/other", b"x", "digest=0")).status_code == 404

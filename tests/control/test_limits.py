@@ -64,9 +64,7 @@ async def test_leases_begin_anew_after_a_time_in_which_nobody_could_beat(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     run = await factories.run(api, workspace)
-    work = await listener.claim("k")
-    assert work is not None
-    await listener.report(work, "planning")
+    await factories.starts_plan(listener)
     leases, context = Leases(2), system(control.parts)
     await leases.look(context)
     control.clock.move(31)  # longer than the lease, as when the process was stopped
@@ -82,9 +80,7 @@ async def test_a_phase_that_passes_its_limit_is_ended(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     run = await factories.run(api, workspace)
-    work = await listener.claim("k")
-    assert work is not None
-    await listener.report(work, "planning")
+    work = await factories.starts_plan(listener)
     for _ in range(int(control.parts.settings.runs.plan_limit_seconds / 20) + 1):
         control.clock.move(20)
         await listener.beat(work)
@@ -103,9 +99,7 @@ async def test_an_order_that_came_too_late_leaves_no_reason(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     run = await factories.run(api, workspace, **{"auto-apply": True})
-    work = await listener.claim("plan")
-    assert work is not None
-    await listener.report(work, "planning")
+    work = await factories.starts_plan(listener)
     await pass_by(control, control.parts.settings.runs.plan_limit_seconds + 1)
     await control.sweep()
     digest = hashlib.sha256(b"{}").hexdigest()
@@ -121,9 +115,7 @@ async def test_a_stop_at_the_limit_may_be_told_twice(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     await factories.run(api, workspace)
-    work = await listener.claim("plan")
-    assert work is not None
-    await listener.report(work, "planning")
+    work = await factories.starts_plan(listener)
     await pass_by(control, control.parts.settings.runs.plan_limit_seconds + 1)
     await control.sweep()
     for _ in range(2):

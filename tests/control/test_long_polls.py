@@ -125,9 +125,7 @@ async def test_a_waiting_agent_hears_of_an_order(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     run = await factories.run(api, workspace)
-    work = await listener.claim("k")
-    assert work is not None
-    await listener.report(work, "planning")
+    await factories.starts_plan(listener)
     found: list[Any] = []
 
     async def wait() -> None:

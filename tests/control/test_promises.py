@@ -141,9 +141,7 @@ async def test_what_is_never_reached_says_so_and_ends_its_log(
     api: Client, listener: Agent, workspace: str
 ) -> None:
     run = await factories.run(api, workspace)
-    work = await listener.claim("k")
-    assert work is not None
-    await listener.report(work, "planning")
+    work = await factories.starts_plan(listener)
     await listener.report(work, "errored")
     apply = (await api.get(f"/api/v2/runs/{run}/apply"))["data"]["attributes"]
     assert apply["status"] == "unreachable"

@@ -151,9 +151,7 @@ async def test_an_agent_that_was_asked_says_canceled(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     run = await factories.run(api, workspace)
-    work = await listener.claim("k")
-    assert work is not None
-    await listener.report(work, "planning")
+    work = await factories.starts_plan(listener)
     await act(api, run, "cancel")
     assert (await listener.report(work, "canceled")).status_code == 200
     assert await control.status(run) == "canceled"

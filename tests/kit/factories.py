@@ -89,11 +89,17 @@ async def run(api: Client, workspace_id: str, **given: Any) -> str:
     return id_
 
 
-async def plans(agent: Agent, key: str = "plan", *, has_changes: bool = True) -> dict[str, Any]:
-    """The agent claims a plan and brings it to its end."""
+async def starts_plan(agent: Agent, key: str = "plan") -> dict[str, Any]:
+    """The agent claims a plan and starts it."""
     work = await agent.claim(key, "plan")
     assert work is not None
     assert (await agent.report(work, "planning")).status_code == 200
+    return work
+
+
+async def plans(agent: Agent, key: str = "plan", *, has_changes: bool = True) -> dict[str, Any]:
+    """The agent claims a plan and brings it to its end."""
+    work = await starts_plan(agent, key)
     for name in ("plan", "plan-json"):
         body = b"{}"
         digest = hashlib.sha256(body).hexdigest()

@@ -1,7 +1,6 @@
 """`terrapod serve`: the control plane, on two ports."""
 
 import signal
-from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import msgspec
 import typer
 
 from terrapod_common import logs
-from terrapod_common.loops import Backoff, Loop, supervise
+from terrapod_common.loops import Backoff, Loop, leaves, supervise
 from terrapod_control_plane.cli.settings import SettingsFile, read
 from terrapod_control_plane.settings import Settings
 
@@ -38,17 +37,9 @@ def serve(settings: SettingsFile = None) -> None:
         with database(effective) as dsn:
             anyio.run(partial(_serve, effective, dsn), backend_options={"use_uvloop": True})
     except* (KeyMissing, ListenFailed, NotAlone, Unreachable) as group:
-        for error in _leaves(group):
+        for error in leaves(group):
             typer.echo(f"terrapod can't run: {error}", err=True)
         raise typer.Exit(1) from None
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 async def _serve(settings: Settings, dsn: str) -> None:
