@@ -102,6 +102,34 @@ async def test_plan_and_apply_see_the_same_folder_and_name(
         assert known["environment"]["TFC_WORKSPACE_NAME"] == "app"
 
 
+async def test_an_apply_gets_the_values_of_its_plan_and_the_present_environment(
+    api: Client, listener: Agent, workspace: str
+) -> None:
+    path = f"/api/v2/workspaces/{workspace}/vars"
+    made = {}
+    for category in ("terraform", "env"):
+        given = {"key": "who", "value": "then", "category": category, "sensitive": True}
+        found = await api.post(path, {"type": "vars", "attributes": given})
+        made[category] = found["data"]["id"]
+    run = await factories.run(api, workspace, variables=[{"key": "own", "value": '"mine"'}])
+    await factories.plans(listener)
+    for id_ in made.values():
+        change = {"data": {"type": "vars", "id": id_, "attributes": {"value": "now"}}}
+        assert (await api.call("PATCH", f"{path}/{id_}", json=change)).status_code == 200
+    await api.post(f"/api/v2/runs/{run}/actions/apply")
+    work = await factories.starts_apply(listener)
+    got = {
+        (one.get("category", "terraform"), one["key"]): one["value"] for one in work["variables"]
+    }
+    assert got == {
+        ("env", "who"): "now",
+        ("terraform", "who"): "then",
+        ("terraform", "own"): '"mine"',
+    }
+    stored = await db.value("select variables from phases where variables is not null")
+    assert b"then" not in stored
+
+
 def _changes(workspace: str, **attributes: Any) -> Any:
     return {"data": {"type": "workspaces", "id": workspace, "attributes": attributes}}
 

@@ -15,6 +15,7 @@ from terrapod_control_plane.toolchains import service as toolchains
 from terrapod_control_plane.toolchains.service import Platform
 from terrapod_control_plane.variables import service as variables
 from terrapod_control_plane.workspaces import service as workspaces
+from terrapod_control_plane.workspaces.service import Workspace
 
 
 async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
@@ -90,8 +91,6 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
     workspace = await workspaces.get(ctx, phase.workspace_id)
     plan = await work.plan_of(ctx, run)
     lease = getattr(work.leases(ctx), phase.kind)
-    if phase.kind == "plan":
-        await work.reads_state(ctx, run, workspace.current_state_version_id)
     return wire.Work(
         run_id=run.id,
         phase_id=phase.id,
@@ -105,10 +104,7 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
         tool=await _tool(ctx, run, platform),
         flags=_flags(run),
         limits=_limits(ctx, phase),
-        variables=[
-            *await variables.effective(ctx, workspace.id),
-            *_run_variables(ctx, run),
-        ],
+        variables=await _variables(ctx, workspace, run, plan, phase),
         environment=_environment(run),
         has_configuration=run.configuration_version_id is not None,
         has_state=workspace.current_state_version_id is not None,
@@ -118,6 +114,23 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
             else {}
         ),
     )
+
+
+async def _variables(
+    ctx: Context, workspace: Workspace, run: Run, plan: Phase, phase: Phase
+) -> list[wire.Variable]:
+    """The workspace's and the run's own. An apply gets the plan's, but the present environment.
+
+    terraform refuses a plan that was made with other values; credentials may have been renewed.
+    """
+    present = await variables.effective(ctx, workspace.id)
+    environment = [one for one in present if one.category == "env"]
+    if phase.kind == "apply":
+        return [*environment, *work.read_by(ctx, plan)]
+    given = [one for one in present if one.category == "terraform"]
+    given += _run_variables(ctx, run)
+    await work.reads(ctx, plan, workspace.current_state_version_id, given)
+    return [*environment, *given]
 
 
 async def _tool(ctx: Context, run: Run, platform: str) -> wire.Tool:

@@ -82,7 +82,10 @@ async def _alive(connection: Any) -> bool:
 
 async def _close(connection: Any) -> None:
     with anyio.move_on_after(2, shield=True):
-        await connection.close(timeout=2)
+        try:
+            await connection.close(timeout=2)
+        except (OSError, TimeoutError, *db.BROKEN):
+            connection.terminate()
 
 
 @asynccontextmanager

@@ -130,6 +130,7 @@ class Phase(Struct, frozen=True, kw_only=True):
     destructions: int | None = None
     imports: int | None = None
     artifacts: dict[str, "Artifact"] = {}
+    variables: bytes | None = None  # sealed: of category terraform, as the plan got them
     log_size: int = 0
     log_base: int = 0
     log_complete: bool = False

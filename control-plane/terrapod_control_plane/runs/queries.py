@@ -61,9 +61,15 @@ async def save(run: Run) -> None:
     await db.update(Runs, run, *_RUN_FIELDS)
 
 
-async def reads_state(run: str, version: str | None) -> None:
-    """Note which state the plan of a run reads."""
-    await db.execute("update runs set state_version_id = $2 where id = $1", run, version)
+_READS = """
+with of as (update runs set state_version_id = $2 where plan_id = $1)
+update phases set variables = $3 where id = $1
+"""
+
+
+async def reads(plan: str, state: str | None, variables: bytes) -> None:
+    """Note which state and which variables a plan reads."""
+    await db.execute(_READS, plan, state, variables)
 
 
 async def save_phase(phase: Phase) -> None:

@@ -75,6 +75,7 @@ class Phases(Table, tablename="phases", db=ENGINE):
     destructions = Integer(null=True, default=None)
     imports = Integer(null=True, default=None)
     artifacts = JSONB()
+    variables = Bytea(null=True, default=None)
     log_size = BigInt()
     log_base = BigInt()
     log_complete = Boolean()

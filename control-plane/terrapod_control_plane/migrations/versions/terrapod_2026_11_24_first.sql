@@ -283,6 +283,7 @@ create table phases (
     destructions integer,
     imports integer,
     artifacts jsonb not null,
+    variables bytea, -- sealed: those of category terraform that a plan got, for its apply
     log_size bigint not null,
     log_base bigint not null, -- where the log of the present claim starts
     log_complete boolean not null,

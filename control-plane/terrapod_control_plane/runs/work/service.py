@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import anyio
 import msgspec
+from msgspec.json import encode
 
 from terrapod_common import wire
 from terrapod_common.errors import Conflict, NotFound
@@ -59,10 +60,23 @@ async def run_of(ctx: Context, phase: Phase) -> Run:
 
 
 @internal
-async def reads_state(ctx: Context, run: Run, version: str | None) -> None:
-    """Note which state a plan that was just claimed is about to read."""
-    if run.state_version_id != version:
-        await queries.reads_state(run.id, version)
+async def reads(
+    ctx: Context, plan: Phase, state: str | None, variables: list[wire.Variable]
+) -> None:
+    """Note what a plan that was just claimed is about to read; its apply must see the same."""
+    await queries.reads(plan.id, state, ctx.parts.ring.seal(encode(variables), _sealed_for(plan)))
+
+
+def read_by(ctx: Context, plan: Phase) -> list[wire.Variable]:
+    """The variables of category ``terraform`` that a plan has read."""
+    if plan.variables is None:
+        return []
+    plain = ctx.parts.ring.open(plan.variables, _sealed_for(plan))
+    return msgspec.json.decode(plain, type=list[wire.Variable])
+
+
+def _sealed_for(plan: Phase) -> str:
+    return f"phase-variables:{plan.id}"
 
 
 @internal
