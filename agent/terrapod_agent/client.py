@@ -25,6 +25,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 _BLOCK = 256 * 1024
 _DIGEST = "x-terrapod-digest"
+_REFUSED = 401
 
 
 class Fetched(Struct, frozen=True):
@@ -181,8 +182,11 @@ class Client:
         except Away as away:
             self._contact.missed(away)
             raise
-        except Denied:
-            self._contact.answered()
+        except Denied as denied:
+            if denied.status == _REFUSED:
+                self._contact.missed(Away(f"the server refuses this agent: {denied}"))
+            else:
+                self._contact.answered()
             raise
         self._contact.answered()
 

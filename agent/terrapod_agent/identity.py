@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
+from terrapod_agent.trouble import Failed
 from terrapod_common import files, wire
 
 _RECORD = "identity.json"
@@ -89,6 +90,8 @@ def load(data_dir: Path) -> Identity | None:
         return msgspec.json.decode((data_dir / _RECORD).read_bytes(), type=Identity)
     except FileNotFoundError:
         return None
+    except msgspec.DecodeError as error:
+        raise Failed(f"{data_dir / _RECORD} is damaged ({error}); join again") from error
 
 
 def store(data_dir: Path, identity: Identity) -> None:

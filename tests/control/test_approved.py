@@ -42,7 +42,9 @@ async def test_a_plan_of_the_time_on_hold_is_never_applied(
     run = await factories.run(api, workspace, **{"auto-apply": True})
     if planned == "before":
         await factories.plans(foreign)
-        assert await control.status(run) == "confirmed"
+        assert await control.status(run) == "planned"
+        told = (await api.get(f"/api/v2/runs/{run}/plan"))["data"]["attributes"]["log-read-url"]
+        assert b"The workspace is on hold" in (await api.call("GET", told)).content
         await api.post(f"/api/v2/workspaces/{workspace}/actions/clear-hold")
     else:
         work = await foreign.claim("k")

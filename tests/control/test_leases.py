@@ -147,8 +147,9 @@ async def test_an_apply_whose_agent_is_lost_is_errored_and_the_workspace_on_hold
     # Nothing is applied until the hold has ended.
     following = await factories.run(api, workspace)
     await factories.plans(foreign, "following")
-    await api.post(f"/api/v2/runs/{following}/actions/apply")
-    assert await control.status(following) == "confirmed"
+    refused = await api.call("POST", f"/api/v2/runs/{following}/actions/apply")
+    assert (refused.status_code, "on hold" in refused.text) == (409, True)
+    assert await control.status(following) == "planned"
     recovered = await listener.send(work, "recovered-state", factories.state())
     assert recovered.status_code == 200, recovered.text
     await api.post(f"/api/v2/workspaces/{workspace}/actions/adopt-state")

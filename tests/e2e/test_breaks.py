@@ -201,14 +201,16 @@ def test_applies_wait_until_the_hold_is_cleared(alone: Alone, server: Server) ->
     agent.join()
     agent.start()
     alone.cli.configure('resource "terraform_data" "first" {}')
-    applying = in_background(lambda: alone.cli.run("apply", "-auto-approve"))
+    said: list[str] = []
+    applying = in_background(lambda: said.append(alone.cli.run("apply", "-auto-approve").text))
     until(lambda: alone.run()["id"] != lost["id"], "the next run")
-    waiting = alone.until_status("confirmed")
+    waiting = alone.until_status("planned")
     assert "on hold" in waiting["waiting-on"]
     server.api("POST", f"workspaces/{alone.id}/actions/clear-hold", {"comment": "it is gone"})
     assert alone.workspace()["hold"] is None
     # Its plan knew nothing of what the lost apply had made.
     assert "before the hold" in alone.until_status("discarded")["reason"]
     applying.join(60)
+    assert "The workspace is on hold" in said[0]
     alone.cli.ok("apply", "-auto-approve")
     assert alone.run()["status"] == "applied"

@@ -11,7 +11,7 @@ import pytest
 
 from terrapod_common.version import VERSION
 from tests.e2e.conftest import NewAgent
-from tests.kit.commands import Ran, elsewhere, on_agent, terrapod
+from tests.kit.commands import Ran, elsewhere, on_agent, ran, terrapod
 from tests.kit.stack import Agent, Server, until
 
 pytestmark = pytest.mark.timeout(120)
@@ -269,3 +269,16 @@ def test_variables_are_set_changed_and_listed(server: Server) -> None:
     again = terrapod(server, "variables", "list", "with-variables").out
     assert again.splitlines() == listed.splitlines(), "it is sensitive still"
     assert "no space" in terrapod(server, *put, "a b=1", "--env").refusal
+    assert "Give KEY=VALUE" in terrapod(server, *put, "=3").refusal
+    gone = ("variables", "unset", "with-variables", "size")
+    assert terrapod(server, *gone).out == "with-variables: size is gone"
+    assert "no such variable" in terrapod(server, *gone).refusal
+
+
+def test_the_settings_file_that_the_environment_names_counts(
+    server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "terrapod.toml"
+    file.write_text(f'data_dir = "{server.data}"\n')
+    listed = ran("terrapod", "pools", "list", TERRAPOD_SETTINGS=str(file), HOME=str(tmp_path))
+    assert "main" in listed.out

@@ -87,6 +87,7 @@ def test_exactly_those_that_are_not_over_say_why(
             "waits for the agent one to stop",
         ),
         (Status.PLANNED, {}, {}, "waits for a person"),
+        (Status.PLANNED, {"hold_reason": "lost"}, {}, "on hold: lost"),
         (Status.CONFIRMED, {"hold_reason": "lost", "locked_by": "ann"}, {}, "on hold: lost"),
         (Status.CONFIRMED, {"locked_by": "ann"}, {}, "locked by ann"),
     ],

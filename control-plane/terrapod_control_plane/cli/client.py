@@ -11,7 +11,7 @@ import httpx
 import typer
 from msgspec import Struct
 
-from terrapod_control_plane.cli.settings import read
+from terrapod_control_plane.cli.settings import read, settings_file
 from terrapod_control_plane.settings import Settings
 
 MEDIA_TYPE = "application/vnd.api+json"
@@ -85,7 +85,7 @@ def segment(text: str) -> str:
 @contextmanager
 def connected(url: str | None, token: str | None, ca_file: Path | None) -> Iterator[Client]:
     """A client for the given control plane, or for the one in the local data directory."""
-    settings = read(None)
+    settings = read(settings_file())
     data = settings.data_dir
     # A local secret goes nowhere but to the local server.
     secret = token or ("" if url else _text(settings.token_file))

@@ -45,7 +45,7 @@ def join_token(  # noqa: PLR0917 - the options of a command
         int | None, typer.Option(min=1, help="How many agents may join with it.")
     ] = None,
     expires_in_hours: Annotated[
-        float | None, typer.Option(min=0.01, help="After how many hours it ends.")
+        float | None, typer.Option(min=0.01, max=876000, help="After how many hours it ends.")
     ] = None,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     url: Url = None,

@@ -31,7 +31,11 @@ def serve(settings: SettingsFile = None) -> None:
 
     effective = read(settings)
     logs.configure(effective.logging.format, effective.logging.level)
-    effective.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        effective.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as refused:
+        typer.echo(f"terrapod can't run: {effective.data_dir}: {refused.strerror}", err=True)
+        raise typer.Exit(1) from None
     try:
         # The embedded server ends with this thread, so it is started here, in the main one.
         with database(effective) as dsn:

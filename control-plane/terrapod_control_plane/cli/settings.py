@@ -16,6 +16,12 @@ SettingsFile = Annotated[
 ]
 
 
+def settings_file() -> Path | None:
+    """The file of settings that the environment names, for commands without the option."""
+    named = os.environ.get("TERRAPOD_SETTINGS")
+    return Path(named) if named else None
+
+
 def read(file: Path | None) -> Settings:
     """The effective settings, or one line for each mistake and exit code 2."""
     try:

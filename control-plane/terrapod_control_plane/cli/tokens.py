@@ -30,7 +30,8 @@ def create(
     ] = None,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
     days: Annotated[
-        float | None, typer.Option(min=0.01, help="After how many days it ends; else never.")
+        float | None,
+        typer.Option(min=0.01, max=36500, help="After how many days it ends; else never."),
     ] = None,
     url: Url = None,
     token: Token = None,

@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from terrapod_control_plane.cli.client import CaFile, Client, Token, Url, connected, segment
+from terrapod_control_plane.cli.client import CaFile, Client, Token, Url, connected, failed, segment
 
 app = typer.Typer(help="Variables of a workspace.", no_args_is_help=True)
+
+_LONGEST = 1024 * 1024
 
 Name = Annotated[str, typer.Argument(help="Name of the workspace.")]
 
@@ -46,23 +48,51 @@ def put(
 
     One that is sensitive, or hcl, stays so unless told otherwise.
     """
-    key, given, value = variable.partition("=")
-    attributes: dict[str, object] = {
-        "key": key,
-        "value": value if given else sys.stdin.read().removesuffix("\n"),
-        "category": "env" if env else "terraform",
-    }
+    attributes = _value(variable) | {"category": "env" if env else "terraform"}
     flags = {"sensitive": sensitive, "hcl": hcl}
     attributes |= {name: flag for name, flag in flags.items() if flag is not None}
     with connected(url, token, ca_file) as client:
+        changed = _put(client, name, attributes)
+        typer.echo(f"{name}: {attributes['key']} is {'changed' if changed else 'set'}")
+
+
+def _value(variable: str) -> dict[str, object]:
+    key, given, value = variable.partition("=")
+    if not key:
+        raise failed("Give KEY=VALUE, or KEY for a value from standard input.")
+    return {"key": key, "value": value if given else sys.stdin.read(_LONGEST).removesuffix("\n")}
+
+
+def _put(client: Client, name: str, attributes: dict[str, object]) -> bool:
+    """Whether it was there already."""
+    at = f"{_of(client, name)}/vars"
+    known = _known(client, at, attributes)
+    if known is None:
+        client.create(at, "vars", attributes)
+        return False
+    body = {"data": {"type": "vars", "id": known, "attributes": attributes}}
+    client.send("PATCH", f"{at}/{segment(known)}", json=body)
+    return True
+
+
+@app.command("unset")
+def remove(
+    name: Name,
+    key: Annotated[str, typer.Argument(help="Which one.")],
+    *,
+    env: Annotated[bool, typer.Option("--env", help="The one of the environment.")] = False,
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Take a variable away from a workspace."""
+    with connected(url, token, ca_file) as client:
         at = f"{_of(client, name)}/vars"
-        known = _known(client, at, attributes)
+        known = _known(client, at, {"key": key, "category": "env" if env else "terraform"})
         if known is None:
-            client.create(at, "vars", attributes)
-        else:
-            body = {"data": {"type": "vars", "id": known, "attributes": attributes}}
-            client.send("PATCH", f"{at}/{segment(known)}", json=body)
-        typer.echo(f"{name}: {key} is {'changed' if known else 'set'}")
+            raise failed(f"{name} has no such variable {key}.")
+        client.send("DELETE", f"{at}/{segment(known)}")
+        typer.echo(f"{name}: {key} is gone")
 
 
 def _known(client: Client, at: str, wanted: Any) -> str | None:

@@ -135,7 +135,10 @@ def _head(sealed: bytes) -> tuple[bytes, str]:
 def ring_from(keys: str, path: Path, *, may_create: bool) -> KeyRing:
     """The ring of the settings, else of the file; a new file only where it may be created."""
     if keys.strip():
-        return KeyRing.parse(keys)
+        try:
+            return KeyRing.parse(keys)
+        except ValueError as error:
+            raise KeyMissing(f"TERRAPOD_ENCRYPTION__KEYS is no key ring: {error}") from None
     ring = _ring_in(path)
     if ring is not None:
         return ring

@@ -157,6 +157,11 @@ async def _unfit(ctx: Context, run: Run) -> str | None:
     if run.status not in lifecycle.CONFIRMABLE:
         return None
     workspace = await workspaces.lock_row(ctx, run.workspace_id)
+    if workspace.hold_run_id is not None:
+        raise Conflict(
+            f"transition not allowed: the workspace is on hold: {workspace.hold_reason}. "
+            "End the hold first; then plan again, for this plan does not know what was made."
+        )
     if run.status is Status.PLANNED_AND_SAVED and (
         workspace.locked_by is not None or await queries.current(workspace.id) is not None
     ):

@@ -35,7 +35,8 @@ def why(run: Run, facts: Facts) -> str | None:
     if run.status is Status.CONFIRMED:
         return _apply(facts)
     if run.status in (Status.PLANNED, Status.PLANNED_AND_SAVED):
-        return "waits for a person with write permission to confirm or discard it"
+        person = "waits for a person with write permission to confirm or discard it"
+        return f"the workspace is on hold: {facts.hold_reason}" if facts.hold_reason else person
     return _agent(run, facts)
 
 

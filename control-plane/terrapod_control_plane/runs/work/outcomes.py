@@ -90,7 +90,13 @@ async def _planned(ctx: Context, run: Run, plan: Phase) -> Run:
         raise Conflict("The plan file was not uploaded.")
     run = msgspec.structs.replace(run, reason="")  # of an order that came too late
     run = lifecycle.planned(run, ctx.now(), has_changes=bool(plan.has_changes))
-    if run.status is Status.PLANNED and run.auto_apply:
+    hold = (await workspaces.get(ctx, run.workspace_id)).hold
+    if run.status is Status.PLANNED and hold is not None:
+        # Not confirmed: terraform's command line takes that for a plan that has not begun.
+        note = f"The workspace is on hold: {hold.reason}.\r\nNothing is applied before it ends."
+        await logs.append_note(ctx, plan, f"\r\n{note}\r\n")
+        await queue.store(ctx, run, plan)
+    elif run.status is Status.PLANNED and run.auto_apply:
         await queue.store(ctx, run, plan)
         run = await queue.store(ctx, lifecycle.confirm(run, ctx.now(), by=run.created_by))
     elif run.final:
