@@ -38,12 +38,13 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.tree = path / "tree"  # the configuration
-        self.home = path / "home"
+        self.place = path / "place"  # all that terraform may see and change
+        self.tree = self.place / "tree"  # the configuration
+        self.home = self.place / "home"
         self.log = path / "log"  # unmasked; terraform and the agent append to it
         self.init_log = path / "init.log"
         self.lock = path / "lock"
-        self.plan = path / "plan.tfplan"
+        self.plan = self.place / "plan.tfplan"
         self.plan_json = path / "plan.json"
         self.archive = path / "configuration.tar.gz"
         self.created = path / "created.tar.gz"
@@ -93,8 +94,11 @@ def create(phases: Path, work: wire.Work) -> Folder:
     files.private(phases)
     folder = Folder(phases / f"{work.phase_id}.{work.fence}")
     folder.remove()
-    for path in (folder.path, folder.tree, folder.home):
+    for path in (folder.path, folder.place, folder.tree, folder.home):
         path.mkdir(mode=0o700)
+    # What is in there is readable for its owner only, but the user of a run has to get through.
+    for path in (phases, folder.path):
+        path.chmod(0o711)
     return folder
 
 

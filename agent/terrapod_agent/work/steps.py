@@ -1,13 +1,13 @@
 """Runs one terraform after the other for a phase and ends it when the phase is told to."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import anyio
 
 from terrapod_agent.beside import beside
-from terrapod_agent.executors.base import Command, Executor, Exit, Running
+from terrapod_agent.executors.base import Account, Command, Executor, Exit, Running
 from terrapod_agent.slots import HARD, Hold
 from terrapod_agent.trouble import Failed, Stopped
 from terrapod_agent.work.folder import Folder
@@ -25,6 +25,9 @@ class Steps:
         self._grace = grace
         self.root = root
         self.environment: Mapping[str, str] = {}
+        self.account: Account | None = None
+        self.memory = 0
+        self.check: Callable[[Path], Awaitable[None]] | None = None  # of a program, before each use
 
     async def run(self, name: str, argv: tuple[str, ...], output: Path | None = None) -> Exit:
         """Run a program to its end; ``output`` keeps what it prints out of the log."""
@@ -35,6 +38,8 @@ class Steps:
             raise Failed(f"the phase was lost before terraform {name} could start")
         if self._hold.lease_left() <= 0:
             raise Failed(f"the lease of the phase ended before terraform {name} could start")
+        if self.check is not None:
+            await self.check(Path(argv[0]))
         command = Command(
             argv=argv,
             folder=self.root,
@@ -44,6 +49,9 @@ class Steps:
             lock=self._folder.lock,
             exit_file=self._folder.exit(name),
             grace=self._grace,
+            account=self.account,
+            memory=self.memory,
+            writable=(self._folder.place,),
         )
         self._hold.step = name
         self._hold.busy = True
