@@ -142,6 +142,7 @@ async def _receive(
             pointer="/data/attributes/serial",
         )
     announced = replace(version, lineage=stored.parsed.lineage)
+    await states.keep_excerpts(ctx, version.id, stored.parsed.excerpts)
     async with db.transaction():
         await _must_follow(ctx, announced)
         now = await states.locked(version.id)
@@ -151,6 +152,5 @@ async def _receive(
             raise Conflict(f"The state version {version.id} is {now.status}.")
         done = lifecycle.finalized(version, stored, ctx.now())
         await states.rewrite(ctx, done)
-        await states.keep_outputs(ctx, done.id, stored)
         await states.make_current(ctx, done)
     return done
