@@ -166,8 +166,11 @@ async def next_waiting(workspace: str) -> Run | None:
 
 
 _AHEAD = """
-select r.id, (select count(*) from runs a where a.workspace_id = r.workspace_id
-    and a.number < r.number and (a.status = 'pending' or a.is_current)) as ahead
+select r.id,
+    (select count(*) from runs a where a.workspace_id = r.workspace_id
+        and a.number < r.number and a.status = 'pending')
+    + (select count(*) from runs a where a.workspace_id = r.workspace_id
+        and a.number < r.number and a.is_current and a.status <> 'pending') as ahead
 from runs r where r.id = any($1)
 """
 

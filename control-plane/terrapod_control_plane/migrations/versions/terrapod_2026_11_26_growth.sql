@@ -25,3 +25,7 @@ drop table state_outputs;
 alter table state_versions drop column resources;
 alter table state_versions add column output_count integer;
 update state_versions set output_count = 0 where status in ('pending', 'discarded');
+
+-- what is asked for all the time -----------------------------------------------------------------
+
+create index phases_ordered on phases (listener_id, claimed_at) where order_kind is not null;
