@@ -52,7 +52,7 @@ from terrapod_control_plane.web.params import DEPENDENCIES
 from terrapod_control_plane.workspaces import api as workspaces_api
 from terrapod_control_plane.workspaces import queries as workspace_queries
 from terrapod_control_plane.workspaces import service as workspaces
-from terrapod_control_plane.workspaces.events import WorkspaceUnlocked
+from terrapod_control_plane.workspaces.events import WorkspaceUnlocked, WorkspaceUpdated
 
 API: list[Any] = [
     *identity_api.ROUTES,
@@ -89,6 +89,7 @@ RESOLVERS: Mapping[str, Resolver] = {
 IN_TRANSACTION: Mapping[type[Event], Sequence[Handler]] = {
     ConfigurationUploaded: [runs.configuration_uploaded],
     WorkspaceUnlocked: [runs.workspace_unlocked],
+    WorkspaceUpdated: [runs.workspace_updated],
 }
 
 # What a waiting run may say of those that it waits for.

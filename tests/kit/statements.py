@@ -230,11 +230,11 @@ def _scans(step: dict[str, Any], at_most: float, small: set[str]) -> bool:
     rows = min(step["Plan Rows"], at_most)
     match step["Node Type"]:
         case "Seq Scan":
-            return step["Relation Name"] in GROWING
+            return bool(step["Relation Name"] in GROWING)
         case "Index Scan" | "Index Only Scan" if step["Relation Name"] in GROWING:
-            return rows > _ROWS or not ("Index Cond" in step or step["Index Name"] in small)
+            return bool(rows > _ROWS or not ("Index Cond" in step or step["Index Name"] in small))
         case "Bitmap Index Scan":
-            return rows > _ROWS
+            return bool(rows > _ROWS)
     return False
 
 

@@ -39,9 +39,22 @@ async def pool(id_: str, online_since: datetime) -> Pool | None:
     return await db.one(Pool, f"{_POOL} where p.id = $2", online_since, id_)
 
 
-async def lock_pool(id_: str) -> None:
-    """Let nobody else join or delete a pool until the end of the transaction."""
-    await db.execute("select id from agent_pools where id = $1 for no key update", id_)
+async def lock_pool(*ids: str) -> None:
+    """Let nobody else join or delete these pools until the end of the transaction."""
+    sql = "select id from agent_pools where id = any($1) order by id for no key update"
+    await db.execute(sql, ids)
+
+
+async def other_pools(id_: str) -> list[str]:
+    """Two of the other pools, if there are so many."""
+    rows = await db.rows("select id from agent_pools where id <> $1 limit 2", id_)
+    return [row["id"] for row in rows]
+
+
+async def listener_ids(pool_id: str) -> list[str]:
+    """The listeners of a pool."""
+    rows = await db.rows("select id from listeners where pool_id = $1", pool_id)
+    return [row["id"] for row in rows]
 
 
 async def pools(search: str, online_since: datetime, paging: Paging) -> Page[Pool]:

@@ -256,10 +256,32 @@ async def any_open_in(pool: str) -> bool:
     return bool(await db.value(sql, pool))
 
 
-async def without_pool() -> list[Run]:
-    """Open runs that no pool can get yet."""
-    return await db.many(
-        Run,
-        "select * from runs where pool_id is null and status in "
-        "('pending', 'plan_queued', 'planned', 'confirmed', 'apply_queued')",
+async def any_held_by(listeners: Sequence[str]) -> bool:
+    """Whether one of these agents has a phase."""
+    sql = (
+        "select exists (select from phases where listener_id = any($1) and lease_until is not null)"
     )
+    return bool(await db.value(sql, listeners))
+
+
+# In the order in which their workspaces are locked.
+_NOT_OVER = """
+select id from runs
+where status not in ('applied', 'discarded', 'errored', 'canceled', 'planned_and_finished')
+  and {} order by workspace_id, number
+"""
+
+
+async def open_in(pool: str) -> list[str]:
+    """The runs that are not over and count on the agents of a pool."""
+    return [row["id"] for row in await db.rows(_NOT_OVER.format("pool_id = $1"), pool)]
+
+
+async def open_of(workspace: str) -> list[str]:
+    """The runs of a workspace that are not over."""
+    return [row["id"] for row in await db.rows(_NOT_OVER.format("workspace_id = $1"), workspace)]
+
+
+async def without_pool() -> list[str]:
+    """The runs that are not over and that no pool can get yet."""
+    return [row["id"] for row in await db.rows(_NOT_OVER.format("pool_id is null"))]

@@ -17,7 +17,7 @@ from terrapod_control_plane.organizations import service as organizations
 from terrapod_control_plane.runs import creation, lifecycle, queries, queue
 from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
 from terrapod_control_plane.workspaces import service as workspaces
-from terrapod_control_plane.workspaces.events import WorkspaceUnlocked
+from terrapod_control_plane.workspaces.events import WorkspaceUnlocked, WorkspaceUpdated
 
 
 @internal
@@ -231,11 +231,43 @@ async def any_open_in(ctx: Context, pool: str) -> bool:
 
 
 @internal
+async def any_held_by(ctx: Context, listeners: Sequence[str]) -> bool:
+    """Whether one of these agents carries out a run."""
+    return await queries.any_held_by(listeners)
+
+
+@internal
 async def pool_created(ctx: Context) -> None:
     """Runs that no pool could get go to the default one."""
     pool = await organizations.default_pool(ctx)
     for waiting in await queries.without_pool() if pool else ():
-        run = msgspec.structs.replace(await _locked(ctx, waiting.id), pool_id=pool)
-        plan = await queue.phase(run.plan_id)
-        moved = msgspec.structs.replace(plan, pool_id=pool)
-        await queue.store(ctx, run, moved, pool=pool)
+        await _move(ctx, waiting, pool)
+
+
+@internal
+async def pool_left(ctx: Context, old: str, new: str) -> None:
+    """What is not over in a pool goes to another; what an agent has stays with it."""
+    for waiting in await queries.open_in(old):
+        await _move(ctx, waiting, new)
+
+
+@internal
+async def workspace_updated(ctx: Context, event: WorkspaceUpdated) -> None:
+    """Runs that wait move with their workspace to another pool."""
+    if "agent_pool_id" in event.changed:
+        workspace = await workspaces.get(ctx, event.workspace)
+        pool = workspace.agent_pool_id or await organizations.default_pool(ctx)
+        for waiting in await queries.open_of(event.workspace):
+            await _move(ctx, waiting, pool)
+
+
+async def _move(ctx: Context, id_: str, pool: str | None) -> None:
+    run = await _locked(ctx, id_)
+    if not run.final and run.pool_id != pool:
+        phases = [await queue.phase(phase) for phase in (run.plan_id, run.apply_id)]
+        moved = [
+            msgspec.structs.replace(phase, pool_id=pool)
+            for phase in phases
+            if phase.status == "queued" and not phase.held
+        ]
+        await queue.store(ctx, msgspec.structs.replace(run, pool_id=pool), *moved, pool=pool)

@@ -29,3 +29,10 @@ update state_versions set output_count = 0 where status in ('pending', 'discarde
 -- what is asked for all the time -----------------------------------------------------------------
 
 create index phases_ordered on phases (listener_id, claimed_at) where order_kind is not null;
+
+-- pools ------------------------------------------------------------------------------------------
+
+-- A pool that a workspace names stays.
+alter table workspaces drop constraint workspaces_agent_pool_id_fkey;
+alter table workspaces add constraint workspaces_agent_pool_id_fkey
+    foreign key (agent_pool_id) references agent_pools;
