@@ -12,12 +12,13 @@ T = TypeVar("T")
 Direction = Literal["up", "down"]  # to the server, to the agent
 BOTH: tuple[Direction, ...] = ("up", "down")
 _BLOCK = 64 * 1024
+_UNDER_WAY = 64
 
 
 class Weather(Struct, frozen=True):
     """What the network is like; all zero is a good one."""
 
-    delay: float = 0.0  # seconds for each piece that passes
+    delay: float = 0.0  # seconds that each piece is under way
     rate: float = 0.0  # bytes a second; 0: as many as come
     silent: tuple[Direction, ...] = ()  # nothing passes that way, and nobody is told
     refused: bool = False  # no new connection
@@ -114,14 +115,33 @@ class Proxy:
     async def _pump(
         self, way: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        while data := await reader.read(_BLOCK):
+        # Pieces are under way beside each other: a delay makes nothing narrower.
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
+        delivering = asyncio.create_task(self._deliver(way, under_way, writer))
+        try:
+            while data := await reader.read(_BLOCK):
+                await under_way.put((self._loop.time(), data))
+            await under_way.put((0.0, b""))
+            await delivering
+        finally:
+            delivering.cancel()
+
+    async def _deliver(
+        self,
+        way: Direction,
+        under_way: "asyncio.Queue[tuple[float, bytes]]",
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        while (piece := await under_way.get())[1]:
+            came, data = piece
             while way in self._weather.silent:
                 await self._changed.wait()
             weather = self._weather
-            pause = weather.delay + (len(data) / weather.rate if weather.rate else 0.0)
-            if pause:
-                await asyncio.sleep(pause)
+            if (early := came + weather.delay - self._loop.time()) > 0:
+                await asyncio.sleep(early)
+            if weather.rate:
+                await asyncio.sleep(len(data) / weather.rate)
             writer.write(data)
             await writer.drain()
         with suppress(OSError, RuntimeError):
-            writer.write_eof()  # TLS has none over a transport, plain TCP has
+            writer.write_eof()
