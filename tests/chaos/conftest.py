@@ -1,11 +1,14 @@
 """The long part of the suite runs when it is asked for; worlds for both parts."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from terrapod_control_plane.kernel.postgres import Embedded
 from tests.chaos.world import World
+from tests.kit import control as kit
+from tests.kit.control import Control
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -27,3 +30,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
     finally:
         world.close()
+
+
+@pytest.fixture
+async def control(tmp_path: Path) -> AsyncIterator[Control]:
+    """A control plane in this process, empty."""
+    database = Embedded(tmp_path / "postgres")
+    try:
+        async with (
+            kit.served(kit.settings(tmp_path), database.start()) as serving,
+            kit.clients_of(serving) as control,
+        ):
+            yield control
+    finally:
+        database.erase()
