@@ -76,7 +76,10 @@ class Slots:
         self.draining = False  # we are about to end
         self.paused = False  # the server wants nothing new to be taken
         self.idle_since = time.monotonic()
+        self.orders = 0  # how many the server had given when it was last asked
         self.changed = Signal()
+        # One poll is enough for all free slots: whose turn it is asks, the others stand in line.
+        self.turn = anyio.Lock()
 
     def add(self, hold: Hold) -> None:
         """A phase has become ours."""
@@ -110,7 +113,11 @@ class Slots:
         return [wire.Holding(phase_id=h.phase_id, fence=h.fence) for h in self.holds]
 
     def ordered(self, orders: list[wire.Order]) -> None:
-        """Pass on the server's orders; one for another fence is not for us."""
+        """Pass on all of the server's orders; one for another fence is not for us."""
+        self.orders = len(orders)
+        self._obey(orders)
+
+    def _obey(self, orders: list[wire.Order]) -> None:
         for order in orders:
             for hold in self.holds:
                 if (hold.phase_id, hold.fence) == (order.phase_id, order.fence):
@@ -126,5 +133,5 @@ class Slots:
                 hold.wish("lost")
             elif seconds := answer.leases.get(hold.phase_id):
                 hold.leased(seconds, asked_at)
-        self.ordered(answer.orders)
+        self._obey(answer.orders)
         self.pause(answer.drain)

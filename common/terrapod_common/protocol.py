@@ -9,7 +9,8 @@ The order of one phase, which both sides may rely on:
 4. ``LOG`` appends at a byte offset, ``STATE_PUT`` stores a state, ``ARTIFACT_PUT`` an artifact.
 5. ``REPORT`` with ``planned``, ``applied``, ``errored`` or ``canceled`` ends the phase.
 
-``BEAT`` renews the leases all the while and brings orders; ``ORDERS`` brings them at once.
+``BEAT`` renews the leases all the while and brings orders; ``ORDERS`` brings them at once while
+something runs, ``NEXT`` while nothing does: an idle agent holds one long poll and beats.
 What carries a fence gets 409 when the fence is stale, and has then changed nothing. After that
 only ``RECOVERED`` is left, for the state of an apply whose lease ended while it ran.
 """
@@ -74,14 +75,16 @@ BEAT: Call[wire.Beat, wire.BeatAnswer] = Call(
     answer=wire.BeatAnswer,
 )
 # 204 without a body when nothing came within `wait` seconds. `accept`: "plan", "apply" or both,
-# joined by a comma. `slot` numbers the agent's slots from 0; `key` is fresh for each new question.
-NEXT: Call[None, wire.Work] = Call(
+# joined by a comma. `slot` numbers the agent's polls from 0, a newer one ends the older; `key` is
+# fresh for each new question. With `seen`, as for ORDERS, the answer is a Next and comes also for
+# an order; without it the answer is a Work.
+NEXT: Call[None, wire.Next] = Call(
     name="next",
     method="GET",
     path=_LISTENER + "/runs/next",
     question=None,
-    answer=wire.Work,
-    query=("wait", "slot", "key", "accept"),
+    answer=wire.Next,
+    query=("wait", "slot", "key", "accept", "seen"),
 )
 # Answers at once when `seen` differs from the orders that stand (count of them), else waits.
 ORDERS: Call[None, wire.Orders] = Call(

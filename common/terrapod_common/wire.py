@@ -166,6 +166,14 @@ class Work(Struct, kw_only=True):
     artifacts: dict[str, str] = {}  # for an apply: artifact name -> sha256 hex of the approved plan
 
 
+class Next(Struct, kw_only=True, omit_defaults=True):
+    """What an idle slot is answered with when it names the orders that it has seen."""
+
+    work: Work | None = None
+    orders: list[Order] = []  # as in Orders, when they are others than the agent has seen
+    drain: bool = False
+
+
 class Report(Struct, kw_only=True):
     """A change of a phase. ``planning`` and ``applying`` confirm the start before it happens."""
 

@@ -184,13 +184,16 @@ class AgentServer:
         """Next: the same key gets the same work."""
         for phase in self.phases.values():
             if named["key"] in phase.keys:
-                return phase.work
+                return wire.Next(work=phase.work)
+        seen = int(named["seen"])
         with anyio.move_on_after(float(named["wait"])):
             while not (found := self._claimable(named["accept"])):
+                if self.drain or len(self.orders) != seen:
+                    return wire.Next(orders=self.orders, drain=self.drain)
                 await self._changed.wait()
             self.waiting.remove(found.work.phase_id)
             found.keys.append(named["key"])
-            return found.work
+            return wire.Next(work=found.work)
         return Answer(204, b"")
 
     async def on_orders(self, named: dict[str, str], _: None) -> wire.Orders:

@@ -172,7 +172,13 @@ class Agent(Struct, kw_only=True):
     name: str
     pool: str
     slots: int = 1
+    settings: Mapping[str, str] = {}  # further ones, as in the environment
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.folder / "data"
 
     @property
     def log(self) -> str:
@@ -222,8 +228,8 @@ class Agent(Struct, kw_only=True):
             _stop(self.process)
 
     def _environment(self) -> dict[str, str]:
-        home = {"TERRAPOD_AGENT_DATA_DIR": str(self.folder / "data")}
-        return AGENT_SETTINGS | home | {"PATH": os.environ["PATH"]}
+        home = {"TERRAPOD_AGENT_DATA_DIR": str(self.data), "PATH": os.environ["PATH"]}
+        return AGENT_SETTINGS | home | dict(self.settings)
 
 
 def _spawn(

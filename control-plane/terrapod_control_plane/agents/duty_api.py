@@ -29,15 +29,17 @@ async def beat(ctx: Ctx, listener_id: FromPath[str], request: AnyRequest) -> pla
 async def next_work(
     ctx: Ctx, listener_id: FromPath[str], asked: Query, request: AnyRequest
 ) -> plain.Answer:
-    """A phase for an idle slot, as a long poll."""
+    """A phase for an idle slot, as a long poll; with ``seen`` also orders for its agent."""
     slot = duty.Slot(
         number=plain.number(asked.get("slot")),
         key=asked.get("key", ""),
         accept=asked.get("accept", ""),
+        seen=plain.number(asked.get("seen")),
     )
     wait = plain.seconds(asked.get("wait"))
     found = await plain.unless_gone(request, lambda: duty.next_work(ctx, listener_id, slot, wait))
-    return plain.answer(found)
+    # Who does not name the orders that it has seen gets work or nothing.
+    return plain.answer(found.work if found and slot.seen < 0 else found)
 
 
 @get("/listeners/{listener_id:str}/orders", opt=AGENTS)

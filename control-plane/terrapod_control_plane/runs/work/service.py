@@ -35,6 +35,8 @@ async def claim(
     ``still`` raises when the listener was shut out while it waited.
     """
     topic = f"pool:{claimer.pool}"
+    if (before := await work.claimed_before(claimer)) is not None:
+        return before
 
     async def attempt() -> Phase | None:
         await still()
@@ -91,6 +93,8 @@ async def plan_of(ctx: Context, run: Run) -> Phase:
 @internal
 async def renew(ctx: Context, listener: str, holding: list[wire.Holding]) -> dict[str, float]:
     """Renew the leases of what an agent says it holds: phase id -> seconds from now."""
+    if not holding:
+        return {}
     return await work.renew(listener, holding, ctx.now(), leases(ctx))
 
 
