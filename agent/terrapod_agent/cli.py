@@ -12,7 +12,7 @@ import anyio
 import msgspec
 import typer
 
-from terrapod_agent import app, enroll, identity, settings, status
+from terrapod_agent import app, enroll, identity, settings, start, status
 from terrapod_agent.settings import AgentSettings
 from terrapod_agent.trouble import Trouble
 from terrapod_common import logs
@@ -118,6 +118,7 @@ def version() -> None:
 
 def main() -> NoReturn:
     """The entry of the console script."""
+    start.prepare()
     commands()
     sys.exit(0)
 

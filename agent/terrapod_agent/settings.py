@@ -1,10 +1,11 @@
 """Every setting of the agent, and the only place that reads the process's environment."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+import msgspec
 from msgspec import Struct, field
 
 from terrapod_common import logs
@@ -12,6 +13,8 @@ from terrapod_common.loops import Backoff
 from terrapod_common.settings import Secret, load
 
 PREFIX = "TERRAPOD_AGENT_"
+_HANDED = "_TERRAPOD_HANDED"  # the descriptor of a pipe with secrets
+_received: dict[str, str] = {}
 
 # What a run may see of the agent's own environment: the way out, whom to trust on it, and the
 # identities that clouds give to a machine or a pod. A name may end in `*`.
@@ -88,7 +91,36 @@ class Variable(Struct, frozen=True):
 
 def read(file: Path | None = None) -> AgentSettings:
     """The settings of this process: defaults, then ``file``, then the environment."""
-    return load(AgentSettings, prefix=PREFIX, environment=os.environ, file=file)
+    environment = {**os.environ, **_received}
+    return load(AgentSettings, prefix=PREFIX, environment=environment, file=file)
+
+
+def secrets() -> Mapping[str, str]:
+    """The secrets in the environment of this process."""
+    fields = msgspec.structs.fields(AgentSettings)
+    kept = [f"{PREFIX}{f.name.upper()}" for f in fields if Secret in (f.type, *get_args(f.type))]
+    return {name: value for name, value in os.environ.items() if name.upper() in kept}
+
+
+def handed(values: Mapping[str, str]) -> int:
+    """A descriptor from which the process that we become can read ``values`` once."""
+    reader, writer = os.pipe()
+    os.write(writer, msgspec.json.encode(values))
+    os.close(writer)
+    return reader
+
+
+def without(values: Mapping[str, str], handed_at: int) -> Mapping[str, str]:
+    """The environment of this process without ``values``, which are handed over otherwise."""
+    left = {name: value for name, value in os.environ.items() if name not in values}
+    return {**left, _HANDED: str(handed_at)}
+
+
+def receive() -> None:
+    """Take the secrets that the process before us has handed over, if it did."""
+    if reader := os.environ.pop(_HANDED, ""):
+        with os.fdopen(int(reader), "rb") as file:
+            _received.update(msgspec.json.decode(file.read(), type=dict[str, str]))
 
 
 def passed_on(settings: AgentSettings) -> tuple[Variable, ...]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from terrapod_agent.executors.process import read_exit, survivor_gone
 from terrapod_agent.slots import Hold, Slots
 from terrapod_agent.work.apply import applied
 from terrapod_agent.work.deliver import deliver
 from terrapod_agent.work.folder import Folder, Ticket, leftovers
-from terrapod_agent.work.process import read_exit, survivor_gone
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import wire
 

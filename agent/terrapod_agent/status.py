@@ -8,9 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from terrapod_agent.contact import Contact
+from terrapod_agent.executors.process import held
 from terrapod_agent.loops.renew import Renewal
 from terrapod_agent.slots import Slots
-from terrapod_agent.work.process import held
 from terrapod_common import files
 
 LOCK = "agent.lock"

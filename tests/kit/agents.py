@@ -97,6 +97,12 @@ class AgentProcess:
                 stderr=output,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process
+        return self._process.pid
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process

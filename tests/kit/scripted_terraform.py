@@ -3,7 +3,7 @@
 The script lies in the configuration as ``script.json``: a list of steps for each subcommand.
 ``["print", TEXT]``, ``["touch", FILE]``, ``["wait", FILE]`` until the file is there, ``["state",
 SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["pid", FILE]``, ``["arguments"]``
-prints them, ``["ignore-interrupts"]``, ``["exit", CODE]``. On an interrupt it says so, writes a
+prints them, ``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["exit", CODE]``. On an interrupt it says so, writes a
 state with serial 99 when it applies, and exits with 1.
 """
 
@@ -57,6 +57,8 @@ for what, *args in steps:
         pathlib.Path(args[0]).write_text(str(os.getpid()))
     elif what == "ignore-interrupts":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    elif what == "kill":
+        os.kill(os.getpid(), args[0])
     elif what == "exit":
         sys.stdout.flush()
         os._exit(args[0])
@@ -81,6 +83,6 @@ def alive(pid_file: Path) -> bool:
 
 
 def parent(pid_file: Path) -> int:
-    """The process that started the program: its keeper."""
+    """The process that started the program: its shim."""
     stat = Path("/proc", pid_file.read_text(), "stat").read_text()
     return int(stat.rpartition(")")[2].split()[1])

@@ -1,38 +1,58 @@
-"""Runs terraform as a child process of this machine, under a keeper."""
+"""Runs terraform as a child process of this machine, under a shim."""
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL
 
 from anyio import open_process
 from anyio.abc import Process
 
-from terrapod_agent.executors.base import Command, Running
-from terrapod_agent.work import keeper
-from terrapod_agent.work.process import Kept
+import terrapod_agent
+from terrapod_agent.executors.base import Account, Command, Running
+from terrapod_agent.executors.process import Kept, prepare
+
+# Isolated and without site: up in milliseconds, and deaf to the run's variables.
+_PACKAGES = str(Path(terrapod_agent.__file__).parents[1])
+_START = (
+    f"import sys; sys.path.insert(0, {_PACKAGES!r});"
+    " from terrapod_agent.executors.shim import main; sys.exit(main(sys.argv[1:]))"
+)
 
 
 class LocalExecutor:
-    """A keeper and a terraform for each command."""
+    """A shim and a terraform for each command."""
 
     def __init__(self, look_every: float) -> None:
         self._look_every = look_every
 
+    @asynccontextmanager
+    async def admitted(self, place: Path) -> AsyncIterator[Account | None]:
+        """Nothing to hand over yet."""
+        yield None
+
     async def start(self, command: Command) -> Running:
-        """Start a keeper, which starts the program."""
-        command.lock.touch(mode=0o600)
-        command.exit_file.unlink(missing_ok=True)
+        """Start a shim, which starts the program."""
+        prepare(command)
         process: Process = await open_process(
-            [
-                # Isolated and without site: up in milliseconds, and deaf to the run's variables.
-                *(sys.executable, "-I", "-S", "-E", str(Path(keeper.__file__))),
-                *(str(command.lock), str(command.exit_file), str(command.output)),
-                *(str(command.errors), str(command.grace)),
-                *(str(command.folder), *command.argv),
-            ],
+            [*(sys.executable, "-I", "-S", "-E", "-c", _START), *_options(command), *command.argv],
             env=command.environment,
             stdout=DEVNULL,
             stderr=DEVNULL,  # it tells in its exit file, and must not hold our own streams open
             start_new_session=True,
         )
         return Kept(process, command, self._look_every)
+
+
+def _options(command: Command) -> list[str]:
+    options = {
+        "lock": command.lock,
+        "exit": command.exit_file,
+        "output": command.output,
+        "errors": command.errors,
+        "grace": command.grace,
+        "folder": command.folder,
+        "memory": command.memory,
+    }
+    return [*(f"--{name}={value}" for name, value in options.items()), "--"]

@@ -52,7 +52,7 @@ async def apply(
         return applied(folder)
     if hold.stopping():
         raise Stopped
-    raise Failed(f"{binary.name} apply failed ({ended.told()})", shown=not ended.error)
+    raise Failed(f"{binary.name} apply failed ({ended.told()})", shown=ended.spoke)
 
 
 def applied(folder: Folder) -> wire.Report:

@@ -50,7 +50,7 @@ class Folder:
         self.good_state = path / "state.whole"  # the newest state that was seen whole
 
     def exit(self, step: str) -> Path:
-        """Where the keeper of a step says how it ended."""
+        """Where the shim of a step says how it ended."""
         return self.path / f"exit.{step}"
 
     def root(self, ticket: Ticket) -> Path:

@@ -24,7 +24,7 @@ async def initialize(
     if ended.code != 0 or copy.begun:
         copy.now()
     if ended.code != 0:
-        raise Failed(f"{binary.name} init failed ({ended.told()})", shown=not ended.error)
+        raise Failed(f"{binary.name} init failed ({ended.told()})", shown=ended.spoke)
 
 
 class _Copy:

@@ -20,7 +20,7 @@ async def plan(
     before = await anyio.to_thread.run_sync(artifacts.snapshot, folder.tree)
     ended = await steps.checked("main", terraform.plan(binary, work.flags, folder.plan))
     if ended.code not in (terraform.NO_CHANGES, terraform.CHANGES):
-        raise Failed(f"{binary.name} plan failed ({ended.told()})", shown=not ended.error)
+        raise Failed(f"{binary.name} plan failed ({ended.told()})", shown=ended.spoke)
     shown = await steps.checked("show", terraform.show(binary, folder.plan), folder.plan_json)
     if shown.code != 0:
         raise Failed(f"{binary.name} show of the plan failed ({shown.told()})")

@@ -48,9 +48,12 @@ class Steps:
         self._hold.step = name
         self._hold.busy = True
         try:
-            return await self._run(command)
+            ended = await self._run(command)
         finally:
             self._hold.busy = False
+        if self._hold.stopping() and not ended.spoke:
+            self._folder.say(f"\nterraform {name}: {ended.told()}")
+        return ended
 
     async def checked(self, name: str, argv: tuple[str, ...], output: Path | None = None) -> Exit:
         """The same, but raise :class:`Stopped` when the phase was told to end meanwhile."""
