@@ -37,6 +37,7 @@ class Hold:
         self.phase_id = phase_id
         self.fence = fence
         self.kind = kind
+        self.claim = ""  # the server's signature on it
         self.workspace = ""
         self.step = "claimed"
         self.since = time.time()
@@ -110,7 +111,7 @@ class Slots:
 
     def holding(self) -> list[wire.Holding]:
         """What a beat says we run."""
-        return [wire.Holding(phase_id=h.phase_id, fence=h.fence) for h in self.holds]
+        return [wire.Holding(phase_id=h.phase_id, fence=h.fence, claim=h.claim) for h in self.holds]
 
     def ordered(self, orders: list[wire.Order]) -> None:
         """Pass on all of the server's orders; one for another fence is not for us."""

@@ -35,7 +35,7 @@ async def pick_up(shop: Workshop, slots: Slots, folder: Folder) -> None:
         await _drop(shop, folder, ticket)
         return
     hold = Hold(ticket.run_id, ticket.phase_id, ticket.fence, ticket.kind)
-    hold.workspace, hold.step = ticket.workspace, "recovering"
+    hold.workspace, hold.step, hold.claim = ticket.workspace, "recovering", ticket.claim
     # Beats that name it keep the lease of a phase whose agent was only restarted.
     slots.add(hold)
     try:

@@ -67,6 +67,7 @@ class Holding(Struct, kw_only=True, frozen=True):
 
     phase_id: str
     fence: int
+    claim: str = ""  # as it came with the work
 
 
 class Beat(Struct, kw_only=True):
@@ -150,7 +151,7 @@ class Work(Struct, kw_only=True):
     run_id: str
     phase_id: str
     kind: PhaseKind
-    fence: int
+    fence: int  # (epoch, n) in one number; only greater and less mean anything to an agent
     lease_seconds: float
     organization: str
     workspace_id: str
@@ -164,6 +165,7 @@ class Work(Struct, kw_only=True):
     has_configuration: bool = True
     has_state: bool = False
     artifacts: dict[str, str] = {}  # for an apply: artifact name -> sha256 hex of the approved plan
+    claim: str = ""  # the server's signature on this claim; shown with each beat
 
 
 class Next(Struct, kw_only=True, omit_defaults=True):

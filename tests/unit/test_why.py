@@ -90,6 +90,8 @@ def test_exactly_those_that_are_not_over_say_why(
         (Status.PLANNED, {"hold_reason": "lost"}, {}, "on hold: lost"),
         (Status.CONFIRMED, {"hold_reason": "lost", "locked_by": "ann"}, {}, "on hold: lost"),
         (Status.CONFIRMED, {"locked_by": "ann"}, {}, "locked by ann"),
+        (Status.PENDING, {"paused": "restored"}, {}, "the server is paused: restored; it goes on"),
+        (Status.APPLYING, {"paused": "restored"}, {}, "the server is paused: restored"),
     ],
 )
 def test_what_is_said(

@@ -60,7 +60,7 @@ async def _breathe(asked_at: float, pause: float) -> None:
 
 async def _run(shop: Workshop, slots: Slots, work: wire.Work, asked_at: float) -> None:
     hold = Hold(work.run_id, work.phase_id, work.fence, work.kind)
-    hold.workspace = work.workspace
+    hold.workspace, hold.claim = work.workspace, work.claim
     hold.leased(work.lease_seconds, asked_at)
     log.info("took a phase", phase=work.phase_id, run=work.run_id, workspace=work.workspace)
     slots.add(hold)

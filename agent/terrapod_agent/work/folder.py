@@ -31,6 +31,7 @@ class Ticket(Struct, frozen=True, kw_only=True):
     outcome: wire.Report | None = None
     state_stored: bool = False  # the last state is on the server
     reported: bool = False
+    claim: str = ""  # the server's signature on it
 
 
 class Folder:

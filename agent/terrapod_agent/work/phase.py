@@ -53,6 +53,7 @@ class Phase:
             log_limit=work.limits.log_bytes,
             secrets=masks(work.variables),
             tool_version=work.tool.version,
+            claim=work.claim,
         )
         self._folder.keep(self._ticket)
 

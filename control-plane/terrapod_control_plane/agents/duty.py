@@ -10,6 +10,7 @@ from terrapod_common.errors import Unauthorized
 from terrapod_control_plane.agents import queries
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.policy import Action
+from terrapod_control_plane.runs.recovery import service as recovery
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.runs.work.service import Claimer, Phase, Run
 from terrapod_control_plane.toolchains import service as toolchains
@@ -24,12 +25,14 @@ async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
     await ctx.must(Action.LISTENER_ACT, listener)
     await queries.seen(listener, said, ctx.now())
     leases = await work.renew(ctx, listener, said.holding)
+    lost = [held for held in said.holding if held.phase_id not in leases]
+    await recovery.shown_by_agent(ctx, listener, lost)
     settings = ctx.settings.agents
     busy = bool(said.holding)
     return wire.BeatAnswer(
         every_seconds=settings.beat_busy_seconds if busy else settings.beat_idle_seconds,
         leases=leases,
-        lost=[held.phase_id for held in said.holding if held.phase_id not in leases],
+        lost=[held.phase_id for held in lost],
         # An order is about a phase that the agent holds.
         orders=await work.orders(ctx, listener) if busy else [],
     )
@@ -122,6 +125,7 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
         phase_id=phase.id,
         kind=phase.kind,
         fence=phase.fence,
+        claim=recovery.claim_token(ctx, run, phase),
         lease_seconds=lease.total_seconds(),
         organization="default",
         workspace_id=workspace.id,

@@ -1,6 +1,7 @@
 """Whose turn it is in a workspace, decided under the workspace's row lock."""
 
 from terrapod_common.errors import NotFound
+from terrapod_control_plane.kernel import epochs
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.runs import lifecycle, queries
 from terrapod_control_plane.runs.events import RunChanged
@@ -17,7 +18,7 @@ async def advance(ctx: Context, workspace_id: str) -> None:
         return
     if current is None:
         waiting = await queries.next_waiting(workspace_id)
-        if waiting is not None:
+        if waiting is not None and await epochs.paused() is None:
             await enqueue_plan(ctx, waiting)
     elif current.status in (Status.PLANNED, Status.CONFIRMED):
         reason = stale(current, workspace)
@@ -41,6 +42,8 @@ async def enqueue_plan(ctx: Context, run: Run) -> Run:
 
 
 async def _enqueue_apply(ctx: Context, run: Run) -> None:
+    if await epochs.paused() is not None:
+        return
     now = ctx.now()
     run = lifecycle.moved(run, Status.APPLY_QUEUED, now)
     apply = lifecycle.phase_queued(await phase(run.apply_id), run, now)

@@ -9,7 +9,7 @@ from terrapod_common.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.configurations import service as configurations
 from terrapod_control_plane.configurations.events import ConfigurationUploaded
 from terrapod_control_plane.configurations.service import Configuration
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
@@ -156,6 +156,7 @@ async def confirm(ctx: Context, id_: str) -> Run:
 async def _unfit(ctx: Context, run: Run) -> str | None:
     if run.status not in lifecycle.CONFIRMABLE:
         return None
+    await epochs.must_go_on()
     workspace = await workspaces.lock_row(ctx, run.workspace_id)
     if workspace.hold_run_id is not None:
         raise Conflict(

@@ -62,7 +62,7 @@ class Phases(Table, tablename="phases", db=ENGINE):
     listener_id = Text(null=True, default=None)
     slot = Integer(null=True, default=None)
     claim_key = Text(null=True, default=None)
-    fence = Integer()
+    fence = BigInt()
     claims = Integer()
     lease_until = Timestamptz(null=True, default=None)
     claimed_at = Timestamptz(null=True, default=None)

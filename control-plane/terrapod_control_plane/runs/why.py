@@ -7,11 +7,14 @@ from msgspec import Struct
 from terrapod_control_plane.kernel.context import PoolSeen
 from terrapod_control_plane.runs.model import MANY, Run, Status
 
+_RESUME = "; it goes on after `terrapod resume`"
+
 
 class Facts(Struct, frozen=True, kw_only=True):
     """What the answer depends on beside the run itself."""
 
     now: datetime
+    paused: str = ""  # why the whole server hands out nothing
     locked_by: str | None = None  # a name; of a person, for a run's hold is another column
     locked_at: datetime | None = None
     lock_reason: str = ""
@@ -26,8 +29,8 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 def why(run: Run, facts: Facts) -> str | None:
     """What the run waits for, or nothing when it is over."""
-    if run.final:
-        return None
+    if run.final or facts.paused:
+        return None if run.final else f"the server is paused: {facts.paused}{_RESUME}"
     if run.status in (Status.PLANNING, Status.APPLYING):
         return _at_work(run, facts)
     if run.status is Status.PENDING:

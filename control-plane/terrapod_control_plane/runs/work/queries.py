@@ -11,10 +11,11 @@ from terrapod_control_plane.runs.model import Phase
 
 _CLAIM = """
 update phases set
-    listener_id = $2, slot = $3, claim_key = $4, claimed_at = $6::timestamptz, fence = fence + 1,
+    listener_id = $2, slot = $3, claim_key = $4, claimed_at = $6::timestamptz,
+    fence = fence_after(fence),
     claims = claims + 1, start_confirmed = false, log_base = log_size,
     lease_until = $6::timestamptz + case kind when 'plan' then $7::interval else $8::interval end
-where id = (
+where hands_out() and id = (
     select id from phases
     where pool_id = $1 and status = 'queued' and lease_until is null and kind = any($5)
     order by rank limit 1 for update skip locked
@@ -58,7 +59,7 @@ _RENEW = """
 update phases set lease_until = greatest(
     lease_until, $3::timestamptz + case kind when 'plan' then $4::interval else $5::interval end)
 where listener_id = $1 and lease_until is not null
-  and (id, fence) in (select * from unnest($2::text[], $6::int[]))
+  and (id, fence) in (select * from unnest($2::text[], $6::bigint[]))
 returning id, kind
 """
 

@@ -9,7 +9,7 @@ from msgspec.json import encode
 
 from terrapod_common import wire
 from terrapod_common.errors import Conflict, NotFound
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.runs import lifecycle, queries, queue
 from terrapod_control_plane.runs.model import Phase, Run, RunVariable, Status
@@ -141,7 +141,8 @@ async def report(ctx: Context, listener: str, run_id: str, report: wire.Report) 
         run, phase = await outcomes.locked(ctx, run_id, phase_id)
         if phase.listener_id != listener:
             raise NotFound(f"There is no {phase_id} that you hold.")
-        fence = phase.fence if report.fence is None and phase.fence == 1 else report.fence
+        first = epochs.is_first(phase.fence)
+        fence = phase.fence if report.fence is None and first else report.fence
         if fence == phase.fence and outcomes.said_before(run, phase, report):
             return _reported(ctx, run, phase)
         checked(phase, phase_id, listener, fence or 0)
