@@ -26,6 +26,12 @@ class Exit(Struct, frozen=True):
     code: int | None = None
     signal: int | None = None
     error: str = ""
+    unrecorded: bool = False  # it ran, and nothing tells how it ended
+
+    @property
+    def hard(self) -> bool:
+        """Whether it did not come to its end by itself."""
+        return self.signal is not None or self.unrecorded
 
     def told(self) -> str:
         """The end in words."""

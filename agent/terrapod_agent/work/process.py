@@ -33,7 +33,7 @@ class Kept:
         if ended := read_exit(self._command.exit_file):
             return ended
         await survivor_gone(self._command.lock, self._command.exit_file, self._look_every)
-        return Exit(error="the process that watches over terraform was killed")
+        return Exit(error="the process that watches over terraform was killed", unrecorded=True)
 
     async def close(self) -> None:
         """Let go of the keeper; what still runs is interrupted, then killed."""

@@ -22,6 +22,8 @@ async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
     """Note that the agent lives, renew what it holds, tell it what it has lost."""
     await ctx.must(Action.LISTENER_ACT, listener)
     await queries.seen(listener, said, ctx.now())
+    if said.dropped:
+        await work.dropped(ctx, listener, said.dropped)
     leases = await work.renew(ctx, listener, said.holding)
     settings = ctx.settings.agents
     busy = bool(said.holding)
