@@ -14,7 +14,7 @@ import anyio
 import structlog
 
 from terrapod_agent import identity as identities
-from terrapod_agent import settings, status
+from terrapod_agent import settings, space, status
 from terrapod_agent.beside import alone
 from terrapod_agent.client import Client
 from terrapod_agent.contact import Contact
@@ -63,6 +63,7 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
         ("renew", renewal.run),
         ("flush", partial(flush, shop, slots)),
         ("sweep", partial(sweep, shop, slots)),
+        ("space", partial(space.watch, shop, slots)),
         *((f"take-{n}", partial(takers.run, shop, slots, n)) for n in range(slots.count)),
     ]
     if chosen.idle_exit is not None:

@@ -53,6 +53,7 @@ class Waits(Struct, frozen=True, kw_only=True):
     init_quiet: float = 10.0  # init shows its output when it takes longer
     beat: float = 10.0  # until the server has said how often
     status: float = 5.0
+    space: float = 5.0  # between two looks whether the disk has room
     flush: float = 60.0  # between two tries to deliver what was refused
     sweep: float = 3600.0
     stop: float = 5.0  # for the last words when the agent is told to go at once
@@ -72,6 +73,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     idle_exit: float | None = None  # end after this many seconds without work
     grace: float | None = None  # from interrupt to kill; default: as the server says
     environment: tuple[str, ...] = PASSED_ON
+    free_bytes: int = (
+        256 * 1024 * 1024
+    )  # less room on the disk, and no work is taken; 0: never mind
     tool_days: float = 30.0  # an unused terraform is removed after so many days
     log_format: logs.Format = "console"
     log_level: str = "info"

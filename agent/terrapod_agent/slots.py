@@ -1,6 +1,7 @@
 """What the agent holds right now, and how the loops tell each other about it."""
 
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import anyio
@@ -45,11 +46,14 @@ class Hold:
         self.busy = False  # a program runs: it is to be stopped, not the work around it
         self.wishes: list[Wish] = []
         self.wished = Signal()
+        self.told = Signal()  # the server has said something of it
+        self.ask: Callable[[], None] = lambda: None  # have the server asked at once
         self._lease_ends = 0.0
 
     def leased(self, seconds: float, asked_at: float) -> None:
         """The lease runs from before the question was sent, so we never think it longer."""
         self._lease_ends = max(self._lease_ends, asked_at + seconds)
+        self.told.give()
 
     def lease_left(self) -> float:
         """Seconds for which the phase is surely ours."""
@@ -61,6 +65,7 @@ class Hold:
         if wish not in self.wishes:
             self.wishes.append(wish)
             self.wished.give()
+            self.told.give()
 
     def stopping(self) -> Wish | None:
         """The first wish that ends this phase; an apply outlives the loss of its lease."""
@@ -76,6 +81,8 @@ class Slots:
         self.holds: list[Hold] = []
         self.draining = False  # we are about to end
         self.paused = False  # the server wants nothing new to be taken
+        self.trouble = ""  # why we cannot take anything new
+        self.dropped: list[wire.Holding] = []  # the server does not know yet that nobody runs them
         self.idle_since = time.monotonic()
         self.orders = 0  # how many the server had given when it was last asked
         self.changed = Signal()
@@ -84,6 +91,7 @@ class Slots:
 
     def add(self, hold: Hold) -> None:
         """A phase has become ours."""
+        hold.ask = self.changed.give
         self.holds.append(hold)
         self.changed.give()
 
@@ -103,6 +111,22 @@ class Slots:
         if paused != self.paused:
             self.paused = paused
             self.changed.give()
+
+    def hindered(self, trouble: str) -> None:
+        """Whether something keeps us from taking anything new, in words for an operator."""
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self.changed.give()
+
+    @property
+    def takes(self) -> bool:
+        """Whether a free slot may ask for work."""
+        return not (self.draining or self.paused or self.trouble)
+
+    def drop(self, holding: wire.Holding) -> None:
+        """What an agent before us held is run by nobody any more."""
+        self.dropped.append(holding)
+        self.changed.give()
 
     def wish_all(self, wish: Wish) -> None:
         """Pass a wish to every phase."""

@@ -12,7 +12,9 @@ The order of one phase, which both sides may rely on:
 ``BEAT`` renews the leases all the while and brings orders; ``ORDERS`` brings them at once while
 something runs, ``NEXT`` while nothing does: an idle agent holds one long poll and beats.
 What carries a fence gets 409 when the fence is stale, and has then changed nothing. After that
-only ``RECOVERED`` is left, for the state of an apply whose lease ended while it ran.
+three calls are left for an apply that was given up after its start, under the fence it was lost
+with: ``RECOVERED`` for its state, then ``LATE_LOG`` for the rest of its log, then, once,
+``LATE`` for what became of it. They change nothing but what the hold of the workspace says.
 """
 
 from typing import Any, Generic, Literal, TypeVar
@@ -144,6 +146,23 @@ RECOVERED: Call[bytes, wire.Stored] = Call(
     answer=wire.Stored,
     query=("fence",),
 )
+# As LOG: the offset is that in the agent's own log, and the answer says where to go on.
+LATE_LOG: Call[bytes, wire.LogAnswer] = Call(
+    name="late_log",
+    method="PUT",
+    path=_PHASE + "/late-log",
+    question=bytes,
+    answer=wire.LogAnswer,
+    query=("fence", "offset"),
+)
+LATE: Call[wire.Late, wire.Taken] = Call(
+    name="late",
+    method="PUT",
+    path=_PHASE + "/late-result",
+    question=wire.Late,
+    answer=wire.Taken,
+    query=("fence",),
+)
 # `digest` is the sha256 hex of the body; a body with another digest is refused with 422.
 ARTIFACT_PUT: Call[bytes, wire.Stored] = Call(
     name="artifact_put",
@@ -185,6 +204,8 @@ CALLS: tuple[Call[Any, Any], ...] = (
     STATE_GET,
     STATE_PUT,
     RECOVERED,
+    LATE_LOG,
+    LATE,
     ARTIFACT_PUT,
     ARTIFACT_GET,
     TOOL,

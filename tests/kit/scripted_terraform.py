@@ -3,8 +3,8 @@
 The script lies in the configuration as ``script.json``: a list of steps for each subcommand.
 ``["print", TEXT]``, ``["touch", FILE]``, ``["wait", FILE]`` until the file is there, ``["state",
 SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["pid", FILE]``, ``["arguments"]``
-prints them, ``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["exit", CODE]``. On an interrupt it says so, writes a
-state with serial 99 when it applies, and exits with 1.
+prints them, ``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["exit", CODE]``. On an
+interrupt it says so, writes a state with serial 99 when it applies, and exits with 1.
 """
 
 import json

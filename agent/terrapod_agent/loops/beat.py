@@ -24,14 +24,17 @@ async def beat(client: Client, slots: Slots, backoff: Backoff) -> None:
 
 
 async def _once(client: Client, slots: Slots) -> wire.BeatAnswer:
-    sent, asked_at = slots.holding(), time.monotonic()
+    sent, dropped, asked_at = slots.holding(), list(slots.dropped), time.monotonic()
     question = wire.Beat(
         version=VERSION,
         slots=slots.count,
         draining=slots.draining,
         holding=sent,
         platform=platform_name(platform.system(), platform.machine()),
+        dropped=dropped,
+        trouble=slots.trouble,
     )
     answer = await client.call(protocol.BEAT, question)
+    slots.dropped = [holding for holding in slots.dropped if holding not in dropped]
     slots.beaten(sent, answer, asked_at)
     return answer

@@ -10,6 +10,7 @@ import structlog
 from terrapod_agent.beside import beside
 from terrapod_agent.contact import insist
 from terrapod_agent.slots import Hold, Slots
+from terrapod_agent.space import failure, look
 from terrapod_agent.work.phase import Phase
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import protocol, wire
@@ -30,9 +31,11 @@ async def take(shop: Workshop, slots: Slots, slot: int) -> None:
 
 async def _claimed(shop: Workshop, slots: Slots) -> tuple[wire.Work, float] | None:
     changed, asked_at = slots.changed.next(), time.monotonic()
+    if slots.takes:
+        await look(shop, slots)  # a phase before this one may have filled the disk
     if slots.draining:
         return None
-    if slots.paused:
+    if not slots.takes:
         await changed.wait()
         return None
     claimed = await _Question(shop, slots).answer()
@@ -63,9 +66,16 @@ async def _run(shop: Workshop, slots: Slots, work: wire.Work, asked_at: float) -
     hold.workspace, hold.claim = work.workspace, work.claim
     hold.leased(work.lease_seconds, asked_at)
     log.info("took a phase", phase=work.phase_id, run=work.run_id, workspace=work.workspace)
+    try:
+        phase = Phase(shop, work, hold)
+    except OSError as error:  # nothing was begun, so another agent may have it
+        log.error("a phase has no room here", phase=work.phase_id, reason=failure(error))  # noqa: TRY400 - expected
+        slots.hindered(failure(error))
+        slots.drop(wire.Holding(phase_id=work.phase_id, fence=work.fence))
+        return
     slots.add(hold)
     try:
-        await Phase(shop, work, hold).run()
+        await phase.run()
     finally:
         slots.remove(hold)
 
@@ -109,6 +119,6 @@ class _Question:
     async def _give_up(self, scope: anyio.CancelScope) -> None:
         while True:
             changed = self._slots.changed.next()
-            if self._slots.draining or self._slots.paused:
+            if not self._slots.takes:
                 scope.cancel("nothing new is taken")
             await changed.wait()

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from terrapod_common import files, wire
+
+log = structlog.get_logger()
 
 # The state lies beside the configuration, under a name that no repository has.
 STATE_HOME = ".terrapod-state"
@@ -28,8 +31,11 @@ class Ticket(Struct, frozen=True, kw_only=True):
     state_before: str = ""  # sha256 of the state that the phase began with
     tool_version: str = ""
     started: bool = False  # the server confirmed that terraform may run
+    begun: bool = True  # terraform may have been started on the plan; older agents did not say
     outcome: wire.Report | None = None
     state_stored: bool = False  # the last state is on the server
+    state_trouble: str = ""  # why it is not
+    state_sent: bool = False  # there was one, and it was sent
     reported: bool = False
     claim: str = ""  # the server's signature on it
 
@@ -69,6 +75,13 @@ class Folder:
         """Write the ticket so that it survives a crash."""
         files.replace(self.path / "ticket.json", msgspec.json.encode(ticket))
 
+    def note(self, ticket: Ticket) -> None:
+        """The same, as far as the disk lets us: what is noted is in memory as well."""
+        try:
+            self.keep(ticket)
+        except OSError as error:
+            log.warning("a ticket can't be kept", phase=ticket.phase_id, reason=str(error))
+
     def ticket(self) -> Ticket | None:
         """The ticket, or nothing when the phase never got that far."""
         try:
@@ -77,12 +90,15 @@ class Folder:
             return None
 
     def say(self, text: str) -> None:
-        """Append a line of the agent's own to the log."""
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        """Append a line of the agent's own to the log; a full disk only costs the line."""
         try:
-            os.write(descriptor, f"{text}\n".encode())
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(descriptor, f"{text}\n".encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            log.warning("a line of a log can't be written", line=text, reason=str(error))
 
     def remove(self) -> None:
         """Forget the phase."""

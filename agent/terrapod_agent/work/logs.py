@@ -19,6 +19,7 @@ from terrapod_common import protocol, wire
 from terrapod_common.loops import Backoff
 
 CHUNK = 64 * 1024
+LogCall = protocol.Call[bytes, wire.LogAnswer]
 
 
 class MaskedLog:
@@ -94,8 +95,11 @@ class MaskedLog:
 class LogSender:
     """Sends the log of one phase while it grows."""
 
-    def __init__(self, client: Client, log: MaskedLog, phase_id: str, fence: int) -> None:
+    def __init__(
+        self, client: Client, log: MaskedLog, phase_id: str, fence: int, call: LogCall
+    ) -> None:
         self._client = client
+        self._call = call
         self._log = log
         self._phase_id = phase_id
         self._fence = fence
@@ -124,7 +128,7 @@ class LogSender:
     async def _put(self, chunk: bytes, backoff: Backoff) -> int:
         put = partial(
             self._client.send,
-            protocol.LOG,
+            self._call,
             chunk,
             phase_id=self._phase_id,
             fence=self._fence,

@@ -10,12 +10,14 @@ import structlog
 from terrapod_agent.beside import beside
 from terrapod_agent.contact import insist
 from terrapod_agent.slots import Hold
+from terrapod_agent.space import failure
 from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
 from terrapod_agent.work import folder as folders
 from terrapod_agent.work import terraform
 from terrapod_agent.work.apply import apply, fetch_plan
 from terrapod_agent.work.archive import unpack
 from terrapod_agent.work.deliver import deliver, sender
+from terrapod_agent.work.ended import judged
 from terrapod_agent.work.folder import Ticket
 from terrapod_agent.work.initialize import initialize
 from terrapod_agent.work.plan import plan
@@ -54,6 +56,7 @@ class Phase:
             secrets=masks(work.variables),
             tool_version=work.tool.version,
             claim=work.claim,
+            begun=False,
         )
         self._folder.keep(self._ticket)
 
@@ -65,7 +68,10 @@ class Phase:
             self._folder.remove()
             return
         self._hold.step = "delivering"
-        self._keep(outcome=outcome)
+        look_every = self._shop.settings.waits.survivor
+        outcome = await judged(self._folder, self._ticket, outcome, look_every)
+        self._ticket = msgspec.structs.replace(self._ticket, outcome=outcome)
+        self._folder.note(self._ticket)
         log.info("a phase has ended", phase=self._work.phase_id, outcome=outcome.status)
         await deliver(self._shop, self._folder, self._ticket)
 
@@ -87,8 +93,8 @@ class Phase:
             return self._stopped()
         except Failed as failed:
             return self._errored(str(failed), shown=failed.shown)
-        except Trouble as trouble:
-            return self._errored(str(trouble))
+        except (Trouble, OSError) as error:
+            return self._errored(_words(error))
         except Exception as error:
             log.exception("a phase failed by a mistake of ours", phase=self._work.phase_id)
             return self._errored(f"the agent failed: {type(error).__name__}: {error}")
@@ -109,6 +115,7 @@ class Phase:
             await initialize(steps, folder, binary, locked=locked, quiet=quiet)
             if work.kind == "plan":
                 return await plan(self._shop, work, steps, folder, self._ticket, binary)
+            steps.mark = lambda begun: self._keep(begun=begun)
             return await apply(self._shop, work, steps, folder, self._ticket, self._hold)
 
     async def _prepare(self) -> Steps:
@@ -200,3 +207,9 @@ class Phase:
     def _keep(self, **changes: object) -> None:
         self._ticket = msgspec.structs.replace(self._ticket, **changes)
         self._folder.keep(self._ticket)
+
+
+def _words(error: Trouble | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"the agent cannot go on: {failure(error)}"
+    return str(error)

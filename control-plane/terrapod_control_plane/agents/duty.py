@@ -24,6 +24,8 @@ async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
     """Note that the agent lives, renew what it holds, tell it what it has lost."""
     await ctx.must(Action.LISTENER_ACT, listener)
     await queries.seen(listener, said, ctx.now())
+    if said.dropped:
+        await work.dropped(ctx, listener, said.dropped)
     leases = await work.renew(ctx, listener, said.holding)
     lost = [held for held in said.holding if held.phase_id not in leases]
     await recovery.shown_by_agent(ctx, listener, lost)

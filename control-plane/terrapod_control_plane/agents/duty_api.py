@@ -124,6 +124,35 @@ async def recover_state(
     return plain.answer(await handover.recover_state(ctx, held, body))
 
 
+@put(_PHASE + "/late-log", opt=AGENTS)
+async def late_log(
+    ctx: Ctx,
+    listener_id: FromPath[str],
+    phase_id: FromPath[str],
+    asked: Query,
+    request: AnyRequest,
+) -> plain.Answer:
+    """The rest of the log of an apply that was given up, at an offset of the agent's own log."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    data = b"".join([chunk async for chunk in limited(request, _LARGEST_CHUNK)])
+    offset = plain.number(asked.get("offset"))
+    return plain.answer(await handover.late_log(ctx, held, offset, data))
+
+
+@put(_PHASE + "/late-result", opt=AGENTS)
+async def late_result(
+    ctx: Ctx,
+    listener_id: FromPath[str],
+    phase_id: FromPath[str],
+    asked: Query,
+    request: AnyRequest,
+) -> plain.Answer:
+    """What became of an apply that was given up; changes only what the hold says."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    said = await plain.body(request, wire.Late)
+    return plain.answer(await handover.late_result(ctx, held, said))
+
+
 @put(_PHASE + "/artifacts/{name:str}", opt=AGENTS, request_max_body_size=None)
 async def save_artifact(
     ctx: Ctx,
@@ -163,6 +192,8 @@ ROUTES = [
     state,
     save_state,
     recover_state,
+    late_log,
+    late_result,
     save_artifact,
     artifact,
 ]

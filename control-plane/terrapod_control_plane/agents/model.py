@@ -31,6 +31,7 @@ class Listener(Struct, frozen=True, kw_only=True):
     platform: str = ""
     slots: int = 1
     draining: bool = False
+    trouble: str = ""  # why it takes no work
     created_at: datetime
     last_seen_at: datetime | None = None
     revoked_at: datetime | None = None

@@ -21,6 +21,7 @@ _RUN_FIELDS = (
     "force_cancel_available_at",
     "state_version_id",
     "reason",
+    "shown_at",
 )
 _PHASE_FIELDS = (
     "status",
@@ -40,6 +41,11 @@ _PHASE_FIELDS = (
     "imports",
     "artifacts",
     "log_complete",
+    "hold_cause",
+    "lost_fence",
+    "late_from",
+    "late_size",
+    "late_at",
 )
 
 
@@ -61,15 +67,13 @@ async def save(run: Run) -> None:
     await db.update(Runs, run, *_RUN_FIELDS)
 
 
-_READS = """
-with of as (update runs set state_version_id = $2 where plan_id = $1)
-update phases set variables = $3 where id = $1
-"""
-
-
 async def reads(plan: str, state: str | None, variables: bytes) -> None:
-    """Note which state and which variables a plan reads."""
-    await db.execute(_READS, plan, state, variables)
+    """Note which state and which variables a plan reads; needs a transaction.
+
+    Two statements: PostgreSQL runs those of one in an order of its own, and the run comes first.
+    """
+    await db.execute("update runs set state_version_id = $2 where plan_id = $1", plan, state)
+    await db.execute("update phases set variables = $2 where id = $1", plan, variables)
 
 
 async def save_phase(phase: Phase) -> None:
@@ -116,13 +120,20 @@ async def phase(id_: str) -> Phase | None:
 
 
 async def phases(ids: Sequence[str]) -> list[Phase]:
-    """Phases by their ids."""
-    return await db.many(Phase, "select * from phases where id = any($1)", ids)
+    """Phases by their ids, with the moment from which the ends of their runs are shown."""
+    sql = "select p.*, r.shown_at from phases p join runs r on r.id = p.run_id where p.id = any($1)"
+    return await db.many(Phase, sql, ids)
+
+
+async def show_end(run: str, at: datetime) -> None:
+    """Show the end of a run from then on, if it is not shown before."""
+    sql = "update runs set shown_at = $2 where id = $1 and shown_at > $2"
+    await db.execute(sql, run, at)
 
 
 async def unstarted(run: str) -> list[Phase]:
     """The phases of a run that were never queued, locked until the end of the transaction."""
-    sql = "select * from phases where run_id = $1 and status = 'pending' for update"
+    sql = "select * from phases where run_id = $1 and status = 'pending' order by id for update"
     return await db.many(Phase, sql, run)
 
 
@@ -131,17 +142,21 @@ async def locked_phase(id_: str) -> Phase | None:
     return await db.one(Phase, "select * from phases where id = $1 for update", id_)
 
 
-async def of_workspace(workspace: str, statuses: Sequence[str], paging: Paging) -> Page[Run]:
+async def of_workspace(
+    workspace: str, statuses: Sequence[str], now: datetime, paging: Paging
+) -> Page[Run]:
     """The runs of a workspace, newest first; all statuses when none is named."""
     where = (
-        "from runs where workspace_id = $1 and (cardinality($2::text[]) = 0 or status = any($2))"
+        "from runs where workspace_id = $1 and (cardinality($2::text[]) = 0 "
+        "or case when shown_at > $3 then 'applying' else status end = any($2))"
     )
-    total = await db.value(f"select count(*) {where}", workspace, list(statuses))
+    total = await db.value(f"select count(*) {where}", workspace, list(statuses), now)
     found = await db.many(
         Run,
-        f"select * {where} order by number desc limit $3 offset $4",
+        f"select * {where} order by number desc limit $4 offset $5",
         workspace,
         list(statuses),
+        now,
         paging.size,
         paging.offset,
     )

@@ -14,7 +14,7 @@ from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
 from terrapod_control_plane.organizations import service as organizations
-from terrapod_control_plane.runs import creation, lifecycle, queries, queue
+from terrapod_control_plane.runs import creation, holds, lifecycle, queries, queue, viewers
 from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.events import WorkspaceUnlocked, WorkspaceUpdated
@@ -77,7 +77,9 @@ async def workspace_unlocked(ctx: Context, event: WorkspaceUnlocked) -> None:
 async def show(ctx: Context, id_: str) -> Run:
     """A run."""
     await ctx.must(Action.RUN_READ, id_)
-    return _found(id_, await queries.get(id_))
+    run = _found(id_, await queries.get(id_))
+    await viewers.asks(ctx, run)
+    return run
 
 
 def _found(id_: str, run: Run | None) -> Run:
@@ -107,7 +109,7 @@ async def of_workspace(
 ) -> Page[Run]:
     """The runs of a workspace, newest first."""
     await ctx.must(Action.RUN_READ, workspace)
-    return await queries.of_workspace(workspace, statuses, paging)
+    return await queries.of_workspace(workspace, statuses, ctx.now(), paging)
 
 
 async def queue_of_all(ctx: Context, paging: Paging) -> Page[Run]:
@@ -126,10 +128,10 @@ async def capacity(ctx: Context) -> tuple[int, int]:
 async def phase(ctx: Context, id_: str) -> Phase:
     """A plan or an apply."""
     await ctx.must(Action.RUN_READ, id_)
-    found = await queries.phase(id_)
-    if found is None:
+    found = await queries.phases([id_])
+    if not found:
         raise NotFound(f"There is no {id_}.")
-    return found
+    return found[0]
 
 
 async def phase_in_full(ctx: Context, id_: str) -> Phase:
@@ -220,8 +222,9 @@ async def force_cancel(ctx: Context, id_: str) -> Run:
         canceled = lifecycle.force_cancel(run, ctx.now())
         ended = lifecycle.phase_moved(phase, "canceled", ctx.now(), order_kind="force_cancel")
         if applying:
-            reason = f"{run.id} was force-canceled during its apply"
-            await workspaces.set_hold(ctx, run.workspace_id, run.id, reason)
+            ended = await holds.place(
+                ctx, run, lifecycle.given_up(ended), "it was force-canceled during its apply"
+            )
         return await queue.finish(ctx, canceled, ended, listener=phase.listener_id)
 
 

@@ -84,7 +84,8 @@ def _agent(run: Run, facts: Facts) -> str:
     behind = f", {facts.ahead}{many} ahead of it" if facts.ahead else ""
     if facts.pool.slots == 0:
         last = f"the last was seen at {_moment(seen)}" if seen else "none was ever seen"
-        return f"no agent of the pool {name} is online and takes work; {last}"
+        nobody = f"no agent of the pool {name} is online and takes work; {last}"
+        return f"the agent {facts.pool.trouble}" if facts.pool.trouble else nobody
     if facts.busy >= facts.pool.slots:
         return f"all agents of the pool {name} are busy{behind}"
     return f"waits for an agent of the pool {name} to take it{behind}"

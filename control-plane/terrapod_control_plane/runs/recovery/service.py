@@ -21,6 +21,7 @@ from terrapod_control_plane.runs.recovery.events import RecoveryEnded
 from terrapod_control_plane.runs.recovery.model import Finding, Opened, Recovery
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.events import WorkspaceDeleted
+from terrapod_control_plane.workspaces.service import Hold
 
 log = structlog.get_logger()
 
@@ -229,6 +230,6 @@ async def _hold(ctx: Context, workspace_id: str, run: str, reason: str) -> set[s
             log.warning("a workspace that had applies is not in this database", id=workspace_id)
             return set()
         if workspace.hold_run_id is None:
-            await workspaces.set_hold(ctx, workspace_id, run, reason)
+            await workspaces.set_hold(ctx, workspace_id, Hold(run=run, reason=reason, since=ctx.now()))
             log.warning("hold", workspace=workspace.name, run=run, reason=reason)
         return {workspace.name}

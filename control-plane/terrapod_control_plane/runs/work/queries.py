@@ -58,8 +58,11 @@ async def claim(claimer: Claimer, now: datetime, leases: Leases) -> Phase | None
 _RENEW = """
 update phases set lease_until = greatest(
     lease_until, $3::timestamptz + case kind when 'plan' then $4::interval else $5::interval end)
-where listener_id = $1 and lease_until is not null
-  and (id, fence) in (select * from unnest($2::text[], $6::bigint[]))
+where id in (
+    select id from phases where listener_id = $1 and lease_until is not null
+      and (id, fence) in (select * from unnest($2::text[], $6::bigint[]))
+    order by id for no key update
+)
 returning id, kind
 """
 
@@ -116,11 +119,22 @@ async def extend_all(now: datetime, leases: Leases) -> None:
     """No lease ends before the server has been there for one full lease."""
     await db.execute(
         "update phases set lease_until = greatest(lease_until, $1::timestamptz + case kind "
-        "when 'plan' then $2::interval else $3::interval end) where lease_until is not null",
+        "when 'plan' then $2::interval else $3::interval end) where id in (select id from phases "
+        "where lease_until is not null order by id for no key update)",
         now,
         leases.plan,
         leases.apply,
     )
+
+
+async def late_log(phase: str, size: int) -> None:
+    """Note how much of a log came late; the phase's row is locked."""
+    await db.execute("update phases set late_size = $2 where id = $1", phase, size)
+
+
+async def late_taken(phase: str, now: datetime) -> None:
+    """The agent of a lost phase has said everything; the phase's row is locked."""
+    await db.execute("update phases set late_at = $2 where id = $1", phase, now)
 
 
 async def held_by(listener: str) -> list[Phase]:
@@ -132,7 +146,8 @@ async def held_by(listener: str) -> list[Phase]:
 async def let_go(listener: str, now: datetime) -> None:
     """Shut an agent out of what it holds, and end the leases, so that the sweep finds them."""
     sql = (
-        "update phases set lease_until = $2, fence = fence + 1 "
-        "where listener_id = $1 and lease_until is not null"
+        "update phases set lease_until = $2, lost_fence = fence, fence = fence + 1 "
+        "where id in (select id from phases where listener_id = $1 and lease_until is not null "
+        "order by id for no key update)"
     )
     await db.execute(sql, listener, now - timedelta(seconds=1))

@@ -85,6 +85,12 @@ async def recovered_of(ctx: Context, run: str) -> StateVersion | None:
 
 
 @internal
+async def newest_of(ctx: Context, run: str) -> StateVersion | None:
+    """The state of a run that came last, in its turn or late."""
+    return await queries.newest_of(run)
+
+
+@internal
 async def has_final(ctx: Context, run: str) -> bool:
     """Whether the last state of a run is there, so that nothing is left to come."""
     return await queries.has_final(run)
