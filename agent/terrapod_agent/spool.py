@@ -4,13 +4,15 @@ The spool is the folders of the phases themselves: a ticket that was synced to t
 and the state. Whatever an agent before us left is picked up here.
 """
 
+from functools import partial
 from pathlib import Path
 
+import anyio
 import msgspec
 import structlog
 
 from terrapod_agent.slots import Hold, Slots
-from terrapod_agent.work.apply import applied
+from terrapod_agent.work.apply import counted
 from terrapod_agent.work.deliver import deliver
 from terrapod_agent.work.folder import Folder, Ticket, leftovers
 from terrapod_agent.work.process import read_exit, survivor_gone
@@ -41,7 +43,9 @@ async def pick_up(shop: Workshop, slots: Slots, folder: Folder) -> None:
     try:
         await _survivor(shop, folder)
         if ticket.outcome is None:
-            ticket = msgspec.structs.replace(ticket, outcome=_outcome(folder))
+            ended = partial(counted, folder, ticket, _outcome(folder))
+            outcome = await anyio.to_thread.run_sync(ended)
+            ticket = msgspec.structs.replace(ticket, outcome=outcome)
             folder.keep(ticket)
         log.info("handing in what an earlier agent left", run=ticket.run_id)
         await deliver(shop, folder, ticket)
@@ -56,7 +60,7 @@ async def _drop(shop: Workshop, folder: Folder, ticket: Ticket | None) -> None:
         return
     # Nobody beats for it, so its lease ends and the server gives the phase to another agent.
     log.info("dropping a phase that was cut off", folder=folder.path.name)
-    folder.remove()
+    await anyio.to_thread.run_sync(folder.remove)
 
 
 async def _survivor(shop: Workshop, folder: Folder) -> None:
@@ -67,6 +71,6 @@ async def _survivor(shop: Workshop, folder: Folder) -> None:
 def _outcome(folder: Folder) -> wire.Report:
     ended = read_exit(folder.exit("main"))
     if ended is not None and ended.code == 0:
-        return applied(folder)
+        return wire.Report(status="applied")
     folder.say(f"\nError: {_LOST}.")
     return wire.Report(status="errored", message=_LOST)

@@ -74,14 +74,15 @@ BEAT: Call[wire.Beat, wire.BeatAnswer] = Call(
     answer=wire.BeatAnswer,
 )
 # 204 without a body when nothing came within `wait` seconds. `accept`: "plan", "apply" or both,
-# joined by a comma. `slot` numbers the agent's slots from 0; `key` is fresh for each new question.
+# joined by a comma. `slot` numbers the agent's slots from 0; `key` is fresh for each new question;
+# `root` is the folder in which the agent's runs work: an apply needs that of its plan.
 NEXT: Call[None, wire.Work] = Call(
     name="next",
     method="GET",
     path=_LISTENER + "/runs/next",
     question=None,
     answer=wire.Work,
-    query=("wait", "slot", "key", "accept"),
+    query=("wait", "slot", "key", "accept", "root"),
 )
 # Answers at once when `seen` differs from the orders that stand (count of them), else waits.
 ORDERS: Call[None, wire.Orders] = Call(

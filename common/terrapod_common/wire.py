@@ -77,6 +77,7 @@ class Beat(Struct, kw_only=True):
     draining: bool = False
     holding: list[Holding] = []
     platform: str = ""  # such as linux_amd64
+    root: str = ""  # the folder in which its runs work
 
 
 class Order(Struct, kw_only=True, frozen=True):

@@ -222,7 +222,11 @@ class Agent(Struct, kw_only=True):
             _stop(self.process)
 
     def _environment(self) -> dict[str, str]:
-        home = {"TERRAPOD_AGENT_DATA_DIR": str(self.folder / "data")}
+        home = {
+            "TERRAPOD_AGENT_DATA_DIR": str(self.folder / "data"),
+            # All agents of a machine have the same one, as by default.
+            "TERRAPOD_AGENT_RUNS_DIR": str(self.server.folder / "runs"),
+        }
         return AGENT_SETTINGS | home | {"PATH": os.environ["PATH"]}
 
 

@@ -88,6 +88,7 @@ class _Question:
             slot=self._slot,
             key=self._key,
             accept=",".join(settings.accept),
+            root=str(self._shop.runs),
         )
 
     async def _give_up(self, scope: anyio.CancelScope) -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import anyio
 import msgspec
 import structlog
 
@@ -32,7 +33,7 @@ async def deliver(shop: Workshop, folder: Folder, ticket: Ticket) -> None:
         ticket = msgspec.structs.replace(ticket, reported=True)
         folder.keep(ticket)
     if ticket.state_stored or ticket.kind == "plan" or not ticket.started:
-        folder.remove()
+        await anyio.to_thread.run_sync(folder.remove)
 
 
 def sender(shop: Workshop, folder: Folder, ticket: Ticket) -> LogSender:
@@ -42,8 +43,8 @@ def sender(shop: Workshop, folder: Folder, ticket: Ticket) -> LogSender:
 
 
 async def _state(shop: Workshop, folder: Folder, ticket: Ticket) -> tuple[Ticket, bool]:
-    content = state.newest(folder, ticket)
-    missing = content is None and _changed(ticket)
+    reached = await anyio.to_thread.run_sync(state.reached, folder, ticket)
+    content = reached.content
     put = partial(shop.client.send, protocol.STATE_PUT, phase_id=ticket.phase_id)
     ours, stored = True, True
     if content is not None:
@@ -54,18 +55,13 @@ async def _state(shop: Workshop, folder: Folder, ticket: Ticket) -> tuple[Ticket
         except Denied as denied:
             stored = False
             log.warning("the state was refused; it is kept", folder=folder.path, reason=str(denied))
-    if stored and (missing or state.torn(folder, ticket)):
+    if stored and reached.doubt:
         stored = False  # the server holds the workspace, and the folder stays for a person
-        why = "it is not where it has to be" if missing else "terraform was cut off in writing it"
-        log.error("the state of an apply is not whole", folder=folder.path, reason=why)
+        path = folder.path
+        log.error("the state of an apply is not whole", folder=path, reason=reached.doubt)
     ticket = msgspec.structs.replace(ticket, state_stored=stored)
     folder.keep(ticket)
     return ticket, ours
-
-
-def _changed(ticket: Ticket) -> bool:
-    said = ticket.outcome
-    return said is not None and any((said.additions, said.changes, said.destructions, said.imports))
 
 
 async def _recovered(shop: Workshop, ticket: Ticket, content: bytes) -> bool:

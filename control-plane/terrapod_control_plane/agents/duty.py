@@ -17,6 +17,8 @@ from terrapod_control_plane.variables import service as variables
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.service import Workspace
 
+_LONGEST_PATH = 4096
+
 
 async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
     """Note that the agent lives, renew what it holds, tell it what it has lost."""
@@ -52,6 +54,7 @@ class Slot(Struct, frozen=True, kw_only=True):
     number: int
     key: str
     accept: str
+    root: str = ""
 
     @property
     def kinds(self) -> list[str]:
@@ -70,6 +73,7 @@ async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wir
         # Without a key a lost answer cannot be asked again, but every question is its own.
         key=slot.key[:100] or ids.new("re"),
         accept=slot.kinds,
+        root=slot.root.replace("\0", "")[:_LONGEST_PATH] or None,
     )
     wait = min(wait, ctx.settings.agents.longest_wait_seconds)
     phase = None

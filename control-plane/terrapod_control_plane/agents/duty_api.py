@@ -34,6 +34,7 @@ async def next_work(
         number=plain.number(asked.get("slot")),
         key=asked.get("key", ""),
         accept=asked.get("accept", ""),
+        root=asked.get("root", ""),
     )
     wait = plain.seconds(asked.get("wait"))
     found = await plain.unless_gone(request, lambda: duty.next_work(ctx, listener_id, slot, wait))

@@ -58,7 +58,9 @@ async def pools(search: str, online_since: datetime, paging: Paging) -> Page[Poo
 
 _SEEN = """
 select p.id, p.name, max(l.last_seen_at) as last_seen, coalesce(sum(l.slots) filter
-    (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining), 0)::int as slots
+    (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining), 0)::int as slots,
+    coalesce(array_agg(distinct coalesce(l.root, '')) filter
+    (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining), '{}') as roots
 from agent_pools p left join listeners l on l.pool_id = p.id
 where p.id = any($1) group by p.id
 """
@@ -68,7 +70,12 @@ async def pools_seen(ids: Sequence[str], online_since: datetime) -> dict[str, Po
     """What pools can do now."""
     rows = await db.rows(_SEEN, ids, online_since)
     return {
-        row["id"]: PoolSeen(name=row["name"], slots=row["slots"], last_seen=row["last_seen"])
+        row["id"]: PoolSeen(
+            name=row["name"],
+            slots=row["slots"],
+            last_seen=row["last_seen"],
+            roots=tuple(row["roots"]),
+        )
         for row in rows
     }
 
@@ -165,11 +172,12 @@ async def seen(listener_id: str, beat: Beat, now: datetime) -> None:
     """Note a beat."""
     await db.execute(
         "update listeners set last_seen_at = $2, version = $3, platform = $4, slots = $5, "
-        "draining = $6 where id = $1",
+        "draining = $6, root = $7 where id = $1",
         listener_id,
         now,
         beat.version[:100],
         beat.platform[:100],
         beat.slots,
         beat.draining,
+        beat.root.replace("\0", "")[:4096] or None,
     )

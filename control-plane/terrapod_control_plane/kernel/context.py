@@ -27,6 +27,7 @@ class PoolSeen(Struct, frozen=True, kw_only=True):
     name: str
     slots: int  # of its agents that are online and take work
     last_seen: datetime | None  # of any of its agents
+    roots: tuple[str, ...] = ()  # where runs work on those that are online; "" takes any
 
 
 class Staff(Struct, frozen=True):

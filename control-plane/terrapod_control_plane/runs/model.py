@@ -136,6 +136,7 @@ class Phase(Struct, frozen=True, kw_only=True):
     log_complete: bool = False
     log_index: list[tuple[int, int, int]] | None = None
     log_at: datetime | None = None
+    root: str | None = None  # where the runs of the agent work that claimed it last
 
     @property
     def ended(self) -> bool:
@@ -160,6 +161,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     log_at: datetime | None = None
     ahead: int = 0  # phases that its pool hands out before, counted up to MANY
     busy: int = 0  # phases that agents of its pool hold
+    root: str | None = None  # where its plan was made, if it is an apply that waits
 
 
 class Artifact(Struct, frozen=True):

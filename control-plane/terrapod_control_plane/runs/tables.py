@@ -81,3 +81,4 @@ class Phases(Table, tablename="phases", db=ENGINE):
     log_complete = Boolean()
     log_index = JSONB(null=True, default=None)
     log_at = Timestamptz(null=True, default=None)
+    root = Text(null=True, default=None)
