@@ -29,6 +29,7 @@ from terrapod_agent.loops.take import idle, take
 from terrapod_agent.settings import AgentSettings
 from terrapod_agent.slots import Slots
 from terrapod_agent.trouble import Denied, Failed
+from terrapod_agent.work import place
 from terrapod_agent.work.toolchain import Toolchain, platform_name
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import files
@@ -58,7 +59,7 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
     backoff, waits, stop = chosen.backoff(), chosen.waits, anyio.Event()
     takers = _Takers(slots.count, stop)
     runs: list[tuple[str, Run]] = [
-        ("beat", partial(beat, client, slots, backoff)),
+        ("beat", partial(beat, client, slots, backoff, str(shop.runs))),
         ("orders", partial(orders, client, slots, backoff, waits.poll)),
         ("renew", renewal.run),
         ("flush", partial(flush, shop, slots)),
@@ -91,6 +92,7 @@ def workshop(chosen: AgentSettings, client: Client) -> Workshop:
         settings=chosen,
         passed_on=settings.passed_on(chosen),
         platform=name,
+        runs=place.usable(chosen.runs_dir, chosen.data_dir / "runs"),
     )
 
 

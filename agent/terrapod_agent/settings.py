@@ -63,6 +63,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     """What an operator can choose; each has an environment name that starts TERRAPOD_AGENT_."""
 
     data_dir: Path = field(default_factory=lambda: Path("~/.terrapod/agent").expanduser())
+    runs_dir: Path = Path("/var/lib/terrapod/runs")  # where runs work; the same on each agent
     url: str = ""  # of the control plane, for joining
     join_token: Secret | None = None
     name: str = ""  # default: the host's name

@@ -4,8 +4,10 @@ The spool is the folders of the phases themselves: a ticket that was synced to t
 and the state. Whatever an agent before us left is picked up here.
 """
 
+from functools import partial
 from pathlib import Path
 
+import anyio
 import msgspec
 import structlog
 
@@ -39,7 +41,8 @@ async def pick_up(shop: Workshop, slots: Slots, folder: Folder) -> None:
     try:
         await _survivor(shop, folder)
         if ticket.outcome is None:
-            ticket = msgspec.structs.replace(ticket, outcome=left_behind(folder, ticket))
+            left = partial(left_behind, folder, ticket)
+            ticket = msgspec.structs.replace(ticket, outcome=await anyio.to_thread.run_sync(left))
             folder.note(ticket)
         log.info("handing in what an earlier agent left", run=ticket.run_id)
         await deliver(shop, folder, ticket)
@@ -54,7 +57,7 @@ async def _drop(shop: Workshop, slots: Slots, folder: Folder, ticket: Ticket | N
         return
     # The server gives the phase to another agent as soon as it knows.
     log.info("dropping a phase that was cut off", folder=folder.path.name)
-    folder.remove()
+    await anyio.to_thread.run_sync(folder.remove)
     if ticket is not None:
         slots.drop(wire.Holding(phase_id=ticket.phase_id, fence=ticket.fence))
 

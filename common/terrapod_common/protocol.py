@@ -78,15 +78,16 @@ BEAT: Call[wire.Beat, wire.BeatAnswer] = Call(
 )
 # 204 without a body when nothing came within `wait` seconds. `accept`: "plan", "apply" or both,
 # joined by a comma. `slot` numbers the agent's polls from 0, a newer one ends the older; `key` is
-# fresh for each new question. With `seen`, as for ORDERS, the answer is a Next and comes also for
-# an order; without it the answer is a Work.
+# fresh for each new question; `root` is the folder in which the agent's runs work: an apply needs
+# that of its plan. With `seen`, as for ORDERS, the answer is a Next and comes also for an order;
+# without it the answer is a Work.
 NEXT: Call[None, wire.Next] = Call(
     name="next",
     method="GET",
     path=_LISTENER + "/runs/next",
     question=None,
     answer=wire.Next,
-    query=("wait", "slot", "key", "accept", "seen"),
+    query=("wait", "slot", "key", "accept", "seen", "root"),
 )
 # Answers at once when `seen` differs from the orders that stand (count of them), else waits.
 ORDERS: Call[None, wire.Orders] = Call(

@@ -80,6 +80,7 @@ class Beat(Struct, kw_only=True):
     platform: str = ""  # such as linux_amd64
     dropped: list[Holding] = []  # what an agent before this one held, and nobody runs any more
     trouble: Annotated[str, Meta(max_length=1000)] = ""  # why it takes no work, if so
+    root: str = ""  # the folder in which its runs work
 
 
 class Order(Struct, kw_only=True, frozen=True):

@@ -37,6 +37,7 @@ class AgentServer:
         self.faults: list[Fault] = []
         self.calls: list[str] = []
         self.beats: list[wire.Beat] = []
+        self.roots: set[str] = set()
         self.tools: dict[str, bytes] = {}
         self.lease = 30.0
         self.every = 5.0
@@ -182,6 +183,7 @@ class AgentServer:
 
     async def on_next(self, named: dict[str, str], _: None) -> Any:
         """Next: the same key gets the same work."""
+        self.roots.add(named["root"])
         for phase in self.phases.values():
             if named["key"] in phase.keys:
                 return wire.Next(work=phase.work)

@@ -228,7 +228,12 @@ class Agent(Struct, kw_only=True):
             _stop(self.process)
 
     def _environment(self) -> dict[str, str]:
-        home = {"TERRAPOD_AGENT_DATA_DIR": str(self.data), "PATH": os.environ["PATH"]}
+        home = {
+            "TERRAPOD_AGENT_DATA_DIR": str(self.data),
+            # All agents of a machine have the same one, as by default.
+            "TERRAPOD_AGENT_RUNS_DIR": str(self.server.folder / "runs"),
+            "PATH": os.environ["PATH"],
+        }
         return AGENT_SETTINGS | home | dict(self.settings)
 
 

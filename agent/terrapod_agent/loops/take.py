@@ -108,6 +108,7 @@ class _Question:
             key=self._key,
             accept=",".join(settings.accept),
             seen=self._slots.orders,
+            root=str(self._shop.runs),
         )
         if answer is None:
             return None

@@ -2,15 +2,16 @@
 
 from functools import partial
 
+import anyio
 import msgspec
 import structlog
 
 from terrapod_agent.contact import insist
+from terrapod_agent.executors.process import read_exit
 from terrapod_agent.trouble import Denied, FenceLost, Trouble
 from terrapod_agent.work import ended, state
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.logs import LogCall, LogSender, MaskedLog
-from terrapod_agent.executors.process import read_exit
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import protocol, wire
 
@@ -34,7 +35,7 @@ async def deliver(shop: Workshop, folder: Folder, ticket: Ticket) -> None:
         ticket = msgspec.structs.replace(ticket, reported=True)
         folder.note(ticket)
     if ticket.state_stored or ticket.kind == "plan" or not ticket.started:
-        folder.remove()
+        await anyio.to_thread.run_sync(folder.remove)
 
 
 def sender(
@@ -46,8 +47,8 @@ def sender(
 
 
 async def _state(shop: Workshop, folder: Folder, ticket: Ticket) -> tuple[Ticket, bool]:
-    content = state.newest(folder, ticket)
-    missing = content is None and _changed(ticket)
+    reached = await anyio.to_thread.run_sync(state.reached, folder, ticket)
+    content = reached.content
     put = partial(shop.client.send, protocol.STATE_PUT, phase_id=ticket.phase_id)
     ours, trouble = True, ""
     if content is not None:
@@ -59,20 +60,14 @@ async def _state(shop: Workshop, folder: Folder, ticket: Ticket) -> tuple[Ticket
             trouble = str(denied)
             log.warning("the state was refused; it is kept", folder=folder.path, reason=trouble)
     sent = content is not None and not trouble
-    if not trouble and (missing or state.torn(folder, ticket)):
-        # The server holds the workspace, and the folder stays for a person.
-        trouble = "it is not where it has to be" if missing else "terraform was cut off writing it"
+    if not trouble and reached.doubt:
+        trouble = reached.doubt  # the server holds the workspace, and the folder stays for a person
         log.error("the state of an apply is not whole", folder=folder.path, reason=trouble)
     ticket = msgspec.structs.replace(
         ticket, state_stored=not trouble, state_trouble=trouble[:_WORDS], state_sent=sent
     )
     folder.note(ticket)
     return ticket, ours
-
-
-def _changed(ticket: Ticket) -> bool:
-    said = ticket.outcome
-    return said is not None and any((said.additions, said.changes, said.destructions, said.imports))
 
 
 async def _recovered(shop: Workshop, ticket: Ticket, content: bytes) -> str:

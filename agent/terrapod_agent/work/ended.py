@@ -4,7 +4,7 @@ import msgspec
 
 from terrapod_agent.executors.base import Exit
 from terrapod_agent.executors.process import read_exit, survivor_gone
-from terrapod_agent.work.apply import applied
+from terrapod_agent.work.apply import counted
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_common import wire
 
@@ -46,7 +46,7 @@ async def judged(
     await survivor_gone(folder.lock, folder.exit("main"), look_every)
     ended = read_exit(folder.exit("main"))
     if ended is not None and ended.code == 0:
-        return applied(folder)  # it counts, whatever was wished meanwhile
+        return wire.Report(status="applied")  # it counts, whatever was wished meanwhile
     if not hard(ended):
         return outcome
     how = told(ended)
@@ -63,7 +63,8 @@ def left_behind(folder: Folder, ticket: Ticket) -> wire.Report:
         folder.say(f"\nError: {_EARLY}.")
         return wire.Report(status="errored", message=_EARLY)
     if ended is not None and ended.code == 0:
-        return applied(folder)
+        return wire.Report(status="applied")
     message = f"{_STOPPED}; {told(ended)}" if hard(ended) else _STOPPED
     folder.say(f"\nError: {message}.")
-    return wire.Report(status="errored", message=message, hard=hard(ended))
+    errored = wire.Report(status="errored", message=message, hard=hard(ended))
+    return counted(folder, ticket, errored)

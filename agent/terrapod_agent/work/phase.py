@@ -1,6 +1,8 @@
 """One phase from its claim to its outcome, which is always reported or kept for later."""
 
+import shutil
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
@@ -8,24 +10,35 @@ import msgspec
 import structlog
 
 from terrapod_agent.beside import beside
+from terrapod_agent.client import Fetched
 from terrapod_agent.contact import insist
 from terrapod_agent.slots import Hold
 from terrapod_agent.space import failure
 from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
+from terrapod_agent.work import cli_config, terraform
 from terrapod_agent.work import folder as folders
-from terrapod_agent.work import terraform
-from terrapod_agent.work.apply import apply, fetch_plan
+from terrapod_agent.work.apply import apply, counted, fetch_plan
 from terrapod_agent.work.archive import unpack
 from terrapod_agent.work.deliver import deliver, sender
 from terrapod_agent.work.ended import judged
 from terrapod_agent.work.folder import Ticket
 from terrapod_agent.work.initialize import initialize
 from terrapod_agent.work.plan import plan
-from terrapod_agent.work.prepare import fixed_environment, lay_out, place_state, working_folder
+from terrapod_agent.work.prepare import (
+    DUMP,
+    check_names,
+    digest_of,
+    fixed_environment,
+    lay_out,
+    place_state,
+    seed,
+    take_place,
+    working_folder,
+)
 from terrapod_agent.work.steps import Steps
 from terrapod_agent.work.variables import environment, masks
 from terrapod_agent.work.workshop import Workshop
-from terrapod_common import protocol, wire
+from terrapod_common import files, protocol, wire
 
 log = structlog.get_logger()
 
@@ -44,7 +57,7 @@ class Phase:
         self._shop = shop
         self._work = work
         self._hold = hold
-        self._folder = folders.create(shop.phases, work)
+        self._folder = folders.create(shop.phases, shop.runs, work)
         self._ticket = Ticket(
             run_id=work.run_id,
             phase_id=work.phase_id,
@@ -65,11 +78,14 @@ class Phase:
         outcome = await self._outcome()
         if outcome is None:
             log.info("a phase was given up", phase=self._work.phase_id, run=self._work.run_id)
-            self._folder.remove()
+            await anyio.to_thread.run_sync(self._folder.remove)
             return
         self._hold.step = "delivering"
         look_every = self._shop.settings.waits.survivor
         outcome = await judged(self._folder, self._ticket, outcome, look_every)
+        if self._work.kind == "apply" and self._ticket.started:
+            work = partial(counted, self._folder, self._ticket, outcome)
+            outcome = await anyio.to_thread.run_sync(work)
         self._ticket = msgspec.structs.replace(self._ticket, outcome=outcome)
         self._folder.note(self._ticket)
         log.info("a phase has ended", phase=self._work.phase_id, outcome=outcome.status)
@@ -124,22 +140,35 @@ class Phase:
         self._hold.step = "preparing"
         if not work.has_configuration:
             raise Failed("the run has no configuration")
+        await take_place(folder, self._shop.settings.waits.survivor)
         fetch = partial(self._shop.client.fetch, phase_id=work.phase_id, fence=work.fence)
         get = partial(fetch, protocol.CONFIGURATION, folder.archive)
         await insist(get, self._shop.backoff)
         limit = work.limits.configuration_bytes
         await anyio.to_thread.run_sync(unpack, folder.archive, folder.tree, limit)
         root = working_folder(folder, self._ticket)
+        await anyio.to_thread.run_sync(lay_out, folder, root, work.variables)
         if work.kind == "apply":
             await fetch_plan(self._shop, work, folder, self._ticket, root)
-        state = place_state(folder, self._ticket)
-        if work.has_state:
-            get = partial(fetch, protocol.STATE_GET, state)
-            fetched = await insist(get, self._shop.backoff)
-            self._keep(state_before=fetched.digest)
-        await anyio.to_thread.run_sync(lay_out, root, work.variables)
+            check_names(root)
+        files.replace(folder.cli_config, cli_config.render([]).encode())
+        dump = await anyio.to_thread.run_sync(digest_of, root / DUMP)
+        self._keep(dump_before=dump)
+        await self._fetch_state(fetch)
         grace = self._shop.settings.grace or work.limits.grace_seconds
         return Steps(self._shop.executor, folder, self._hold, root=root, grace=grace)
+
+    async def _fetch_state(self, fetch: Callable[..., Awaitable[Fetched]]) -> None:
+        """The present state, where terraform finds it, and a copy to compare with."""
+        before, at = self._folder.state_before, place_state(self._folder, self._ticket)
+        if self._work.has_state:
+            await insist(partial(fetch, protocol.STATE_GET, before), self._shop.backoff)
+        elif (empty := seed(self._work)) is not None:
+            files.replace(before, empty)
+        else:
+            return
+        self._keep(state_before=await anyio.to_thread.run_sync(digest_of, before))
+        await anyio.to_thread.run_sync(shutil.copyfile, before, at)
 
     async def _start(self) -> None:
         """Ask to start; after this the server counts on us."""

@@ -19,6 +19,8 @@ from terrapod_control_plane.variables import service as variables
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.service import Workspace
 
+_LONGEST_PATH = 4096
+
 
 async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
     """Note that the agent lives, renew what it holds, tell it what it has lost."""
@@ -63,6 +65,7 @@ class Slot(Struct, frozen=True, kw_only=True):
     key: str
     accept: str
     seen: int = -1
+    root: str = ""
 
     @property
     def kinds(self) -> list[str]:
@@ -81,6 +84,7 @@ async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wir
         # Without a key a lost answer cannot be asked again, but every question is its own.
         key=slot.key[:100] or ids.new("re"),
         accept=slot.kinds,
+        root=slot.root.replace("\0", "")[:_LONGEST_PATH] or None,
     )
     wait = min(wait, ctx.settings.agents.longest_wait_seconds)
     found: Phase | wire.Orders | None = None

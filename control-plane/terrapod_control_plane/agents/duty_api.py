@@ -35,6 +35,7 @@ async def next_work(
         key=asked.get("key", ""),
         accept=asked.get("accept", ""),
         seen=plain.number(asked.get("seen")),
+        root=asked.get("root", ""),
     )
     wait = plain.seconds(asked.get("wait"))
     found = await plain.unless_gone(request, lambda: duty.next_work(ctx, listener_id, slot, wait))

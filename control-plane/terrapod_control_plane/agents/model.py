@@ -35,6 +35,7 @@ class Listener(Struct, frozen=True, kw_only=True):
     created_at: datetime
     last_seen_at: datetime | None = None
     revoked_at: datetime | None = None
+    root: str | None = None  # where its runs work
 
     @property
     def pool(self) -> str:

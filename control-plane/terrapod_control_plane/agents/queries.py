@@ -74,7 +74,9 @@ select p.id, p.name, max(l.last_seen_at) as last_seen, coalesce(sum(l.slots) fil
     (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining and l.trouble = ''),
     0)::int as slots,
     coalesce(min(l.name || ' takes no work: ' || l.trouble)
-    filter (where l.last_seen_at > $2 and l.revoked_at is null and l.trouble <> ''), '') as trouble
+    filter (where l.last_seen_at > $2 and l.revoked_at is null and l.trouble <> ''), '') as trouble,
+    coalesce(array_agg(distinct coalesce(l.root, '')) filter
+    (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining), '{}') as roots
 from agent_pools p left join listeners l on l.pool_id = p.id
 where p.id = any($1) group by p.id
 """
@@ -89,6 +91,7 @@ async def pools_seen(ids: Sequence[str], online_since: datetime) -> dict[str, Po
             slots=row["slots"],
             last_seen=row["last_seen"],
             trouble=row["trouble"],
+            roots=tuple(row["roots"]),
         )
         for row in rows
     }
@@ -186,7 +189,7 @@ async def seen(listener_id: str, beat: Beat, now: datetime) -> None:
     """Note a beat."""
     await db.execute(
         "update listeners set last_seen_at = $2, version = $3, platform = $4, slots = $5, "
-        "draining = $6, trouble = $7 where id = $1",
+        "draining = $6, trouble = $7, root = $8 where id = $1",
         listener_id,
         now,
         beat.version[:100],
@@ -194,4 +197,5 @@ async def seen(listener_id: str, beat: Beat, now: datetime) -> None:
         beat.slots,
         beat.draining,
         beat.trouble,
+        beat.root.replace("\0", "")[:4096] or None,
     )

@@ -30,6 +30,7 @@ class Listeners(Table, tablename="listeners", db=ENGINE):
     created_at = Timestamptz()
     last_seen_at = Timestamptz(null=True, default=None)
     revoked_at = Timestamptz(null=True, default=None)
+    root = Text(null=True, default=None)
 
 
 class Certificates(Table, tablename="certificates", db=ENGINE):

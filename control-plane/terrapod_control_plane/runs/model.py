@@ -143,6 +143,7 @@ class Phase(Struct, frozen=True, kw_only=True):
     late_size: int = 0  # and how much came after that
     late_at: datetime | None = None  # when the agent had said everything
     shown_at: datetime | None = None  # of its run, where that was asked for too
+    root: str | None = None  # where the runs of the agent work that claimed it last
 
     @property
     def ended(self) -> bool:
@@ -167,6 +168,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     log_at: datetime | None = None
     ahead: int = 0  # phases that its pool hands out before, counted up to MANY
     busy: int = 0  # phases that agents of its pool hold
+    root: str | None = None  # where its plan was made, if it is an apply that waits
 
 
 class Artifact(Struct, frozen=True):

@@ -202,7 +202,9 @@ select f.run_id, f.log_at,
         and a.status = 'queued' and a.lease_until is null and a.rank < f.rank
         and f.status = 'queued' limit $2) first) as ahead,
     (select count(*) from phases b
-        where b.pool_id = f.pool_id and b.lease_until is not null) as busy
+        where b.pool_id = f.pool_id and b.lease_until is not null) as busy,
+    (select p.root from phases p where f.kind = 'apply' and f.lease_until is null
+        and p.run_id = f.run_id and p.kind = 'plan') as root
 from phases f where f.run_id = any($1) and f.status in ('queued', 'running')
 """
 

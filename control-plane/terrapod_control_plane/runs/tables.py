@@ -87,3 +87,4 @@ class Phases(Table, tablename="phases", db=ENGINE):
     late_from = BigInt()
     late_size = BigInt()
     late_at = Timestamptz(null=True, default=None)
+    root = Text(null=True, default=None)

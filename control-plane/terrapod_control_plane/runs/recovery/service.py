@@ -230,6 +230,8 @@ async def _hold(ctx: Context, workspace_id: str, run: str, reason: str) -> set[s
             log.warning("a workspace that had applies is not in this database", id=workspace_id)
             return set()
         if workspace.hold_run_id is None:
-            await workspaces.set_hold(ctx, workspace_id, Hold(run=run, reason=reason, since=ctx.now()))
+            await workspaces.set_hold(
+                ctx, workspace_id, Hold(run=run, reason=reason, since=ctx.now())
+            )
             log.warning("hold", workspace=workspace.name, run=run, reason=reason)
         return {workspace.name}

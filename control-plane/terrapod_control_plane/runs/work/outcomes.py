@@ -71,15 +71,18 @@ async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tu
             )
             return await _planned(ctx, run, phase), phase
         case "applied" if applied:
-            phase = lifecycle.phase_moved(phase, "finished", now, **counts)
+            # terraform did what it planned; what it said about it is no source of numbers.
+            planned = await queries.phase(run.plan_id)
+            phase = lifecycle.phase_moved(phase, "finished", now, **_counts(planned, counts))
             run = lifecycle.moved(run, Status.APPLIED, now, reason="")
             return await queue.finish(ctx, run, phase), phase
         case "canceled" if run.canceled_at is not None:
-            phase = lifecycle.phase_moved(phase, "canceled", now)
+            done = counts if applied else {}
+            phase = lifecycle.phase_moved(phase, "canceled", now, **done)
             run = lifecycle.moved(run, Status.CANCELED, now, reason="")
             return await queue.finish(ctx, run, phase), phase
         case "errored" | "canceled":
-            phase = lifecycle.phase_moved(phase, "errored", now)
+            phase = lifecycle.phase_moved(phase, "errored", now, **(counts if applied else {}))
             said = report.message or f"the {phase.kind} failed"
             reason = _LIMIT if stopped and phase.order_kind is not None else said
             return await queue.finish(ctx, lifecycle.errored(run, now, reason), phase), phase
@@ -99,6 +102,12 @@ def _cause(report: wire.Report, *, stopped: bool) -> str:
     if stopped and report.status != "applied":
         return "its apply was stopped at its time limit"
     return ""
+
+
+def _counts(plan: Phase | None, otherwise: dict[str, int]) -> dict[str, int]:
+    if plan is None:
+        return otherwise
+    return {name: getattr(plan, name) or 0 for name in otherwise}
 
 
 async def _planned(ctx: Context, run: Run, plan: Phase) -> Run:

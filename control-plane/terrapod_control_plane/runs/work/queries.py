@@ -12,12 +12,14 @@ from terrapod_control_plane.runs.model import Phase
 _CLAIM = """
 update phases set
     listener_id = $2, slot = $3, claim_key = $4, claimed_at = $6::timestamptz,
-    fence = fence_after(fence),
+    fence = fence_after(fence), root = $9,
     claims = claims + 1, start_confirmed = false, log_base = log_size,
     lease_until = $6::timestamptz + case kind when 'plan' then $7::interval else $8::interval end
 where hands_out() and id = (
-    select id from phases
+    select id from phases q
     where pool_id = $1 and status = 'queued' and lease_until is null and kind = any($5)
+      and (kind = 'plan' or $9::text is null or coalesce((select p.root from phases p
+        where p.run_id = q.run_id and p.kind = 'plan'), $9) = $9)
     order by rank limit 1 for update skip locked
 )
 returning *
@@ -32,6 +34,7 @@ class Claimer(Struct, frozen=True, kw_only=True):
     slot: int
     key: str
     accept: list[str]
+    root: str | None = None  # where its runs work; an apply goes where its plan was made
 
 
 class Leases(Struct, frozen=True):
@@ -52,7 +55,7 @@ async def claimed_before(claimer: Claimer) -> Phase | None:
 async def claim(claimer: Claimer, now: datetime, leases: Leases) -> Phase | None:
     """Take the phase that is due first; two never take the same."""
     who = (claimer.pool, claimer.listener, claimer.slot, claimer.key, claimer.accept)
-    return await db.one(Phase, _CLAIM, *who, now, leases.plan, leases.apply)
+    return await db.one(Phase, _CLAIM, *who, now, leases.plan, leases.apply, claimer.root)
 
 
 _RENEW = """

@@ -50,8 +50,8 @@ async def claim(
                 found = await work.claim(claimer, ctx.now(), leases(ctx))
         return found
 
-    # Who takes plans only must not stand before those who take applies.
-    line = ",".join(sorted(claimer.accept))
+    # Who can't take what was queued must not stand before those who can.
+    line = f"{','.join(sorted(claimer.accept))} {claimer.root or ''}"
     return await ctx.parts.bus.first_in_line(topic, attempt, wait, line=line)
 
 
