@@ -14,7 +14,7 @@ import anyio
 import structlog
 
 from terrapod_agent import identity as identities
-from terrapod_agent import settings, status
+from terrapod_agent import settings, space, status
 from terrapod_agent.beside import alone
 from terrapod_agent.client import Client
 from terrapod_agent.contact import Contact
@@ -30,6 +30,7 @@ from terrapod_agent.loops.take import idle, take
 from terrapod_agent.settings import AgentSettings
 from terrapod_agent.slots import Slots
 from terrapod_agent.trouble import Denied, Failed
+from terrapod_agent.work import place
 from terrapod_agent.work.toolchain import Toolchain, platform_name
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import files
@@ -55,16 +56,18 @@ async def run(chosen: AgentSettings, identity: Identity) -> None:
 
 async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal: Renewal) -> None:
     slots = Slots(1 if chosen.once else chosen.slots)
-    isolation = await isolations.choose(chosen)
-    shop = workshop(chosen, client, isolation.executor)
+    root = place.usable(chosen.runs_dir, chosen.data_dir / "runs")
+    isolation = await isolations.choose(chosen, root)
+    shop = workshop(chosen, client, isolation.executor, root)
     backoff, waits, stop = chosen.backoff(), chosen.waits, anyio.Event()
     takers = _Takers(slots.count, stop)
     runs: list[tuple[str, Run]] = [
-        ("beat", partial(beat, client, slots, backoff)),
+        ("beat", partial(beat, client, slots, backoff, str(shop.runs))),
         ("orders", partial(orders, client, slots, backoff, waits.poll)),
         ("renew", renewal.run),
         ("flush", partial(flush, shop, slots)),
         ("sweep", partial(sweep, shop, slots)),
+        ("space", partial(space.watch, shop, slots)),
         *((f"take-{n}", partial(takers.run, shop, slots, n)) for n in range(slots.count)),
     ]
     if chosen.idle_exit is not None:
@@ -82,7 +85,7 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
     log.info("the agent has ended")
 
 
-def workshop(chosen: AgentSettings, client: Client, executor: Executor) -> Workshop:
+def workshop(chosen: AgentSettings, client: Client, executor: Executor, root: Path) -> Workshop:
     """What the phases of this agent work with."""
     name = platform_name(platform.system(), platform.machine())
     return Workshop(
@@ -92,6 +95,7 @@ def workshop(chosen: AgentSettings, client: Client, executor: Executor) -> Works
         settings=chosen,
         passed_on=settings.passed_on(chosen),
         platform=name,
+        runs=root,
     )
 
 

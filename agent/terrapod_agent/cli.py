@@ -118,7 +118,8 @@ def status_(data_dir: DataDir = None, config: Config = None) -> None:
     if found is None:
         _fail("no agent is running here")
     _tell(found)
-    if not found.connected or found.certificate_ends < time.time():
+    well = found.connected and not found.takes_none and not found.stale
+    if not well or found.certificate_ends < time.time():
         raise typer.Exit(1)
 
 
@@ -137,6 +138,8 @@ def main() -> NoReturn:
 
 
 def _tell(found: status.Status) -> None:
+    if found.stale:
+        print(f"attention    this was written {_ago(found.written_at)}; is the disk full?")
     connected = "yes" if found.connected else f"no: {found.trouble}"
     print(f"agent        {found.name}")
     print(f"server       {found.server}")
@@ -147,6 +150,7 @@ def _tell(found: status.Status) -> None:
     taking = (
         "draining" if found.draining else "paused by the server" if found.paused else "taking work"
     )
+    taking = f"takes no work: {found.takes_none}" if found.takes_none else taking
     print(f"slots        {len(found.busy)} of {found.slots} busy, {taking}")
     for busy in found.busy:
         print(

@@ -26,6 +26,8 @@ A = TypeVar("A")
 _BLOCK = 256 * 1024
 _DIGEST = "x-terrapod-digest"
 _REFUSED = 401
+# Longer than between two beats, so that they share a connection; shorter than the server waits.
+_KEEP_ALIVE = 45.0
 
 
 class Fetched(Struct, frozen=True):
@@ -134,7 +136,7 @@ class Client:
         return httpx2.AsyncClient(
             verify=trust,
             timeout=httpx2.Timeout(self._waits.answer, connect=self._waits.connect, pool=None),
-            limits=httpx2.Limits(max_connections=None),
+            limits=httpx2.Limits(max_connections=None, keepalive_expiry=_KEEP_ALIVE),
             headers={"user-agent": f"terrapod-agent/{VERSION}", "accept": "application/json"},
         )
 

@@ -60,6 +60,7 @@ class Waits(Struct, frozen=True, kw_only=True):
     init_quiet: float = 10.0  # init shows its output when it takes longer
     beat: float = 10.0  # until the server has said how often
     status: float = 5.0
+    space: float = 5.0  # between two looks whether the disk has room
     flush: float = 60.0  # between two tries to deliver what was refused
     sweep: float = 3600.0
     stop: float = 5.0  # for the last words when the agent is told to go at once
@@ -72,6 +73,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     """What an operator can choose; each has an environment name that starts TERRAPOD_AGENT_."""
 
     data_dir: Path = field(default_factory=lambda: Path("~/.terrapod/agent").expanduser())
+    runs_dir: Path = Path("/var/lib/terrapod/runs")  # where runs work; the same on each agent
     url: str = ""  # of the control plane, for joining
     join_token: Secret | None = None
     name: str = ""  # default: the host's name
@@ -85,6 +87,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     sandbox: Literal["auto", "on", "off"] = "auto"  # bubblewrap; `on` refuses to start without
     sandbox_reads: tuple[Path, ...] = ()  # files and folders that a sandbox shows beside its own
     run_uids: UserIds = "64000-64999"  # when it is root: one for each run; empty: runs are root
+    free_bytes: int = (
+        256 * 1024 * 1024
+    )  # less room on the disk, and no work is taken; 0: never mind
     tool_days: float = 30.0  # an unused terraform is removed after so many days
     log_format: logs.Format = "console"
     log_level: str = "info"

@@ -51,3 +51,32 @@ def private(folder: Path) -> Path:
     if folder.stat().st_mode & 0o066:
         folder.chmod(0o700)
     return folder
+
+
+def regular(path: Path) -> int | None:
+    """A descriptor of the regular file at ``path``; nothing when something else is there.
+
+    Links are not followed, and what would wait for a writer, such as a pipe, is never waited for.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def content(path: Path, limit: int | None = None) -> bytes | None:
+    """What is in the regular file at ``path``; nothing when it is none, or larger than that."""
+    descriptor = regular(path)
+    if descriptor is None:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if limit is not None and os.fstat(descriptor).st_size > limit:
+            return None
+        try:
+            return file.read()
+        except OSError:
+            return None

@@ -111,15 +111,15 @@ def dump(value: Any, url: str = "", query: str = "") -> dict[str, Any]:
     if isinstance(value, Compound):
         included = {(type(r), r.id): r for r in value.included}
         document = dump(value.primary, url, query)
-        return document | {"included": [_dump_one(r) for r in included.values()]}
+        return document | {"included": [dump_one(r) for r in included.values()]}
     if isinstance(value, Page):
         meta = _page_meta(value)
-        data = [_dump_one(item) for item in value.items]
+        data = [dump_one(item) for item in value.items]
         links = _page_links(value, url, query)
         return {"data": data, "links": links, "meta": {"pagination": meta}}
     if isinstance(value, Resource):
-        return {"data": _dump_one(value)}
-    return {"data": [_dump_one(item) for item in value]}
+        return {"data": dump_one(value)}
+    return {"data": [dump_one(item) for item in value]}
 
 
 def dump_errors(problems: Iterable[Problem]) -> dict[str, Any]:
@@ -127,7 +127,8 @@ def dump_errors(problems: Iterable[Problem]) -> dict[str, Any]:
     return {"errors": msgspec.to_builtins(list(problems))}
 
 
-def _dump_one(resource: Resource) -> dict[str, Any]:
+def dump_one(resource: Resource) -> dict[str, Any]:
+    """A resource as a member of a document."""
     attributes = msgspec.to_builtins(resource, builtin_types=(Raw,))  # JSON as it is stays so
     document: dict[str, Any] = {"id": attributes.pop("id"), "type": attributes.pop(_TAG)}
     relationships = {

@@ -1,8 +1,8 @@
 """The structs that the agent and the control plane exchange, in plain JSON."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 PhaseKind = Literal["plan", "apply"]
 OrderKind = Literal["cancel", "force_cancel"]
@@ -67,6 +67,7 @@ class Holding(Struct, kw_only=True, frozen=True):
 
     phase_id: str
     fence: int
+    claim: str = ""  # as it came with the work
 
 
 class Beat(Struct, kw_only=True):
@@ -77,6 +78,9 @@ class Beat(Struct, kw_only=True):
     draining: bool = False
     holding: list[Holding] = []
     platform: str = ""  # such as linux_amd64
+    dropped: list[Holding] = []  # what an agent before this one held, and nobody runs any more
+    trouble: Annotated[str, Meta(max_length=1000)] = ""  # why it takes no work, if so
+    root: str = ""  # the folder in which its runs work
 
 
 class Order(Struct, kw_only=True, frozen=True):
@@ -151,7 +155,7 @@ class Work(Struct, kw_only=True):
     run_id: str
     phase_id: str
     kind: PhaseKind
-    fence: int
+    fence: int  # (epoch, n) in one number; only greater and less mean anything to an agent
     lease_seconds: float
     organization: str
     workspace_id: str
@@ -165,6 +169,15 @@ class Work(Struct, kw_only=True):
     has_configuration: bool = True
     has_state: bool = False
     artifacts: dict[str, str] = {}  # for an apply: artifact name -> sha256 hex of the approved plan
+    claim: str = ""  # the server's signature on this claim; shown with each beat
+
+
+class Next(Struct, kw_only=True, omit_defaults=True):
+    """What an idle slot is answered with when it names the orders that it has seen."""
+
+    work: Work | None = None
+    orders: list[Order] = []  # as in Orders, when they are others than the agent has seen
+    drain: bool = False
 
 
 class Report(Struct, kw_only=True):
@@ -183,6 +196,25 @@ class Report(Struct, kw_only=True):
     tool_version: str = ""
     state_uploaded: bool = True  # false: an apply ended whose last state could not be sent yet
     limit_passed: bool = False  # it was stopped because it took longer than it may
+    hard: bool = False  # an apply: terraform did not end by itself, so its state may be behind
+    state_trouble: Annotated[str, Meta(max_length=1000)] = ""  # why the last state was not sent
+
+
+class Late(Struct, kw_only=True):
+    """What became of an apply that the server had given up: for the person who ends the hold."""
+
+    began: bool  # terraform was started on the approved plan
+    ended: Annotated[str, Meta(max_length=1000)] = ""  # how terraform ended, in words
+    hard: bool = False
+    # `handed_in` as a recovered state; `none` was written; `kept` where the agent ran, and why
+    state: Literal["handed_in", "none", "kept"] = "none"
+    state_trouble: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class Taken(Struct, kw_only=True):
+    """A late result was noted; ``hold`` is what the hold of the workspace says now, if any."""
+
+    hold: str = ""
 
 
 class Reported(Struct, kw_only=True):

@@ -30,6 +30,8 @@ from terrapod_control_plane.runs import api as runs_api
 from terrapod_control_plane.runs import presenting
 from terrapod_control_plane.runs import service as runs
 from terrapod_control_plane.runs.logs import jobs as log_jobs
+from terrapod_control_plane.runs.recovery import api as recovery_api
+from terrapod_control_plane.runs.recovery import jobs as recovery_jobs
 from terrapod_control_plane.runs.work import jobs as work_jobs
 from terrapod_control_plane.settings import Settings
 from terrapod_control_plane.states import api as states_api
@@ -52,7 +54,7 @@ from terrapod_control_plane.web.params import DEPENDENCIES
 from terrapod_control_plane.workspaces import api as workspaces_api
 from terrapod_control_plane.workspaces import queries as workspace_queries
 from terrapod_control_plane.workspaces import service as workspaces
-from terrapod_control_plane.workspaces.events import WorkspaceUnlocked
+from terrapod_control_plane.workspaces.events import WorkspaceUnlocked, WorkspaceUpdated
 
 API: list[Any] = [
     *identity_api.ROUTES,
@@ -65,6 +67,7 @@ API: list[Any] = [
     *outputs_api.ROUTES,
     *toolchains_api.ROUTES,
     *runs_api.ROUTES,
+    *recovery_api.ROUTES,
     *agents_api.ROUTES,
     *duty_api.ROUTES,
 ]
@@ -89,6 +92,7 @@ RESOLVERS: Mapping[str, Resolver] = {
 IN_TRANSACTION: Mapping[type[Event], Sequence[Handler]] = {
     ConfigurationUploaded: [runs.configuration_uploaded],
     WorkspaceUnlocked: [runs.workspace_unlocked],
+    WorkspaceUpdated: [runs.workspace_updated],
 }
 
 # What a waiting run may say of those that it waits for.
@@ -112,6 +116,7 @@ def jobs(settings: Settings) -> list[Job]:
     return [
         *work_jobs.jobs(settings),
         *log_jobs.jobs(settings),
+        *recovery_jobs.JOBS,
         *state_jobs.jobs(settings),
         *health_jobs.JOBS,
     ]

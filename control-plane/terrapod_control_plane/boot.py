@@ -27,7 +27,9 @@ from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
 from terrapod_control_plane.kernel.events import Bus
 from terrapod_control_plane.kernel.secrets import KeyRing, Signer, ring_from
 from terrapod_control_plane.kernel.single import Alone, only_one
+from terrapod_control_plane.kernel.spared import SparedBlobs
 from terrapod_control_plane.migrations.run import migrate
+from terrapod_control_plane.runs.recovery import service as recovery
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.settings import Settings
 from terrapod_control_plane.web.edge import Edge
@@ -55,6 +57,7 @@ async def opened(
         parts = await _parts(settings, clock or SystemClock())
         keep = partial(_keep_token, settings.token_file)
         first_token = await identity.first_admin(system(parts), settings.first_admin, keep)
+        await recovery.look_for_markers(system(parts))
         await work.extend_all(system(parts))
         litestar = app.build(parts)
         async with _running(_loops(parts, dsn, alone)), litestar.lifespan():
@@ -84,8 +87,8 @@ async def _parts(settings: Settings, clock: Clock) -> Parts:
         settings=settings,
         clock=clock,
         bus=Bus(),
-        blobs=SealedBlobs(LocalBlobs(data / "blobs"), ring),
-        binaries=LocalBlobs(data / "binaries"),
+        blobs=SparedBlobs(SealedBlobs(LocalBlobs(data / "blobs"), ring), "blobs"),
+        binaries=SparedBlobs(LocalBlobs(data / "binaries"), "binaries"),
         ephemeral=MemoryEphemeral(time.monotonic),
         ring=ring,
         signer=Signer(signing, clock.now),

@@ -109,7 +109,7 @@ class Isolated:
         return self.server.add(_apply_of(plan, name))
 
     def tree(self, name: str) -> Path:
-        return self.data / "phases" / f"apply-{name}.1" / "place" / "tree"
+        return self.data.parent / "runs" / f"run-{name}" / "tree"
 
     def processes(self, name: str) -> list[int]:
         tree = str(self.tree(name))
@@ -141,7 +141,7 @@ def aims(isolated: Isolated, agent: AgentProcess, sockets: list[str]) -> dict[st
     files = [str(isolated.data / name) for name in private]
     return {
         "files": [*files, str(victim / "main.tf"), "/etc/shadow", f"{victim.parent}/plan.tfplan"],
-        "folders": [files[0], str(victim.parent.parent), f"{victim}/main.tf"],
+        "folders": [files[0], str(victim.parent), f"{victim}/main.tf"],
         "tools": [str(tool)],
         "sockets": sockets if kernel_scopes() else sockets[:1],
         "processes": [str(pid) for pid in (agent.pid, *isolated.processes("victim"))],

@@ -104,7 +104,8 @@ def start_agent(stage: Stage, pool: str) -> None:
     agent = program("terrapod-agent")
     named = ["--token", "-", "--name", "real", "--ca-file", str(stage.data / "ca.pem")]
     stage.captured([agent, "join", stage.url, *named, "--data-dir", home], f"{token}\n")
-    stage.spawn("agent", [agent, "run", "--data-dir", home], carried_reads())
+    runs = {"TERRAPOD_AGENT_RUNS_DIR": str(stage.folder / "runs")} | carried_reads()
+    stage.spawn("agent", [agent, "run", "--data-dir", home], runs)
 
 
 async def database(stage: Stage, size: int) -> "asyncpg.Pool[asyncpg.Record]":

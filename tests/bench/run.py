@@ -18,7 +18,7 @@ import uvloop
 from msgspec import Struct
 
 from terrapod_control_plane.cli.demo_stage import Stage
-from tests.bench import asking, doing, light, memory, place, scenery, table
+from tests.bench import asking, crowded, doing, light, memory, place, scenery, table
 from tests.bench.table import Row
 
 ROUNDS = 3
@@ -109,9 +109,11 @@ async def served(stage: Stage, extent: Extent) -> list[Row]:
         bare.end()
     await dispatched(stage, database, pools["quick"], extent, results)
     await applied(stage, pools["real"], extent, results)
+    say("others beside a large state")
+    beside = await crowded.rows(site, pools["parked"])
     await database.close()  # else its connections would count as the server's
     after = memory.of(stage)
-    return [*asking.rows(asked, results.asked), *_told(results), *_memory(idle, after)]
+    return [*asking.rows(asked, results.asked), *_told(results), *beside, *_memory(idle, after)]
 
 
 async def dispatched(

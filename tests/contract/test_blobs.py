@@ -261,3 +261,13 @@ async def test_without_its_key_a_blob_names_what_is_missing(tmp_path: Path) -> N
 async def test_nothing_plain_is_stored(tmp_path: Path) -> None:
     await SealedBlobs(LocalBlobs(tmp_path), RING).put("state", once(b"password" * 1000))
     assert b"password" not in (tmp_path / "state").read_bytes()
+
+
+async def test_keys_are_found_by_their_folder(blobs: Blobs) -> None:
+    assert [key async for key in blobs.below()] == []
+    for key in ("states/ws-1/sv-1", "states/ws-2/sv-1", "log/ws-1/plan-1"):
+        await blobs.put(key, once(b"x"))
+    assert {key async for key in blobs.below("states/")} == {"states/ws-1/sv-1", "states/ws-2/sv-1"}
+    assert [key async for key in blobs.below("states/ws-2/")] == ["states/ws-2/sv-1"]
+    assert {key async for key in blobs.below()} >= {"log/ws-1/plan-1"}
+    assert [key async for key in blobs.below("none/")] == []

@@ -17,7 +17,7 @@ import msgspec
 
 from terrapod_common import protocol, wire
 from tests.kit import authority
-from tests.kit.agent_records import Fault, PhaseRecord, Refusal, match
+from tests.kit.agent_records import Fault, PhaseRecord, Refusal, match, stored
 from tests.kit.asgi import Answer, Peer, Question, Reset, application, serve
 
 PLATFORM = "linux_amd64"
@@ -37,6 +37,7 @@ class AgentServer:
         self.faults: list[Fault] = []
         self.calls: list[str] = []
         self.beats: list[wire.Beat] = []
+        self.roots: set[str] = set()
         self.tools: dict[str, bytes] = {}
         self.lease = 30.0
         self.every = 5.0
@@ -118,7 +119,7 @@ class AgentServer:
         try:
             answer = await self._handle(call, named, question, peer)
         except Refusal as refusal:
-            answer = _error(refusal)
+            answer = refusal.answer()
         self._wake()
         if fault:
             raise Reset
@@ -182,15 +183,19 @@ class AgentServer:
 
     async def on_next(self, named: dict[str, str], _: None) -> Any:
         """Next: the same key gets the same work."""
+        self.roots.add(named["root"])
         for phase in self.phases.values():
             if named["key"] in phase.keys:
-                return phase.work
+                return wire.Next(work=phase.work)
+        seen = int(named["seen"])
         with anyio.move_on_after(float(named["wait"])):
             while not (found := self._claimable(named["accept"])):
+                if self.drain or len(self.orders) != seen:
+                    return wire.Next(orders=self.orders, drain=self.drain)
                 await self._changed.wait()
             self.waiting.remove(found.work.phase_id)
             found.keys.append(named["key"])
-            return found.work
+            return wire.Next(work=found.work)
         return Answer(204, b"")
 
     async def on_orders(self, named: dict[str, str], _: None) -> wire.Orders:
@@ -216,10 +221,7 @@ class AgentServer:
 
     async def on_log(self, named: dict[str, str], body: bytes) -> wire.LogAnswer:
         """Append at the expected offset."""
-        phase = self._phase(named)
-        if int(named["offset"]) == len(phase.log):
-            phase.log += body
-        return wire.LogAnswer(offset=len(phase.log))
+        return self._phase(named).append(int(named["offset"]), body)
 
     async def on_configuration(self, named: dict[str, str], _: None) -> bytes:
         """The archive."""
@@ -232,19 +234,28 @@ class AgentServer:
     async def on_state_put(self, named: dict[str, str], body: bytes) -> wire.Stored:
         """A state under the fence."""
         self._phase(named).states.append((body, named["final"] == "true"))
-        return _stored(body)
+        return stored(body)
 
     async def on_recovered(self, named: dict[str, str], body: bytes) -> wire.Stored:
         """A state after the fence."""
         self.phases[named["phase_id"]].recovered.append(body)
-        return _stored(body)
+        return stored(body)
+
+    async def on_late_log(self, named: dict[str, str], body: bytes) -> wire.LogAnswer:
+        """What is left of a log after the fence."""
+        return self._given_up(named).append(int(named["offset"]), body)
+
+    async def on_late(self, named: dict[str, str], body: wire.Late) -> wire.Taken:
+        """What became of a phase after the fence."""
+        self._given_up(named).late.append(body)
+        return wire.Taken(hold="known")
 
     async def on_artifact_put(self, named: dict[str, str], body: bytes) -> wire.Stored:
         """An artifact of a plan."""
         if hashlib.sha256(body).hexdigest() != named["digest"]:
             raise Refusal(422, "the digest does not fit")
         self._phase(named).artifacts[named["name"]] = body
-        return _stored(body)
+        return stored(body)
 
     async def on_artifact_get(self, named: dict[str, str], _: None) -> bytes:
         """An artifact for an apply."""
@@ -253,12 +264,9 @@ class AgentServer:
     async def on_tool(self, named: dict[str, str], _: None) -> Answer:
         """A redirect to the executable."""
         content = self.tools[f"{named['tool']}/{named['version']}"]
+        at = f"/download/{named['tool']}/{named['version']}"
         digest = hashlib.sha256(content).hexdigest()
-        headers = {
-            "location": f"/download/{named['tool']}/{named['version']}",
-            "x-terrapod-digest": digest,
-        }
-        return Answer(302, b"", headers)
+        return Answer(302, b"", {"location": at, "x-terrapod-digest": digest})
 
     async def on_download(self, named: dict[str, str], _: None) -> bytes:
         """The executable."""
@@ -278,6 +286,12 @@ class AgentServer:
         self._mine(phase, int(named["fence"]))
         return phase
 
+    def _given_up(self, named: dict[str, str]) -> PhaseRecord:
+        phase = self.phases[named["phase_id"]]
+        if self._stands(phase.work.phase_id, int(named["fence"])) or phase.ended:
+            raise Refusal(409, "it was not lost")
+        return phase
+
     def _stands(self, phase_id: str, fence: int) -> bool:
         phase = self.phases.get(phase_id)
         return phase is not None and phase.fence == fence and not phase.ended
@@ -285,12 +299,3 @@ class AgentServer:
     def _mine(self, phase: PhaseRecord, fence: int) -> None:
         if not self._stands(phase.work.phase_id, fence):
             raise Refusal(409, "the fence is stale")
-
-
-def _error(refusal: Refusal) -> Answer:
-    error = {"status": str(refusal.status), "title": "refused", "detail": refusal.detail}
-    return Answer(refusal.status, msgspec.json.encode({"errors": [error]}))
-
-
-def _stored(body: bytes) -> wire.Stored:
-    return wire.Stored(size=len(body), digest=hashlib.sha256(body).hexdigest())

@@ -45,6 +45,7 @@ def quick(data_dir: Path, server: AgentServer, **changes: Any) -> AgentSettings:
     ca.write_text(server.authority.pem)
     settings = AgentSettings(
         data_dir=data_dir,
+        runs_dir=data_dir.parent / "runs",
         url=server.url,
         join_token=Secret("a-join-token"),
         name="agent-1",
@@ -93,6 +94,7 @@ class AgentProcess:
         environment = {
             "PATH": os.environ["PATH"],
             "TERRAPOD_AGENT_DATA_DIR": str(self._settings.data_dir),
+            "TERRAPOD_AGENT_RUNS_DIR": str(self._settings.runs_dir),
             "TERRAPOD_AGENT_URL": self._settings.url,
             "TERRAPOD_AGENT_CA_FILE": str(self._settings.ca_file),
             "TERRAPOD_AGENT_JOIN_TOKEN": "a-join-token",

@@ -82,6 +82,7 @@ async def serve(app: Any, context: ssl.SSLContext, port: int) -> AsyncIterator[i
         lifespan="off",
         log_config=None,
         access_log=False,
+        timeout_keep_alive=75,  # as the real one
         ssl_context_factory=lambda _config, _default: context,
         timeout_graceful_shutdown=1,
     )

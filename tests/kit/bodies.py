@@ -113,5 +113,7 @@ BODIES: Mapping[tuple[str, str], Body] = {
     ("PUT", f"{_PHASE}/log"): Body(b"a line\n", "fence=1&offset=0"),
     ("PUT", f"{_PHASE}/state"): Body(_STATE, "fence=1&final=true"),
     ("PUT", f"{_PHASE}/recovered-state"): Body(_STATE, "fence=1"),
+    ("PUT", f"{_PHASE}/late-log"): Body(b"a line\n", "fence=1&offset=0"),
+    ("PUT", f"{_PHASE}/late-result"): _plain({"began": True}, "fence=1"),
     ("PUT", f"{_PHASE}/artifacts/{{name}}"): Body(b"{}", f"fence=1&digest={_PLAN_DIGEST}"),
 }

@@ -25,7 +25,7 @@ from terrapod_control_plane.settings import Runs, Server, Settings
 from terrapod_control_plane.web import tls
 from tests.kit.clock import MovableClock
 
-_KEPT = ("migration", "secrets", "organizations")
+_KEPT = ("migration", "secrets", "organizations", "installation")
 # Only tests sweep, so that nothing moves behind their backs.
 _NEVER = 1e6
 
@@ -83,6 +83,7 @@ class Agent(Client):
         super().__init__(http)
         self.id = id_
         self.pool = pool
+        self.root = ""  # where its runs work, if it says so
 
     @property
     def at(self) -> str:
@@ -91,7 +92,7 @@ class Agent(Client):
 
     async def claim(self, key: str, accept: str = "", slot: int = 0) -> dict[str, Any] | None:
         """Work for a slot, without waiting for it."""
-        query = f"wait=0&slot={slot}&key={quote(key)}&accept={accept}"
+        query = f"wait=0&slot={slot}&key={quote(key)}&accept={accept}&root={quote(self.root)}"
         found: dict[str, Any] | None = await self.get(f"{self.at}/runs/next?{query}")
         return found
 
@@ -109,8 +110,9 @@ class Agent(Client):
 
     async def beat(self, *holding: dict[str, Any]) -> Any:
         """I am alive, and hold these."""
-        held = [{"phase_id": w["phase_id"], "fence": w["fence"]} for w in holding]
-        return _good(await self.call("POST", f"{self.at}/heartbeat", json={"holding": held}))
+        held = [{name: w[name] for name in ("phase_id", "fence", "claim")} for w in holding]
+        said = {"holding": held, "root": self.root}
+        return _good(await self.call("POST", f"{self.at}/heartbeat", json=said))
 
 
 class Control(Struct, kw_only=True):
@@ -132,6 +134,7 @@ class Control(Struct, kw_only=True):
             list(_KEPT),
         )
         await db.execute("update organizations set default_agent_pool_id = null")
+        await db.execute("update installation set epoch = 0, paused_at = null, pause_reason = ''")
         parts = [f'd{n} as (delete from "{row["tablename"]}")' for n, row in enumerate(found)]
         await db.execute(f"with {', '.join(parts)} select 1")
 

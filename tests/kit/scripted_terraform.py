@@ -18,7 +18,7 @@ import json, os, pathlib, signal, sys, time
 
 command = sys.argv[1]
 workspace = os.environ["TF_WORKSPACE"]
-state = pathlib.Path(".terrapod-state/workspaces", workspace, "terraform.tfstate")
+state = pathlib.Path(os.environ["HOME"], "../state/workspaces", workspace, "terraform.tfstate")
 
 def put_state(serial):
     document = {{"version": 4, "serial": serial, "lineage": "l", "outputs": {{}}, "resources": []}}
@@ -53,6 +53,16 @@ for what, *args in steps:
         print(" ".join(sys.argv[1:]), flush=True)
     elif what == "torn-state":
         state.write_text('{{"version": 4, "ser')
+    elif what == "state-of":
+        state.write_text(json.dumps(args[0]))
+    elif what == "remove-state":
+        state.unlink()
+    elif what == "empty-state":
+        state.write_text("")
+    elif what == "folder":
+        os.mkdir(args[0])
+    elif what == "pipe":
+        os.mkfifo(args[0])
     elif what == "pid":
         pathlib.Path(args[0]).write_text(str(os.getpid()))
     elif what == "ignore-interrupts":

@@ -175,7 +175,13 @@ class Agent(Struct, kw_only=True):
     name: str
     pool: str
     slots: int = 1
+    settings: Mapping[str, str] = {}  # further ones, as in the environment
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.folder / "data"
 
     @property
     def log(self) -> str:
@@ -225,8 +231,13 @@ class Agent(Struct, kw_only=True):
             _stop(self.process)
 
     def _environment(self) -> dict[str, str]:
-        home = {"TERRAPOD_AGENT_DATA_DIR": str(self.folder / "data")}
-        return AGENT_SETTINGS | home | {"PATH": os.environ["PATH"]}
+        home = {
+            "TERRAPOD_AGENT_DATA_DIR": str(self.data),
+            # All agents of a machine have the same one, as by default.
+            "TERRAPOD_AGENT_RUNS_DIR": str(self.server.folder / "runs"),
+            "PATH": os.environ["PATH"],
+        }
+        return AGENT_SETTINGS | home | dict(self.settings)
 
 
 def _spawn(

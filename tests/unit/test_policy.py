@@ -75,6 +75,8 @@ TABLE = {
     Action.TOOL_READ: PERSON,
     Action.TOOL_FETCH: PERSON | {"listener": A, "foreign": A},
     Action.TOOL_MANAGE: ADMIN,
+    Action.RECOVERY_READ: AUDIT,
+    Action.RECOVERY_RESUME: ADMIN,
     Action.ACCOUNT_READ: PERSON,
     Action.TOKEN_READ: USER,
     Action.TOKEN_MANAGE: USER | {"audit": F},

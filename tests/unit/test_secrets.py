@@ -187,3 +187,13 @@ def test_a_verb_and_an_object_do_not_flow_into_each_other() -> None:
     token = signer.sign("ab", "c", timedelta(hours=1))
     with pytest.raises(BadToken):
         signer.verify(token, "a")
+
+
+def test_a_signed_claim_opens_with_any_key_of_the_ring_and_in_its_context_only() -> None:
+    old, new = KeyRing.generate(), KeyRing.generate()
+    token = old.sign(b"what", "here")
+    rotated = KeyRing.parse(f"{new.export()},{old.export()}")
+    assert rotated.signed(token, "here") == b"what"
+    for ring, context in ((rotated, "there"), (new, "here")):
+        with pytest.raises(BadToken):
+            ring.signed(token, context)

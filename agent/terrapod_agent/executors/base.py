@@ -45,6 +45,7 @@ class Exit(Struct, frozen=True, kw_only=True):
     code: int | None = None
     signal: int | None = None
     error: str = ""
+    unrecorded: bool = False  # it ran, and nothing tells how it ended
     peak: int = 0  # bytes of memory at most, where known
     out_of_memory: bool = False  # the kernel killed for want of memory meanwhile
     killed: Killed = ""  # by this agent
@@ -54,7 +55,7 @@ class Exit(Struct, frozen=True, kw_only=True):
     @property
     def hard(self) -> bool:
         """Whether terraform was cut off, so that its last state may be missing."""
-        return self.code is None or bool(self.killed)
+        return self.signal is not None or self.unrecorded or bool(self.killed)
 
     @property
     def spoke(self) -> bool:

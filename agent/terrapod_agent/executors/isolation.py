@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
+import msgspec
 from msgspec import Struct
 
 from terrapod_agent.executors import bubblewrap, probe
@@ -42,27 +43,29 @@ class Isolation(Struct, frozen=True):
         return f"{_WORDS[self.mode]} ({self.why})" if self.why else _WORDS[self.mode]
 
 
-async def choose(chosen: AgentSettings) -> Isolation:
-    """The best that works here; :class:`Failed` when that is less than the settings ask for."""
+async def choose(chosen: AgentSettings, root: Path) -> Isolation:
+    """The best that works for runs with places in ``root``.
+
+    :class:`Failed` when that is less than the settings ask for.
+    """
     span = chosen.span() if os.geteuid() == 0 else None
     users = Users(*span) if span else None
-    sandboxed, why = await _sandbox(chosen, users)
+    sandboxed, why = await _sandbox(chosen, users, root)
     if sandboxed is not None:
         return Isolation("sandbox", sandboxed)
     if chosen.sandbox == "on":
         raise Failed(f"the setting `sandbox` is `on`, but {why}")
     if users is not None:
         separate = LocalExecutor(chosen.waits.survivor, users=users)
-        # The folders of runs lie in there, and their users have to get through.
-        chosen.data_dir.chmod(0o711)
-        if not (fault := await _fault(separate, chosen.data_dir)):
+        if not (fault := await _fault(separate, chosen.data_dir, root)):
             return Isolation("users", separate, why)
-        chosen.data_dir.chmod(0o700)
         why = f"{why}; no user ids: {fault}"
     return Isolation("none", LocalExecutor(chosen.waits.survivor), why)
 
 
-async def _sandbox(chosen: AgentSettings, users: Users | None) -> tuple[LocalExecutor | None, str]:
+async def _sandbox(
+    chosen: AgentSettings, users: Users | None, root: Path
+) -> tuple[LocalExecutor | None, str]:
     if chosen.sandbox == "off":
         return None, "the sandbox is switched off"
     found = bubblewrap.find()
@@ -72,37 +75,36 @@ async def _sandbox(chosen: AgentSettings, users: Users | None) -> tuple[LocalExe
         return None, "root cannot have a sandbox without `run_uids`"
     reads = (*chosen.sandbox_reads, *named_files(chosen))
     executor = LocalExecutor(chosen.waits.survivor, sandbox=found, users=users, reads=reads)
-    fault = await _fault(executor, chosen.data_dir)
+    fault = await _fault(executor, chosen.data_dir, root)
     return (None, f"a sandbox does not work: {fault}") if fault else (executor, "")
 
 
-async def _fault(executor: LocalExecutor, within: Path) -> str:
+async def _fault(executor: LocalExecutor, data_dir: Path, root: Path) -> str:
     """What a trial start shows to be wrong; nothing when all is as it has to be."""
-    with _trial(within) as folder, _listening(folder) as address:
-        place = folder / "place"
-        place.mkdir(mode=0o700)
+    with _folder(data_dir) as folder, _folder(root) as place, _listening() as address:
         secret = folder / "secret"
         files.replace(secret, b"of the agent")
         try:
             async with executor.admitted(place) as account:
                 shell = ("/bin/sh", "-c", 'echo made > "$HOME/made"')
-                said = await _end(executor, _command(folder, shell, account))
+                said = await _end(executor, _command(folder, place, shell, account))
                 if said or not (place / "made").exists():
                     return said or "a program cannot write into its own folder"
-                return await _possible(executor, folder, account, (str(secret), address))
+                return await _possible(
+                    executor, _command(folder, place, (), account), secret, address
+                )
         except (Failed, OSError) as error:
             return str(error)
 
 
-async def _possible(
-    executor: LocalExecutor, folder: Path, account: Account | None, aims: tuple[str, str]
-) -> str:
-    uid = account.uid if account else 0
+async def _possible(executor: LocalExecutor, command: Command, secret: Path, address: str) -> str:
+    uid = command.account.uid if command.account else 0
     python = (sys.executable, "-I", "-S", "-E", probe.__file__)
+    aims = (str(secret), address)
     if executor.sandboxed:
-        places = {Path(probe.__file__), Path(sys.base_prefix), *_interpreter()}
-        wanted = _command(folder, (*python, "0", *aims), account, tuple(places))
-        return await _end(executor, wanted)
+        reads = (Path(probe.__file__), Path(sys.base_prefix), *_interpreter())
+        argv = (*python, "0", *aims)
+        return await _end(executor, msgspec.structs.replace(command, argv=argv, readable=reads))
     # Such a user need not be able to start our Python, so that changes to it when it runs.
     with anyio.fail_after(_LONGEST):
         done = await anyio.run_process([*python, str(uid), *aims], check=False)
@@ -117,21 +119,18 @@ def _interpreter() -> Iterator[Path]:
         yield path
 
 
-def _command(
-    folder: Path, argv: tuple[str, ...], account: Account | None, reads: tuple[Path, ...] = ()
-) -> Command:
+def _command(folder: Path, place: Path, argv: tuple[str, ...], account: Account | None) -> Command:
     return Command(
         argv=argv,
-        folder=folder / "place",
-        environment={"PATH": os.defpath, "HOME": str(folder / "place")},
+        folder=place,
+        environment={"PATH": os.defpath, "HOME": str(place)},
         output=folder / "said",
         errors=folder / "said",
         lock=folder / "lock",
         exit_file=folder / "exit",
         grace=1.0,
         account=account,
-        writable=(folder / "place",),
-        readable=reads,
+        writable=(place,),
     )
 
 
@@ -151,15 +150,13 @@ async def _end(executor: LocalExecutor, command: Command) -> str:
 
 
 @contextmanager
-def _trial(within: Path) -> Iterator[Path]:
+def _folder(within: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=within, prefix="trial-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)
-        yield folder
+        yield Path(name)
 
 
 @contextmanager
-def _listening(folder: Path) -> Iterator[str]:
+def _listening() -> Iterator[str]:
     """A socket of the agent's; its path must be short, so it is not in the data directory."""
     with tempfile.TemporaryDirectory(prefix="terrapod-") as name:
         Path(name).chmod(0o711)

@@ -68,7 +68,7 @@ class Kept:
         if ended := read_exit(self._command.exit_file):
             return ended
         left = await survivor_gone(self._command.lock, self._command.exit_file, self._look_every)
-        return Exit(error=_SHIM_KILLED, left=left)
+        return Exit(error=_SHIM_KILLED, unrecorded=True, left=left)
 
     async def close(self) -> None:
         """Let go of the shim; what still runs is interrupted, then killed."""

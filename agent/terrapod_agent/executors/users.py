@@ -33,8 +33,9 @@ class Users:
         finally:
             # Its content stays with the number; nobody else's run may get at it through that.
             with contextlib.suppress(FileNotFoundError):
-                place.chmod(0o700)
-                os.chown(place, 0, 0)
+                if place.lstat().st_uid == uid:  # it may be another phase's by now
+                    place.chmod(0o700)
+                    os.chown(place, 0, 0)
             os.ftruncate(descriptor, 0)
             os.close(descriptor)
 

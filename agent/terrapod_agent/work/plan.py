@@ -17,17 +17,19 @@ async def plan(
     shop: Workshop, work: wire.Work, steps: Steps, folder: Folder, ticket: Ticket, binary: Path
 ) -> wire.Report:
     """Plan and upload; the report says what the plan would do."""
-    before = await anyio.to_thread.run_sync(artifacts.snapshot, folder.tree)
-    ended = await steps.checked("main", terraform.plan(binary, work.flags, folder.plan))
+    working = artifacts.Working(folder.tree.resolve(), steps.root)
+    before = await anyio.to_thread.run_sync(artifacts.snapshot, working)
+    argv = terraform.plan(binary, work.flags, folder.values, folder.plan)
+    ended = await steps.checked("main", argv)
     if ended.code not in (terraform.NO_CHANGES, terraform.CHANGES):
         raise Failed(f"{binary.name} plan failed ({ended.told()})", shown=ended.spoke)
     shown = await steps.checked("show", terraform.show(binary, folder.plan), folder.plan_json)
     if shown.code != 0:
         raise Failed(f"{binary.name} show of the plan failed ({shown.told()})")
-    counts = terraform.planned_counts(folder.plan_json.read_bytes())
+    counts = await anyio.to_thread.run_sync(_counts, folder.plan_json)
     limit = work.limits.created_files_bytes
     created = await anyio.to_thread.run_sync(
-        artifacts.pack_created, folder.tree, before, folder.created, limit
+        artifacts.pack_created, working, before, folder.created, limit
     )
     left = [(wire.PLAN_FILE, folder.plan), (wire.PLAN_JSON, folder.plan_json)]
     left += [(wire.CREATED_FILES, folder.created)] if created else []
@@ -43,3 +45,7 @@ async def plan(
         destructions=counts.destructions,
         imports=counts.imports,
     )
+
+
+def _counts(shown: Path) -> terraform.Counts:
+    return terraform.planned_counts(shown.read_bytes())

@@ -12,9 +12,7 @@ from terrapod_common import wire
 NO_CHANGES, CHANGES = 0, 2  # exit codes of a plan with -detailed-exitcode
 
 _NAMES = {"terraform": "Terraform", "tofu": "OpenTofu"}
-_COUNT = re.compile(r"(\d+) (imported|added|changed|destroyed)")
-_COMPLETE = re.compile(r"(?:Apply|Destroy) complete! Resources: ([^\n]*)")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_EPHEMERAL, _EPHEMERAL_TOFU = (1, 10), (1, 11)
 
 
 class Counts(Struct, frozen=True):
@@ -46,14 +44,20 @@ def header(tool: wire.Tool, platform: str) -> str:
     return f"{first}\non {platform}\nInitializing plugins and modules..."
 
 
-def init(binary: Path, *, locked: bool) -> tuple[str, ...]:
-    """``init``; with a lock file that came from the plan it must not choose anew."""
-    return (str(binary), "init", "-input=false", *(["-lockfile=readonly"] if locked else []))
+def init(binary: Path, states: str, *, locked: bool) -> tuple[str, ...]:
+    """``init``, with states below ``states``; with a plan's lock file it must not choose anew."""
+    return (
+        *(str(binary), "init", "-input=false"),
+        f"-backend-config=path={states}/terraform.tfstate",
+        f"-backend-config=workspace_dir={states}/workspaces",
+        *(["-lockfile=readonly"] if locked else []),
+    )
 
 
-def plan(binary: Path, flags: wire.Flags, out: Path) -> tuple[str, ...]:
+def plan(binary: Path, flags: wire.Flags, values: Path, out: Path) -> tuple[str, ...]:
     """``plan`` into a file."""
     argv = [str(binary), "plan", "-input=false", f"-out={out}", "-detailed-exitcode"]
+    argv += [f"-var-file={values}"]
     argv += ["-destroy"] if flags.destroy else []
     argv += ["-refresh-only"] if flags.refresh_only else []
     argv += [] if flags.refresh else ["-refresh=false"]
@@ -68,9 +72,21 @@ def show(binary: Path, planned: Path) -> tuple[str, ...]:
     return (str(binary), "show", "-json", str(planned))
 
 
-def apply(binary: Path, planned: Path) -> tuple[str, ...]:
-    """``apply`` of exactly one plan file."""
-    return (str(binary), "apply", "-input=false", str(planned))
+def apply(binary: Path, planned: Path, values: Path | None = None) -> tuple[str, ...]:
+    """``apply`` of exactly one plan file; ``values`` again where it has ephemeral ones."""
+    given = [] if values is None else [f"-var-file={values}"]
+    return (str(binary), "apply", "-input=false", *given, str(planned))
+
+
+def takes_values(tool: wire.Tool) -> bool:
+    """Whether an apply of a saved plan takes values, as it needs those that are ephemeral."""
+    return version(tool) >= (_EPHEMERAL if tool.name == "terraform" else _EPHEMERAL_TOFU)
+
+
+def version(tool: wire.Tool) -> tuple[int, ...]:
+    """The numbers of a tool's version; a later stage, such as a release candidate, is ignored."""
+    numbers = re.findall(r"\d+", tool.version.partition("-")[0])
+    return tuple(map(int, numbers[:3]))
 
 
 def planned_counts(document: bytes) -> Counts:
@@ -83,16 +99,4 @@ def planned_counts(document: bytes) -> Counts:
         changes=actions.count("update"),
         destructions=actions.count("delete"),
         imports=sum(change.importing is not None for change in changes),
-    )
-
-
-def applied_counts(log: str) -> Counts:
-    """What an apply says at its end that it did."""
-    found = _COMPLETE.findall(_COLOUR.sub("", log))
-    said = {what: int(number) for number, what in _COUNT.findall(found[-1])} if found else {}
-    return Counts(
-        additions=said.get("added", 0),
-        changes=said.get("changed", 0),
-        destructions=said.get("destroyed", 0),
-        imports=said.get("imported", 0),
     )

@@ -20,6 +20,7 @@ class Workshop(Struct, frozen=True, kw_only=True):
     settings: AgentSettings
     passed_on: tuple[Variable, ...]
     platform: str
+    runs: Path  # where runs have their places
 
     @property
     def backoff(self) -> Backoff:

@@ -23,6 +23,7 @@ class PoolDeleted(Event, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "pool.deleted"
     pool: str
+    moved_to: str | None = None  # what named it or waited for it
 
     @property
     def subject(self) -> str:

@@ -7,6 +7,7 @@ from msgspec import Struct
 from terrapod_common import wire
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.policy import Action
+from terrapod_control_plane.runs.recovery import service as recovery
 from terrapod_control_plane.runs.transfers import service as transfers
 from terrapod_control_plane.runs.work import service as work
 
@@ -23,7 +24,10 @@ class Named(Struct, frozen=True):
 async def report(ctx: Context, listener: str, run: str, said: wire.Report) -> wire.Reported:
     """A change of a phase."""
     await ctx.must(Action.LISTENER_ACT, listener)
-    return await work.report(ctx, listener, run, said)
+    answer = await work.report(ctx, listener, run, said)
+    if said.status == "applying":
+        await recovery.mark_start(ctx, listener, run)
+    return answer
 
 
 async def append_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire.LogAnswer:
@@ -56,6 +60,18 @@ async def recover_state(ctx: Context, held: Held, body: AsyncIterator[bytes]) ->
     """The state of an apply whose lease ended while it ran."""
     await ctx.must(Action.LISTENER_ACT, held[1])
     return await transfers.recover_state(ctx, held, body)
+
+
+async def late_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire.LogAnswer:
+    """The rest of the log of an apply that was given up."""
+    await ctx.must(Action.LISTENER_ACT, held[1])
+    return await work.late_log(ctx, held, offset, data)
+
+
+async def late_result(ctx: Context, held: Held, said: wire.Late) -> wire.Taken:
+    """What became of an apply that was given up."""
+    await ctx.must(Action.LISTENER_ACT, held[1])
+    return await work.late_result(ctx, held, said)
 
 
 async def save_artifact(

@@ -108,7 +108,8 @@ def _start_agent(stage: Stage, tale: Tale) -> None:
     trust = ["--ca-file", str(stage.data / "ca.pem")]
     for line in stage.captured([*join, *trust, "--data-dir", home], f"{token}\n").splitlines():
         _say(line)
-    process = stage.spawn("agent", [agent, "run", "--data-dir", home], carried_reads())
+    place = {"TERRAPOD_AGENT_RUNS_DIR": str(stage.folder / "runs")} | carried_reads()
+    process = stage.spawn("agent", [agent, "run", "--data-dir", home], place)
     _say(f"terrapod-agent run: process {process.pid}")
 
 

@@ -2,16 +2,28 @@
 
 from datetime import timedelta
 
-from terrapod_control_plane.kernel import events
+from terrapod_control_plane.kernel import events, spared
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job
 
+_MINUTE = 60.0
 _HOUR = 3600.0
+_BATCH = 1000
 
 
 async def trim_outbox(ctx: Context) -> None:
     """Drop events that nobody will ask for any more."""
-    await events.trim(ctx.now() - timedelta(days=ctx.settings.database.outbox_days))
+    before = ctx.now() - timedelta(days=ctx.settings.database.outbox_days)
+    while await events.trim(before, _BATCH) == _BATCH:
+        pass
 
 
-JOBS = [Job(name="outbox.trim", run=trim_outbox, every=_HOUR, exclusive=True)]
+async def delete_doomed(ctx: Context) -> None:
+    """Remove the blobs whose deletion waited for a backup."""
+    await spared.delete_doomed({"blobs": ctx.parts.blobs, "binaries": ctx.parts.binaries})
+
+
+JOBS = [
+    Job(name="outbox.trim", run=trim_outbox, every=_HOUR, exclusive=True),
+    Job(name="blobs.doomed", run=delete_doomed, every=_MINUTE),
+]

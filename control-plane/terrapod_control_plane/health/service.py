@@ -7,7 +7,7 @@ import anyio
 import structlog
 from msgspec import Struct
 
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
 
 Health = Literal["healthy", "unhealthy"]
@@ -24,11 +24,12 @@ class Checks(Struct, frozen=True):
     storage: Health
 
 
-class Readiness(Struct, frozen=True):
+class Readiness(Struct, frozen=True, omit_defaults=True):
     """The answer of ``GET /ready``."""
 
     status: Literal["ready", "not ready"]
     checks: Checks
+    paused: bool = False  # ready, but nothing is handed out until `terrapod resume`
 
 
 @internal
@@ -40,7 +41,8 @@ async def readiness(ctx: Context) -> Readiness:
         await _ask("storage", ctx.parts.blobs.check),
     )
     healthy = {checks.database, checks.redis, checks.storage} == {"healthy"}
-    return Readiness("ready" if healthy else "not ready", checks)
+    paused = checks.database == "healthy" and await epochs.paused() is not None
+    return Readiness("ready" if healthy else "not ready", checks, paused)
 
 
 async def _ask(name: str, check: Callable[[], Awaitable[object]]) -> Health:

@@ -27,6 +27,8 @@ class PoolSeen(Struct, frozen=True, kw_only=True):
     name: str
     slots: int  # of its agents that are online and take work
     last_seen: datetime | None  # of any of its agents
+    trouble: str = ""  # of an agent that is online and takes no work: its name, and why
+    roots: tuple[str, ...] = ()  # where runs work on those that are online; "" takes any
 
 
 class Staff(Struct, frozen=True):

@@ -79,6 +79,9 @@ class Action(enum.Enum):
     TOOL_FETCH = "tool.fetch", Need(Where.PLATFORM)
     TOOL_MANAGE = "tool.manage", Need(Where.PLATFORM, roles=_ADMIN)
 
+    RECOVERY_READ = "recovery.read", Need(Where.PLATFORM, roles=_AUDIT)
+    RECOVERY_RESUME = "recovery.resume", Need(Where.PLATFORM, roles=_ADMIN)
+
     ACCOUNT_READ = "account.read", Need(Where.PLATFORM)
     TOKEN_READ = "token.read", Need(Where.USER)
     TOKEN_MANAGE = "token.manage", Need(Where.USER)

@@ -100,9 +100,28 @@ class KeyRing:
         except InvalidTag:
             raise Tampered("the sealed value was changed, or belongs to something else") from None
 
+    def sign(self, claim: bytes, context: str) -> str:
+        """A token that carries the claim; only who has the ring can make it."""
+        return _encoded(claim + _signature(self._keys[self._first], claim, context))
+
+    def signed(self, token: str, context: str) -> bytes:
+        """The claim of a token that any key of the ring has signed; else raises BadToken."""
+        raw = _decoded(token)
+        claim, mark = raw[: -hashlib.sha256().digest_size], raw[-hashlib.sha256().digest_size :]
+        for key in self._keys.values():
+            if hmac.compare_digest(mark, _signature(key, claim, context)):
+                return claim
+        raise BadToken("this was not signed with a key of this ring")
+
     def outdated(self, sealed: bytes) -> bool:
         """Whether a rotation should seal this value again with the first key."""
         return _head(sealed)[1] != self._first
+
+
+def _signature(key: bytes, claim: bytes, context: str) -> bytes:
+    # A key of its own for each use: what signs is never what seals.
+    derived = hmac.digest(key, b"sign " + context.encode(), "sha256")
+    return hmac.digest(derived, claim, "sha256")
 
 
 def _parse_key(part: str, number: int) -> tuple[str, bytes]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from terrapod_control_plane.identity import service as identity
+from terrapod_control_plane.kernel import epochs
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.runs import queries
 from terrapod_control_plane.runs.model import Run, Standing, Status
@@ -27,6 +28,7 @@ async def of(
     wanted = {run.pool_id for run in runs if run.status in _QUEUED and run.pool_id}
     pools = await ctx.parts.staff.pools(ctx, list(wanted)) if wanted else {}
     of_turn = {run.workspace_id for run in runs if run.status in _TURN}
+    paused = await epochs.paused() if any(not run.final for run in runs) else None
     people = await _people(ctx, [workspaces[id_] for id_ in of_turn if id_ in workspaces])
 
     def facts(run: Run) -> Facts:
@@ -34,11 +36,13 @@ async def of(
         pool, agent = pools.get(run.pool_id or ""), names.get(stands.listener_id or "")
         with_agent = Facts(
             now=ctx.now(),
+            paused=paused or "",
             pool=pool,
             agent=agent,
             ahead=stands.ahead,
             busy=stands.busy,
             log_at=stands.log_at,
+            root=stands.root,
         )
         return _in_workspace(with_agent, workspaces.get(run.workspace_id), people)
 

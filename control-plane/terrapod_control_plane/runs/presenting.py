@@ -23,6 +23,7 @@ _SPARE = timedelta(hours=1)
 @internal
 async def documents(ctx: Context, runs: Sequence[Run]) -> list[RunDoc]:
     """Runs with their actions, permissions and reasons to wait."""
+    runs = [lifecycle.shown(run, ctx.now()) for run in runs]
     found = await workspaces.many(ctx, list({run.workspace_id for run in runs}))
     of = {workspace.id: workspace for workspace in found}
     known = await facts.of(ctx, runs, of)
@@ -92,6 +93,7 @@ def apply(ctx: Context, phase: Phase) -> ApplyDoc:
 
 
 def _filled(ctx: Context, phase: Phase, into: type[P]) -> P:
+    phase = lifecycle.phase_shown(phase, ctx.now())
     runs = ctx.settings.runs
     longest = timedelta(seconds=runs.plan_limit_seconds + runs.apply_limit_seconds) + _SPARE
     waits = timedelta(days=runs.wait_for_person_days)

@@ -45,6 +45,7 @@ class Runs(Table, tablename="runs", db=ENGINE):
     force_cancel_available_at = Timestamptz(null=True, default=None)
     state_version_id = Text(null=True, default=None)
     reason = Text()
+    shown_at = Timestamptz(null=True, default=None)
 
 
 class Phases(Table, tablename="phases", db=ENGINE):
@@ -62,7 +63,7 @@ class Phases(Table, tablename="phases", db=ENGINE):
     listener_id = Text(null=True, default=None)
     slot = Integer(null=True, default=None)
     claim_key = Text(null=True, default=None)
-    fence = Integer()
+    fence = BigInt()
     claims = Integer()
     lease_until = Timestamptz(null=True, default=None)
     claimed_at = Timestamptz(null=True, default=None)
@@ -81,3 +82,9 @@ class Phases(Table, tablename="phases", db=ENGINE):
     log_complete = Boolean()
     log_index = JSONB(null=True, default=None)
     log_at = Timestamptz(null=True, default=None)
+    hold_cause = Text()
+    lost_fence = BigInt(null=True, default=None)
+    late_from = BigInt()
+    late_size = BigInt()
+    late_at = Timestamptz(null=True, default=None)
+    root = Text(null=True, default=None)

@@ -42,7 +42,7 @@ def answer(found: Struct | None, status: int = 200) -> Answer:
 
 def number(text: str | None) -> int:
     """A whole number of a query, -1 when it is none."""
-    fits = text is not None and text.isdecimal() and len(text) < 10
+    fits = text is not None and text.isdecimal() and len(text) < 17
     return int(text) if fits and text else -1
 
 

@@ -80,6 +80,15 @@ class LocalBlobs:
         except _NOT_A_BLOB:
             return
 
+    async def below(self, prefix: str = "") -> AsyncGenerator[str, None]:
+        """The keys of all blobs below the prefix."""
+        waiting = [self._path(prefix.rstrip("/")) if prefix else self._root]
+        while waiting:
+            found, folders = await run_sync(_entries, waiting.pop())
+            waiting += folders
+            for path in found:
+                yield path.relative_to(self._root).as_posix()
+
     async def check(self) -> None:
         """Raises OSError when the folder cannot be written; removes what crashes left behind."""
         await run_sync(_try_out, self._incoming, self._now() - _LEFT_OVER_AFTER)
@@ -130,6 +139,20 @@ def _publish(file: BinaryIO, draft: Path, target: Path, root: Path) -> None:
 def _discard(file: BinaryIO, draft: Path) -> None:
     file.close()
     draft.unlink(missing_ok=True)
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The blobs of a folder and the folders in it; none when it is not there."""
+    found: list[Path] = []
+    folders: list[Path] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else found).append(Path(entry.path))
+    except _NOT_A_BLOB:
+        pass
+    return found, folders
 
 
 def _open_at(path: Path, start: int) -> BinaryIO:

@@ -21,10 +21,10 @@ async def to_archive() -> list[Phase]:
     return await db.many(Phase, sql)
 
 
-async def archived(phase: str, index: list[tuple[int, int, int]]) -> None:
-    """The blob is there: note where its segments are and drop the rows."""
+async def archived(phase: str, index: list[tuple[int, int, int]], size: int) -> None:
+    """The blob is there: note where its segments are and drop the rows, but not what came late."""
     await db.execute("update phases set log_index = $2::jsonb where id = $1", phase, index)
-    await db.execute("delete from log_chunks where phase_id = $1", phase)
+    await db.execute("delete from log_chunks where phase_id = $1 and at_byte < $2", phase, size)
 
 
 async def append(phase: str, at_byte: int, sealed: bytes, size: int, now: datetime) -> None:

@@ -9,9 +9,9 @@ import msgspec
 from terrapod_common import ids, wire
 from terrapod_common.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.configurations import service as configurations
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
-from terrapod_control_plane.runs import queries
+from terrapod_control_plane.runs import holds, queries
 from terrapod_control_plane.runs.logs import service as logs
 from terrapod_control_plane.runs.model import Artifact, Phase
 from terrapod_control_plane.runs.transfers import queries as artifacts
@@ -74,12 +74,14 @@ async def recover_state(
     phase = await queries.phase(phase_id)
     if phase is None or phase.listener_id != listener or phase.kind != "apply":
         raise NotFound(f"There is no {phase_id} that you held.")
+    await epochs.must_be_present(fence)
     # The fence goes on when a name is taken over; what the old holder reached counts all the same.
     if fence > phase.fence or phase.held:
         raise Conflict(f"{phase_id} is not lost under the fence {fence}.")
     if phase.status == "finished" and await run_states.has_final(ctx, phase.run_id):
         raise Conflict(f"{phase_id} ended well, with its state.")
     saved = await run_states.save_recovered(ctx, phase.workspace_id, phase.run_id, chunks)
+    await holds.arrived(ctx, phase.run_id, phase.id)
     return wire.Stored(size=saved.size, digest=saved.sha256)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from terrapod_common.loops import each
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.runs import queries, queue
@@ -42,11 +42,22 @@ def jobs(settings: Settings) -> list[Job]:
     """Leases, limits and queues; each for itself, so that none keeps the others."""
     every = settings.runs.sweep_seconds
     return [
-        Job(name="runs.leases", run=Leases(every).look, every=every),
-        Job(name="runs.limits", run=_limits, every=every),
-        Job(name="runs.queues", run=_queues, every=every),
-        Job(name="runs.forgotten", run=_forgotten, every=every),
+        Job(name="runs.leases", run=_unless_paused(Leases(every).look), every=every),
+        Job(name="runs.limits", run=_unless_paused(_limits), every=every),
+        Job(name="runs.queues", run=_unless_paused(_queues), every=every),
+        Job(name="runs.forgotten", run=_unless_paused(_forgotten), every=every),
     ]
+
+
+def _unless_paused(
+    run: Callable[[Context], Awaitable[None]],
+) -> Callable[[Context], Awaitable[None]]:
+    # What a restored database says of agents is old; its leases mean nothing.
+    async def look(ctx: Context) -> None:
+        if await epochs.paused() is None:
+            await run(ctx)
+
+    return look
 
 
 async def _queues(ctx: Context) -> None:

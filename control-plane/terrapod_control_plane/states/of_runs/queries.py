@@ -23,6 +23,17 @@ async def has_final(run: str) -> bool:
     return bool(await db.value(sql, run))
 
 
+_NEWEST = """
+select * from state_versions where run_id = $1 and status in ('finalized', 'recovered')
+order by number desc limit 1
+"""
+
+
+async def newest_of(run: str) -> StateVersion | None:
+    """The state of a run that came last, in its turn or late."""
+    return await db.one(StateVersion, _NEWEST, run)
+
+
 _PRUNE = """
 delete from state_versions where run_id = $1 and id <> $2 and intermediate returning *
 """

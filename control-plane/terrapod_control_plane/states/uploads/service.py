@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from terrapod_common import ids
 from terrapod_common.errors import Conflict, NotFound, Unprocessable
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.blobs.base import once
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.policy import Action
@@ -65,6 +65,7 @@ async def _announced(ctx: Context, new: StateVersion) -> StateVersion:
 
 async def _must_follow(ctx: Context, version: StateVersion) -> StateVersion | None:
     """The present state, kept as it is; refuses a version that must not come after it."""
+    await epochs.must_go_on()
     workspace = await workspaces.lock_row(ctx, version.workspace_id)
     present = await states.current_of(ctx, workspace.id)
     lifecycle.may_write(
@@ -142,6 +143,7 @@ async def _receive(
             pointer="/data/attributes/serial",
         )
     announced = replace(version, lineage=stored.parsed.lineage)
+    await states.keep_excerpts(ctx, version.id, stored.parsed.excerpts)
     async with db.transaction():
         await _must_follow(ctx, announced)
         now = await states.locked(version.id)
@@ -151,6 +153,5 @@ async def _receive(
             raise Conflict(f"The state version {version.id} is {now.status}.")
         done = lifecycle.finalized(version, stored, ctx.now())
         await states.rewrite(ctx, done)
-        await states.keep_outputs(ctx, done.id, stored)
         await states.make_current(ctx, done)
     return done

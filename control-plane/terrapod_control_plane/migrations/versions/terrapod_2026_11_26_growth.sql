@@ -1,0 +1,38 @@
+-- states -----------------------------------------------------------------------------------------
+
+-- Outputs and resources of a state, many in a row. They are written before the version that they
+-- belong to is made the present one, and nobody may wait for them: so no foreign key, which would
+-- lock the version and its workspace.
+create table state_excerpts (
+    state_version_id text not null,
+    kind text not null check (kind in ('outputs', 'resources')),
+    first integer not null,
+    count integer not null,
+    sealed bytea not null,
+    primary key (state_version_id, kind, first)
+);
+
+create function forget_state_excerpts() returns trigger language plpgsql as $$
+begin
+    delete from state_excerpts e using gone where e.state_version_id = gone.id;
+    return null;
+end $$;
+create trigger forget_state_excerpts after delete on state_versions
+    referencing old table as gone for each statement execute function forget_state_excerpts();
+
+-- Both are found again in the content of a state, and are when somebody asks for them.
+drop table state_outputs;
+alter table state_versions drop column resources;
+alter table state_versions add column output_count integer;
+update state_versions set output_count = 0 where status in ('pending', 'discarded');
+
+-- what is asked for all the time -----------------------------------------------------------------
+
+create index phases_ordered on phases (listener_id, claimed_at) where order_kind is not null;
+
+-- pools ------------------------------------------------------------------------------------------
+
+-- A pool that a workspace names stays.
+alter table workspaces drop constraint workspaces_agent_pool_id_fkey;
+alter table workspaces add constraint workspaces_agent_pool_id_fkey
+    foreign key (agent_pool_id) references agent_pools;

@@ -1,0 +1,119 @@
+"""What proves that the database is older than what has happened: markers, claims of agents."""
+
+import pytest
+from msgspec import structs
+
+from terrapod_control_plane.kernel import db, markers
+from terrapod_control_plane.kernel.context import system
+from terrapod_control_plane.runs.recovery import service as recovery
+from tests.kit import factories
+from tests.kit.control import Agent, Client, Control
+from tests.kit.recoveries import RESUME, applied, hold_of, present, resume, set_back
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+async def no_markers(control: Control) -> None:
+    """Workspaces of other tests have left theirs."""
+    for place in await markers.places(control.parts.blobs):
+        await control.parts.blobs.delete(place.key)
+
+
+async def test_a_marker_that_the_database_does_not_know_pauses_the_next_start(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    work = await applied(api, listener, workspace)
+    await recovery.look_for_markers(system(control.parts))
+    assert (await present(api))["paused"] is False
+    await set_back(work["run_id"])
+    await recovery.look_for_markers(system(control.parts))
+    found = await present(api)
+    assert found["paused"] is True
+    assert [f["run-id"] for f in found["findings"]] == [work["run_id"]]
+    assert (await resume(api))["held-workspaces"] == ["app"]
+    assert work["run_id"] in await hold_of(workspace)
+    await recovery.look_for_markers(system(control.parts))
+    assert (await present(api))["paused"] is False
+
+
+async def test_a_database_of_before_the_claim_is_noticed_too(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    work = await applied(api, listener, workspace)
+    await db.execute("update phases set fence = 0, status = 'queued' where kind = 'apply'")
+    await recovery.look_for_markers(system(control.parts))
+    assert (await present(api))["findings"][0]["phase-id"] == work["phase_id"]
+    assert await listener.claim("again") is None
+
+
+async def test_one_marker_a_workspace_stays(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    for _ in range(2):
+        work = await applied(api, listener, workspace)
+        state = await db.value("select current_state_version_id from workspaces")
+        await db.execute("update runs set state_version_id = $1", state)
+    (place,) = await markers.places(control.parts.blobs)
+    assert (place.workspace, place.phase) == (workspace, work["phase_id"])
+
+
+async def test_the_marker_of_a_deleted_workspace_counts_nothing(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    await applied(api, listener, workspace)
+    await api.call("DELETE", f"/api/v2/workspaces/{workspace}")
+    await recovery.look_for_markers(system(control.parts))
+    assert (await present(api))["paused"] is False
+    await recovery.forget_deleted(system(control.parts))
+    assert await markers.places(control.parts.blobs) == []
+
+
+async def test_a_marker_of_somebody_else_counts_nothing(
+    control: Control, api: Client, workspace: str
+) -> None:
+    inner = control.parts.settings.data_dir / "blobs" / "marker" / workspace
+    inner.mkdir(parents=True)
+    (inner / "apply-1111111111111111.7").write_bytes(b"TPB1" + bytes(400))
+    await recovery.look_for_markers(system(control.parts))
+    assert (await present(api))["paused"] is False
+
+
+async def test_an_agent_proves_by_its_claim_that_it_was_given_more(
+    control: Control, api: Client, listener: Agent, foreign: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace)
+    work = await factories.starts_plan(listener)
+    await set_back(run)
+    forged = work | {"claim": f"A{work['claim'][1:]}"}
+    for agent, shown_ in ((listener, work | {"claim": ""}), (listener, forged), (foreign, work)):
+        await agent.beat(shown_)
+        assert (await present(api))["paused"] is False
+    higher = work | {"fence": work["fence"] + 1}
+    await listener.beat(higher)
+    assert (await present(api))["paused"] is False
+    await listener.beat(work)
+    found = await present(api)
+    assert (found["paused"], listener.id in found["reason"]) == (True, True)
+
+
+async def test_a_claim_of_an_epoch_that_has_ended_proves_nothing(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace)
+    work = await factories.starts_plan(listener)
+    await api.post(f"{RESUME}?new-epoch=true")
+    await set_back(run)
+    await listener.beat(work)
+    assert (await present(api))["paused"] is False
+
+
+async def test_a_claim_is_bound_to_the_ring(control: Control) -> None:
+    claim = markers.Claim(
+        listener="l", workspace="w", workspace_name="n", run="r", phase="p", fence=1
+    )
+    other = type(control.parts.ring).generate()
+    assert markers.opened(control.parts.ring, markers.signed(control.parts.ring, claim)) == claim
+    assert markers.opened(control.parts.ring, markers.signed(other, claim)) is None
+    signed = markers.signed(control.parts.ring, structs.replace(claim, fence=2))
+    assert markers.opened(control.parts.ring, signed) != claim

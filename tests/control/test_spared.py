@@ -1,0 +1,39 @@
+"""While a backup copies blobs nothing is deleted; afterwards it is."""
+
+import asyncpg
+import pytest
+
+from terrapod_control_plane.health import jobs
+from terrapod_control_plane.kernel import db, spared
+from terrapod_control_plane.kernel.blobs import once
+from terrapod_control_plane.kernel.context import system
+from tests.kit.control import Control
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_deletion_waits_for_the_end_of_a_backup(control: Control, dsn: str) -> None:
+    blobs, ctx = control.parts.blobs, system(control.parts)
+    await blobs.put("state/ws-1/sv-1", once(b"x"))
+    connection = await asyncpg.connect(dsn)
+    async with spared.copying(connection):
+        async with db.transaction():
+            await blobs.delete("state/ws-1/sv-1")
+        await jobs.delete_doomed(ctx)
+        assert await blobs.size("state/ws-1/sv-1") == 1
+    await connection.close()
+    await jobs.delete_doomed(ctx)
+    assert [key async for key in blobs.below("state/ws-1/")] == []
+    await blobs.put("state/ws-1/sv-2", once(b"x"))
+    await blobs.delete("state/ws-1/sv-2")
+    assert [key async for key in blobs.below("state/ws-1/")] == []
+
+
+async def test_one_backup_at_a_time(control: Control, dsn: str) -> None:
+    first, second = await asyncpg.connect(dsn), await asyncpg.connect(dsn)
+    async with spared.copying(first):
+        with pytest.raises(spared.AnotherBackup):
+            async with spared.copying(second, patience=0.1):
+                pass
+    await first.close()
+    await second.close()
