@@ -3,8 +3,9 @@
 The script lies in the configuration as ``script.json``: a list of steps for each subcommand.
 ``["print", TEXT]``, ``["touch", FILE]``, ``["wait", FILE]`` until the file is there, ``["state",
 SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["pid", FILE]``, ``["arguments"]``
-prints them, ``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["exit", CODE]``. On an
-interrupt it says so, writes a state with serial 99 when it applies, and exits with 1.
+prints them, ``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["link", FILE, TO]``,
+``["exit", CODE]``. On an interrupt it says so, writes a state with serial 99 when it applies, and
+exits with 1.
 """
 
 import json
@@ -67,6 +68,8 @@ for what, *args in steps:
         pathlib.Path(args[0]).write_text(str(os.getpid()))
     elif what == "ignore-interrupts":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    elif what == "link":
+        os.symlink(args[1], args[0])
     elif what == "kill":
         os.kill(os.getpid(), args[0])
     elif what == "exit":

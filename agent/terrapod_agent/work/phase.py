@@ -15,7 +15,7 @@ from terrapod_agent.contact import insist
 from terrapod_agent.slots import Hold
 from terrapod_agent.space import failure
 from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
-from terrapod_agent.work import cli_config, terraform
+from terrapod_agent.work import cli_config, redact, terraform
 from terrapod_agent.work import folder as folders
 from terrapod_agent.work.apply import apply, counted, fetch_plan
 from terrapod_agent.work.archive import unpack
@@ -66,7 +66,6 @@ class Phase:
             workspace=work.workspace,
             working_directory=work.working_directory,
             log_limit=work.limits.log_bytes,
-            secrets=masks(work.variables),
             tool_version=work.tool.version,
             claim=work.claim,
             begun=False,
@@ -117,6 +116,7 @@ class Phase:
 
     async def _execute(self) -> wire.Report:
         work, folder = self._work, self._folder
+        await anyio.to_thread.run_sync(self._keep_masks)
         binary = await self._shop.toolchain.get(work.tool)
         steps = await self._prepare()
         folder.say(terraform.header(work.tool, self._shop.platform))
@@ -135,6 +135,12 @@ class Phase:
                 return await plan(self._shop, work, steps, folder, self._ticket, binary)
             steps.mark = lambda begun: self._keep(begun=begun)
             return await apply(self._shop, work, steps, folder, self._ticket, self._hold)
+
+    def _keep_masks(self) -> None:
+        """Before the first line of a log: after a crash it must be masked in the same way."""
+        secrets = masks(self._work.variables)
+        redact.checked(secrets)
+        self._keep(secrets=secrets)
 
     async def _prepare(self) -> Steps:
         """Configuration, state and plan in their places; nothing has run after this."""

@@ -10,7 +10,7 @@ from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.prepare import LOCK_FILE
 from terrapod_agent.work.steps import Steps
 from terrapod_agent.work.workshop import Workshop
-from terrapod_common import wire
+from terrapod_common import files, wire
 
 
 async def plan(
@@ -48,4 +48,5 @@ async def plan(
 
 
 def _counts(shown: Path) -> terraform.Counts:
-    return terraform.planned_counts(shown.read_bytes())
+    with files.open_regular(shown) as file:
+        return terraform.planned_counts(file.read())
