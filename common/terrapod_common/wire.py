@@ -131,6 +131,7 @@ class Flags(Struct, kw_only=True):
     targets: list[str] = []
     replaces: list[str] = []
     allow_config_generation: bool = False
+    invokes: list[str] = []  # actions, for terraform 1.14 and newer
 
 
 class Limits(Struct, kw_only=True):
@@ -182,6 +183,9 @@ class Report(Struct, kw_only=True):
     tool_version: str = ""
     state_uploaded: bool = True  # false: an apply ended whose last state could not be sent yet
     limit_passed: bool = False  # it was stopped because it took longer than it may
+    # Of the variables that a plan was given, those that its configuration declares and does not
+    # call sensitive; not told by agents that do not know.
+    plain_variables: list[str] | None = None
 
 
 class Reported(Struct, kw_only=True):

@@ -25,6 +25,7 @@ async def plan(
     if shown.code != 0:
         raise Failed(f"{binary.name} show of the plan failed ({shown.told()})")
     counts = terraform.planned_counts(folder.plan_json.read_bytes())
+    plain = await anyio.to_thread.run_sync(_plain, folder.plan_json, work.variables)
     limit = work.limits.created_files_bytes
     created = await anyio.to_thread.run_sync(
         artifacts.pack_created, folder.tree, before, folder.created, limit
@@ -42,4 +43,10 @@ async def plan(
         changes=counts.changes,
         destructions=counts.destructions,
         imports=counts.imports,
+        plain_variables=plain,
     )
+
+
+def _plain(shown: Path, given: list[wire.Variable]) -> list[str]:
+    plain = terraform.plain_variables(shown.read_bytes())
+    return sorted(plain & {one.key for one in given})

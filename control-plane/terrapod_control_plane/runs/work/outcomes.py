@@ -66,6 +66,7 @@ async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tu
             phase = lifecycle.phase_moved(
                 phase, "finished", now, has_changes=bool(report.has_changes), **counts
             )
+            run = msgspec.structs.replace(run, plain_variables=report.plain_variables)
             return await _planned(ctx, run, phase), phase
         case "applied" if applied:
             phase = lifecycle.phase_moved(phase, "finished", now, **counts)
