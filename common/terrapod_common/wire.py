@@ -135,6 +135,7 @@ class Flags(Struct, kw_only=True):
     targets: list[str] = []
     replaces: list[str] = []
     allow_config_generation: bool = False
+    invokes: list[str] = []  # actions, for terraform 1.14 and newer
 
 
 class Limits(Struct, kw_only=True):
@@ -197,6 +198,9 @@ class Report(Struct, kw_only=True):
     limit_passed: bool = False  # it was stopped because it took longer than it may
     hard: bool = False  # an apply: terraform did not end by itself, so its state may be behind
     state_trouble: Annotated[str, Meta(max_length=1000)] = ""  # why the last state was not sent
+    # Of the variables that a plan was given, those that its configuration declares and does not
+    # call sensitive; not told by agents that do not know.
+    plain_variables: list[str] | None = None
 
 
 class Late(Struct, kw_only=True):

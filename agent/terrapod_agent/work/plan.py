@@ -27,6 +27,7 @@ async def plan(
     if shown.code != 0:
         raise Failed(f"{binary.name} show of the plan failed ({shown.told()})")
     counts = await anyio.to_thread.run_sync(_counts, folder.plan_json)
+    plain = await anyio.to_thread.run_sync(_plain, folder.plan_json, work.variables)
     limit = work.limits.created_files_bytes
     created = await anyio.to_thread.run_sync(
         artifacts.pack_created, working, before, folder.created, limit
@@ -44,8 +45,14 @@ async def plan(
         changes=counts.changes,
         destructions=counts.destructions,
         imports=counts.imports,
+        plain_variables=plain,
     )
 
 
 def _counts(shown: Path) -> terraform.Counts:
     return terraform.planned_counts(shown.read_bytes())
+
+
+def _plain(shown: Path, given: list[wire.Variable]) -> list[str]:
+    plain = terraform.plain_variables(shown.read_bytes())
+    return sorted(plain & {one.key for one in given})

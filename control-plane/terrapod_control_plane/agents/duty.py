@@ -187,6 +187,7 @@ def _flags(run: Run) -> wire.Flags:
         targets=run.target_addrs,
         replaces=run.replace_addrs,
         allow_config_generation=run.allow_config_generation,
+        invokes=run.invoke_action_addrs,
     )
 
 

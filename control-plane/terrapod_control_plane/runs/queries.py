@@ -14,6 +14,7 @@ _RUN_FIELDS = (
     "status_timestamps",
     "is_current",
     "pool_id",
+    "plain_variables",
     "has_changes",
     "confirmed_by",
     "changed_at",

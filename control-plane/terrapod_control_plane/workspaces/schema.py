@@ -1,11 +1,12 @@
 """JSON:API shapes of workspaces."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from terrapod_common.jsonapi import Payload, Resource, many, one, present
+from terrapod_common.jsonapi import ANY, Payload, Resource, many, one, present
 from terrapod_control_plane.kernel.policy import Actor
 from terrapod_control_plane.workspaces.model import (
     ExecutionMode,
@@ -120,6 +121,13 @@ class NewBinding(Struct):
 class Settings(Payload, tag="workspaces", kw_only=True):
     """What may be set on a workspace; what is left out stays."""
 
+    echoes: ClassVar[type[Resource] | None] = WorkspaceDoc
+    idle: ClassVar[Mapping[str, Collection[Any]]] = {
+        "environment": ("default",),
+        "inherits-project-auto-destroy": ANY,  # there are no projects
+        "source": ANY,  # is told by the server
+        "vcs-repo": (),  # shown as none
+    }
     name: str | UnsetType = UNSET
     description: str | UnsetType | None = UNSET
     execution_mode: ExecutionMode | UnsetType = UNSET

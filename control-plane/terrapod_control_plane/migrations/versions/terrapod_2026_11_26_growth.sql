@@ -36,3 +36,8 @@ create index phases_ordered on phases (listener_id, claimed_at) where order_kind
 alter table workspaces drop constraint workspaces_agent_pool_id_fkey;
 alter table workspaces add constraint workspaces_agent_pool_id_fkey
     foreign key (agent_pool_id) references agent_pools;
+
+-- runs -------------------------------------------------------------------------------------------
+
+alter table runs add column plain_variables text[];
+alter table runs add column invoke_action_addrs text[] not null default '{}';
