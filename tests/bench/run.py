@@ -1,6 +1,6 @@
 """The benchmarks: a real server on loopback, measured over some rounds, printed as a table.
 
-``python tests/bench/run.py [--rounds 3] [--quick]``
+``python tests/bench/run.py [--rounds 3] [--quick]``, or ``... backup`` for backup and restore.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import uvloop
 from msgspec import Struct
 
 from terrapod_control_plane.cli.demo_stage import Stage
-from tests.bench import asking, crowded, doing, light, memory, place, scenery, table
+from tests.bench import asking, backups, crowded, doing, light, memory, place, scenery, table
 from tests.bench.table import Row
 
 ROUNDS = 3
@@ -43,6 +43,9 @@ class Results(Struct):
 
 def main(arguments: Sequence[str]) -> None:
     """Measure and print."""
+    if arguments[:1] == ["backup"]:
+        backups.main(arguments[1:])
+        return
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="fewer requests, for a first look")

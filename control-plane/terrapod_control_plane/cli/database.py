@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import typer
 
+from terrapod_control_plane.kernel import postgres_running
 from terrapod_control_plane.kernel.postgres import Embedded, PostgresFailed
 from terrapod_control_plane.settings import Settings
 
@@ -27,3 +28,24 @@ def database(settings: Settings) -> Iterator[str]:
         yield dsn
     finally:
         embedded.stop()
+
+
+@contextmanager
+def database_beside(settings: Settings) -> Iterator[str]:
+    """The same for a command that works beside a running server; never makes a new database."""
+    data = settings.data_dir / "postgres"
+    dsn = None
+    if not settings.database.url.reveal():
+        try:
+            dsn = postgres_running.running(data)
+        except PostgresFailed as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+        if dsn is None and not postgres_running.exists(data):
+            typer.echo(f"There is no database in {settings.data_dir}.", err=True)
+            raise typer.Exit(1)
+    if dsn is not None:
+        yield dsn
+        return
+    with database(settings) as started:
+        yield started

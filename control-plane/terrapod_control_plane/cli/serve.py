@@ -27,6 +27,7 @@ def serve(settings: SettingsFile = None) -> None:
     from terrapod_control_plane.kernel.db import Unreachable  # noqa: PLC0415
     from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.single import NotAlone  # noqa: PLC0415
+    from terrapod_control_plane.migrations.run import RestoreUnfinished  # noqa: PLC0415
     from terrapod_control_plane.web.tls import ListenFailed  # noqa: PLC0415
 
     effective = read(settings)
@@ -40,7 +41,7 @@ def serve(settings: SettingsFile = None) -> None:
         # The embedded server ends with this thread, so it is started here, in the main one.
         with database(effective) as dsn:
             anyio.run(partial(_serve, effective, dsn), backend_options={"use_uvloop": True})
-    except* (KeyMissing, ListenFailed, NotAlone, Unreachable) as group:
+    except* (KeyMissing, ListenFailed, NotAlone, RestoreUnfinished, Unreachable) as group:
         for error in leaves(group):
             typer.echo(f"terrapod can't run: {error}", err=True)
         raise typer.Exit(1) from None
