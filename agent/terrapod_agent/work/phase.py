@@ -1,5 +1,6 @@
 """One phase from its claim to its outcome, which is always reported or kept for later."""
 
+import secrets
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from terrapod_agent.contact import insist
 from terrapod_agent.slots import Hold
 from terrapod_agent.space import failure
 from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
-from terrapod_agent.work import cli_config, terraform
+from terrapod_agent.work import cli_config, plan_file, snapshots, terraform
 from terrapod_agent.work import folder as folders
 from terrapod_agent.work.apply import apply, counted, fetch_plan
 from terrapod_agent.work.archive import unpack
@@ -58,6 +59,7 @@ class Phase:
         self._work = work
         self._hold = hold
         self._folder = folders.create(shop.phases, shop.runs, work)
+        password = secrets.token_urlsafe(32)
         self._ticket = Ticket(
             run_id=work.run_id,
             phase_id=work.phase_id,
@@ -66,7 +68,8 @@ class Phase:
             workspace=work.workspace,
             working_directory=work.working_directory,
             log_limit=work.limits.log_bytes,
-            secrets=masks(work.variables),
+            secrets=[*masks(work.variables), password.encode()],
+            state_password=password,
             tool_version=work.tool.version,
             claim=work.claim,
             begun=False,
@@ -151,6 +154,10 @@ class Phase:
         if work.kind == "apply":
             await fetch_plan(self._shop, work, folder, self._ticket, root)
             check_names(root)
+            found = await anyio.to_thread.run_sync(plan_file.contents, folder.plan)
+            if found is not None:
+                keeps = found.backend == snapshots.BACKEND
+                self._keep(snapshots=keeps, must_differ=found.must_differ)
         files.replace(folder.cli_config, cli_config.render([]).encode())
         dump = await anyio.to_thread.run_sync(digest_of, root / DUMP)
         self._keep(dump_before=dump)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import anyio
 
+from terrapod_agent.executors.base import Exit
 from terrapod_agent.trouble import Failed
-from terrapod_agent.work import artifacts, terraform
+from terrapod_agent.work import artifacts, snapshots, terraform
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.prepare import LOCK_FILE
 from terrapod_agent.work.steps import Steps
@@ -23,7 +24,12 @@ async def plan(
     ended = await steps.checked("main", argv)
     if ended.code not in (terraform.NO_CHANGES, terraform.CHANGES):
         raise Failed(f"{binary.name} plan failed ({ended.told()})", shown=ended.spoke)
-    shown = await steps.checked("show", terraform.show(binary, folder.plan), folder.plan_json)
+    await snapshots.choose(steps, folder, ticket, work.tool, binary)
+    shown = await _show(steps, folder, binary)
+    if shown.code != 0 and folder.plan_in_file.exists():
+        # This terraform does not take it after all.
+        folder.plan_in_file.rename(folder.plan)
+        shown = await _show(steps, folder, binary)
     if shown.code != 0:
         raise Failed(f"{binary.name} show of the plan failed ({shown.told()})")
     counts = await anyio.to_thread.run_sync(_counts, folder.plan_json)
@@ -47,6 +53,11 @@ async def plan(
         imports=counts.imports,
         plain_variables=plain,
     )
+
+
+async def _show(steps: Steps, folder: Folder, binary: Path) -> Exit:
+    folder.plan_json.unlink(missing_ok=True)
+    return await steps.checked("show", terraform.show(binary, folder.plan), folder.plan_json)
 
 
 def _counts(shown: Path) -> terraform.Counts:
