@@ -18,7 +18,8 @@ from terrapod_agent import settings, space, status
 from terrapod_agent.beside import alone
 from terrapod_agent.client import Client
 from terrapod_agent.contact import Contact
-from terrapod_agent.executors.local import LocalExecutor
+from terrapod_agent.executors import isolation as isolations
+from terrapod_agent.executors.base import Executor
 from terrapod_agent.identity import Identity
 from terrapod_agent.loops.beat import beat
 from terrapod_agent.loops.flush import flush
@@ -55,7 +56,9 @@ async def run(chosen: AgentSettings, identity: Identity) -> None:
 
 async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal: Renewal) -> None:
     slots = Slots(1 if chosen.once else chosen.slots)
-    shop = workshop(chosen, client)
+    root = place.usable(chosen.runs_dir, chosen.data_dir / "runs")
+    isolation = await isolations.choose(chosen, root)
+    shop = workshop(chosen, client, isolation.executor, root)
     backoff, waits, stop = chosen.backoff(), chosen.waits, anyio.Event()
     takers = _Takers(slots.count, stop)
     runs: list[tuple[str, Run]] = [
@@ -74,7 +77,7 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
     report = partial(status.report, chosen.data_dir, slots, contact, renewal, waits.status)
     loops.append(Loop("status", report))
     log.info("the agent is up", name=renewal.identity.name, slots=slots.count)
-    log.warning("runs are not isolated: one can read what this agent can, its key too")
+    (log.warning if isolation.why else log.info)(isolation.told())
     try:
         await supervise(loops, stop, backoff)
     except BaseExceptionGroup as group:
@@ -82,17 +85,17 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
     log.info("the agent has ended")
 
 
-def workshop(chosen: AgentSettings, client: Client) -> Workshop:
+def workshop(chosen: AgentSettings, client: Client, executor: Executor, root: Path) -> Workshop:
     """What the phases of this agent work with."""
     name = platform_name(platform.system(), platform.machine())
     return Workshop(
         client=client,
         toolchain=Toolchain(chosen.data_dir / "tools", client, chosen.backoff(), name),
-        executor=LocalExecutor(chosen.waits.survivor),
+        executor=executor,
         settings=chosen,
         passed_on=settings.passed_on(chosen),
         platform=name,
-        runs=place.usable(chosen.runs_dir, chosen.data_dir / "runs"),
+        runs=root,
     )
 
 

@@ -1,5 +1,6 @@
 """The command `terrapod-agent`."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -73,12 +74,15 @@ def join(  # noqa: PLR0917 - each is an option of the command line
 
 
 @commands.command()
-def run(
+def run(  # noqa: PLR0917 - each is an option of the command line
     slots: Annotated[int | None, typer.Option(min=1, help="Phases at once.")] = None,
     accept: Annotated[str | None, typer.Option(help="plan, apply or plan,apply.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End after one phase.")] = False,
     idle_exit: Annotated[
         float | None, typer.Option(help="End after so many seconds without work.")
+    ] = None,
+    sandbox: Annotated[
+        str | None, typer.Option(help="auto, on or off: keep runs from this machine.")
     ] = None,
     data_dir: DataDir = None,
     config: Config = None,
@@ -87,8 +91,16 @@ def run(
     kinds = tuple(kind.strip() for kind in accept.split(",")) if accept else None
     if kinds and not set(kinds) <= {"plan", "apply"}:
         _fail("--accept takes plan, apply or both, joined by a comma")
+    if sandbox not in (None, "auto", "on", "off"):
+        _fail("--sandbox takes auto, on or off")
     chosen = _settings(
-        config, slots=slots, accept=kinds, once=once or None, idle_exit=idle_exit, data_dir=data_dir
+        config,
+        slots=slots,
+        accept=kinds,
+        once=once or None,
+        idle_exit=idle_exit,
+        sandbox=sandbox,
+        data_dir=data_dir,
     )
     logs.configure(chosen.log_format, chosen.log_level)
     who = identity.load(chosen.data_dir)
@@ -120,6 +132,7 @@ def version() -> None:
 def main() -> NoReturn:
     """The entry of the console script."""
     start.prepare()
+    os.umask(0o077)  # other users may pass through our folders, and read nothing
     commands()
     sys.exit(0)
 

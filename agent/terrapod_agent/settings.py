@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from terrapod_common import logs
 from terrapod_common.loops import Backoff
@@ -38,6 +38,13 @@ PASSED_ON = (
     *("LANG", "LC_ALL", "TZ"),
 )
 
+_PATHS = (
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"),
+    *("GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"),
+    *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+    *("AZURE_FEDERATED_TOKEN_FILE", "GOOGLE_APPLICATION_CREDENTIALS"),
+)
+
 
 class Waits(Struct, frozen=True, kw_only=True):
     """How long the agent waits for what, in seconds."""
@@ -59,6 +66,9 @@ class Waits(Struct, frozen=True, kw_only=True):
     stop: float = 5.0  # for the last words when the agent is told to go at once
 
 
+UserIds = Annotated[str, Meta(pattern=r"^([1-9]\d{2,8}-[1-9]\d{2,8})?$")]
+
+
 class AgentSettings(Struct, frozen=True, kw_only=True):
     """What an operator can choose; each has an environment name that starts TERRAPOD_AGENT_."""
 
@@ -74,6 +84,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     idle_exit: float | None = None  # end after this many seconds without work
     grace: float | None = None  # from interrupt to kill; default: as the server says
     environment: tuple[str, ...] = PASSED_ON
+    sandbox: Literal["auto", "on", "off"] = "auto"  # bubblewrap; `on` refuses to start without
+    sandbox_reads: tuple[Path, ...] = ()  # files and folders that a sandbox shows beside its own
+    run_uids: UserIds = "64000-64999"  # when it is root: one for each run; empty: runs are root
     free_bytes: int = (
         256 * 1024 * 1024
     )  # less room on the disk, and no work is taken; 0: never mind
@@ -81,6 +94,11 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     log_format: logs.Format = "console"
     log_level: str = "info"
     waits: Waits = Waits()
+
+    def span(self) -> tuple[int, int] | None:
+        """The first and the last user id for runs."""
+        first, _, last = self.run_uids.partition("-")
+        return (int(first), int(last)) if first and int(first) <= int(last) else None
 
     def backoff(self) -> Backoff:
         """The waits between tries while the server is away."""
@@ -126,6 +144,12 @@ def receive() -> None:
     if reader := os.environ.pop(_HANDED, ""):
         with os.fdopen(int(reader), "rb") as file:
             _received.update(msgspec.json.decode(file.read(), type=dict[str, str]))
+
+
+def named_files(settings: AgentSettings) -> tuple[Path, ...]:
+    """The files that variables which a run gets from this process's environment name."""
+    paths = [Path(variable.value) for variable in passed_on(settings) if variable.name in _PATHS]
+    return tuple(path for path in paths if path.is_absolute())
 
 
 def passed_on(settings: AgentSettings) -> tuple[Variable, ...]:

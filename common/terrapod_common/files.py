@@ -1,8 +1,10 @@
 """Files that survive a crash whole: written beside, synced, renamed."""
 
+import errno
 import os
 import stat
 import tempfile
+from io import BufferedReader
 from pathlib import Path
 
 
@@ -22,6 +24,18 @@ def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     sync(path.parent)
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open for reading what somebody else may have put there; only a regular file is opened.
+
+    Neither a link is followed nor a pipe waited for: anything but a file is an :class:`OSError`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def sync(folder: Path) -> None:
     """Make the names in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -32,9 +46,10 @@ def sync(folder: Path) -> None:
 
 
 def private(folder: Path) -> Path:
-    """``folder``, made if need be, that nobody else can enter."""
+    """``folder``, made if need be, that nobody else can read; at most pass through, if so made."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    if folder.stat().st_mode & 0o066:
+        folder.chmod(0o700)
     return folder
 
 

@@ -147,6 +147,7 @@ class Limits(Struct, kw_only=True):
     created_files_bytes: int = 64 * 1024 * 1024
     state_every_seconds: float = 10
     configuration_bytes: int = 256 * 1024 * 1024  # unpacked
+    memory_bytes: int = 0  # near it terraform is interrupted; 0: no limit
 
 
 class Work(Struct, kw_only=True):

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,9 @@ def quick(data_dir: Path, server: AgentServer, **changes: Any) -> AgentSettings:
         join_token=Secret("a-join-token"),
         name="agent-1",
         ca_file=ca,
+        # Scripts reach files of the test, and programs of it that another user could not start.
+        sandbox="off",
+        run_uids="",
         waits=QUICK,
     )
     return msgspec.structs.replace(settings, **changes)
@@ -68,8 +71,15 @@ async def running(settings: AgentSettings, identity: Identity | None = None) -> 
 class AgentProcess:
     """An agent in a process of its own, to be killed."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        before: tuple[str, ...] = (),
+        changes: Mapping[str, str] | None = None,
+    ) -> None:
         self._settings = settings
+        self._before = before  # a program that starts it
+        self._changes = changes or {}
         self._process: subprocess.Popen[bytes] | None = None
         self.output = settings.data_dir.parent / f"{settings.data_dir.name}.output"
 
@@ -89,11 +99,17 @@ class AgentProcess:
             "TERRAPOD_AGENT_CA_FILE": str(self._settings.ca_file),
             "TERRAPOD_AGENT_JOIN_TOKEN": "a-join-token",
             "TERRAPOD_AGENT_NAME": self._settings.name,
+            "TERRAPOD_AGENT_SLOTS": str(self._settings.slots),
+            "TERRAPOD_AGENT_SANDBOX": self._settings.sandbox,
+            "TERRAPOD_AGENT_SANDBOX_READS": ",".join(map(str, self._settings.sandbox_reads)),
+            "TERRAPOD_AGENT_RUN_UIDS": self._settings.run_uids,
             **waits,
         }
+        for name, value in self._changes.items():
+            environment[name if name.isupper() else f"TERRAPOD_AGENT_{name.upper()}"] = value
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "terrapod_agent", "run", *arguments],
+                [*self._before, sys.executable, "-m", "terrapod_agent", "run", *arguments],
                 env=environment,
                 stdout=output,
                 stderr=output,

@@ -38,6 +38,9 @@ AGENT_SETTINGS = {
     "TERRAPOD_AGENT_WAITS__STATE": "0.1",
     "TERRAPOD_AGENT_WAITS__FLUSH": "0.5",
     "TERRAPOD_AGENT_WAITS__STOP": "1",
+    # Configurations of these tests reach files of the test; tests/agent/test_isolation.py is apart.
+    "TERRAPOD_AGENT_SANDBOX": "off",
+    "TERRAPOD_AGENT_RUN_UIDS": "",
 }
 
 

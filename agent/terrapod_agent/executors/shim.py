@@ -130,7 +130,11 @@ class Shim:
             for stream, name in ((1, "output"), (2, "errors")):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
                 os.dup2(os.open(options[name], flags, 0o600), stream)
+            os.umask(0o022)  # ours keeps what we write to ourselves
             os.chdir(options["folder"])
+            # Opened while we may: the way to it may be closed to the run's user.
+            program = os.open(self._argv[0], os.O_RDONLY)
+            os.set_inheritable(program, True)  # if it is a script, its interpreter reads it there
             if self._uid and not self._sandboxed:
                 os.setgroups([])
                 os.setresgid(self._uid, self._uid, self._uid)
@@ -145,7 +149,10 @@ class Shim:
             if os.getppid() != shim:
                 os._exit(_LOST)
             self._take_leave(pipes)
-            os.execv(self._argv[0], self._argv)  # noqa: S606 - a program, never a shell
+            if self._uid and not self._sandboxed:
+                os.execv(f"/proc/self/fd/{program}", self._argv)  # noqa: S606 - a program
+            os.close(program)
+            os.execv(self._argv[0], self._argv)  # noqa: S606 - see above
         except OSError as error:
             os.write(2, f"cannot start {self._argv[0]}: {error.strerror}\n".encode())
         finally:

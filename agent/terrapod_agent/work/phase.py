@@ -128,7 +128,9 @@ class Phase:
         for name in refused:
             folder.say(f"Warning: the variable {name} is reserved and was not set.")
         await self._start()
-        async with beside(self._send_log):
+        steps.memory, steps.check = work.limits.memory_bytes, self._shop.toolchain.unchanged
+        admitted = self._shop.executor.admitted(folder.place.path)
+        async with beside(self._send_log), admitted as steps.account:
             quiet = self._shop.settings.waits.init_quiet
             locked = work.kind == "apply"
             await initialize(steps, folder, binary, locked=locked, quiet=quiet)

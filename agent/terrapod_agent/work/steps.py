@@ -1,6 +1,6 @@
 """Runs one terraform after the other for a phase and ends it when the phase is told to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
 from functools import partial
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 
 from terrapod_agent.beside import beside
-from terrapod_agent.executors.base import Command, Executor, Exit, Running
+from terrapod_agent.executors.base import Account, Command, Executor, Exit, Running
 from terrapod_agent.slots import HARD, Hold
 from terrapod_agent.trouble import Failed, Stopped
 from terrapod_agent.work.folder import Folder
@@ -32,6 +32,9 @@ class Steps:
         self._grace = grace
         self.root = root
         self.environment: Mapping[str, str] = {}
+        self.account: Account | None = None
+        self.memory = 0
+        self.check: Callable[[Path], Awaitable[None]] | None = None  # of a program, before each use
         self.mark: Mark = _unmarked  # told before the main program starts, and if it could not
 
     def elsewhere(self, root: Path, environment: Mapping[str, str]) -> "Steps":
@@ -43,6 +46,8 @@ class Steps:
     async def run(self, name: str, argv: tuple[str, ...], output: Path | None = None) -> Exit:
         """Run a program to its end; ``output`` keeps what it prints out of the log."""
         await self._ours(name)
+        if self.check is not None:
+            await self.check(Path(argv[0]))
         command = Command(
             argv=argv,
             folder=self.root,
@@ -52,6 +57,9 @@ class Steps:
             lock=self._folder.lock,
             exit_file=self._folder.exit(name),
             grace=self._grace,
+            account=self.account,
+            memory=self.memory,
+            writable=(self._folder.place.path,),
         )
         self._hold.step = name
         self._hold.busy = True
