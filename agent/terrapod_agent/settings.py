@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from terrapod_common import logs
 from terrapod_common.loops import Backoff
@@ -63,7 +63,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     join_token: Secret | None = None
     name: str = ""  # default: the host's name
     ca_file: Path | None = None  # whom to trust as the control plane
-    slots: int = 1  # phases at once
+    slots: Annotated[int, Meta(ge=1, le=1024)] = 1  # phases at once
     accept: tuple[Literal["plan", "apply"], ...] = ("plan", "apply")
     once: bool = False  # end after one phase
     idle_exit: float | None = None  # end after this many seconds without work
