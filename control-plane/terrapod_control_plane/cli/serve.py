@@ -70,7 +70,11 @@ async def _serve(settings: Settings, dsn: str, embedded: "Embedded | None") -> N
             certificates.give(public, agents)
             loops = [Loop("certificates", certificates.keep)]
             if embedded is not None:
-                watch = Watch(embedded, settings.database.dead_at_most_seconds)
+                watch = Watch(
+                    embedded,
+                    settings.database.dead_at_most_seconds,
+                    lambda why: opened.parts.condition.saw({"database": why}),
+                )
                 loops.append(Loop("postgres", watch.keep))
             said = partial(_say, settings, opened)
             stop = anyio.Event()

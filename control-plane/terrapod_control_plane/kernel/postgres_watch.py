@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 
 import anyio
 import structlog
@@ -23,18 +24,21 @@ class PostgresGone(PostgresFailed, Fatal):
 class Watch:
     """Keeps an embedded server running; gives up after ``patience`` seconds without one.
 
-    Runs in the main thread: see :class:`Embedded`.
+    Runs in the main thread: see :class:`Embedded`. ``tell`` hears at once that it has ended.
     """
 
-    def __init__(self, embedded: Embedded, patience: float) -> None:
+    def __init__(self, embedded: Embedded, patience: float, tell: Callable[[str], None]) -> None:
         self._embedded = embedded
         self._patience = patience
+        self._tell = tell
 
     async def keep(self) -> None:
         """Runs as a supervised loop."""
         while True:
             await self._end()
-            log.error("the embedded PostgreSQL has ended", how=self._embedded.last_words())
+            how = self._embedded.last_words()
+            self._tell(f"the embedded PostgreSQL has ended: {how}")
+            log.error("the embedded PostgreSQL has ended", how=how)
             began = time.monotonic()
             await self._start_again()
             took = round(time.monotonic() - began, 2)
