@@ -75,7 +75,7 @@ def join(  # noqa: PLR0917 - each is an option of the command line
 
 @commands.command()
 def run(  # noqa: PLR0917 - each is an option of the command line
-    slots: Annotated[int | None, typer.Option(min=1, help="Phases at once.")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, max=1024, help="Phases at once.")] = None,
     accept: Annotated[str | None, typer.Option(help="plan, apply or plan,apply.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End after one phase.")] = False,
     idle_exit: Annotated[

@@ -72,6 +72,9 @@ API: list[Any] = [
     *duty_api.ROUTES,
 ]
 
+# Of a JSON document that holds no state; the routes of larger bodies have limits of their own.
+_DOCUMENT_BYTES = 4 * 1024 * 1024
+
 # The prefix of an id -> how its scope is found.
 RESOLVERS: Mapping[str, Resolver] = {
     "user": identity_queries.user_scope,
@@ -118,7 +121,7 @@ def jobs(settings: Settings) -> list[Job]:
         *log_jobs.jobs(settings),
         *recovery_jobs.JOBS,
         *state_jobs.jobs(settings),
-        *health_jobs.JOBS,
+        *health_jobs.jobs(),
     ]
 
 
@@ -138,6 +141,7 @@ def build(parts: Parts) -> Litestar:
         state=State(
             {"parts": parts, "credentials": _credentials(parts), "related": RELATED},
         ),
+        request_max_body_size=_DOCUMENT_BYTES,
         logging_config=None,
         openapi_config=None,
     )

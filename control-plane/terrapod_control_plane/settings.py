@@ -4,6 +4,7 @@ An option is a field here, ``TERRAPOD_<TABLE>__<NAME>`` in the environment and `
 the settings file.
 """
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,6 +46,17 @@ class Server(Struct, frozen=True, kw_only=True):
     tls_key_file: Path | None = None  # its key
     certificates_every_seconds: Duration = 3600.0  # given ones are read again, ours renewed if due
     stop_grace_seconds: Wait = 4.0  # how long a stop waits for requests under way
+    connections_at_most: Whole = 0  # of the public port; 0: 4096, or what the open files allow
+    agent_connections_at_most: Whole = 0  # of the agent port; 0: 16384, or what the files allow
+    connections_per_address: Whole = 256  # of one address to the public port; 0: no limit
+    proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")  # networks whose addresses stand for many
+    handshake_seconds: Duration = 10.0  # how long a TLS handshake may take
+    head_seconds: Duration = 15.0  # how long URL and headers of a request may take
+    idle_seconds: Duration = 75.0  # how long a connection may wait for its next request
+    stall_seconds: Duration = 30.0  # how long a body or an answer may stand still
+    slowest_bytes_per_second: Whole = 1024  # what people's bodies and answers have to move; 0: any
+    head_bytes_at_most: Count = 64 * 1024  # of URL and headers together
+    stranger_bytes_at_most: Count = 64 * 1024  # of a body that comes without a credential
 
 
 class Database(Struct, frozen=True, kw_only=True):
@@ -53,6 +65,7 @@ class Database(Struct, frozen=True, kw_only=True):
     url: Secret = Secret("")  # postgresql://…; empty: an embedded server in the data directory
     pool_size: Count = 12  # connections of one process
     start_timeout_seconds: Duration = 30.0  # how long the embedded server may take to start
+    dead_at_most_seconds: Duration = 300.0  # an embedded one that can't be started again ends us
     alone_within_seconds: Wait = 60.0  # how long to wait for another process to let go of it
     outbox_days: Duration = 7.0  # events older than this are dropped
 
@@ -99,10 +112,11 @@ class Agents(Struct, frozen=True, kw_only=True):
 class Configurations(Struct, frozen=True, kw_only=True):
     """Limits of uploaded configurations."""
 
-    bytes_at_most: Count = 256 * 1024 * 1024  # of the archive
+    bytes_at_most: Count = 1024 * 1024 * 1024  # of the archive
     unpacked_bytes_at_most: Count = 1024 * 1024 * 1024
-    files_at_most: Count = 50_000
-    ratio_at_most: Count = 200  # unpacked bytes to archive bytes, beyond the first MiB
+    files_at_most: Count = 250_000
+    ratio_at_most: Count = 200  # unpacked bytes to archive bytes
+    ratio_free_bytes: Whole = 100_000_000  # of the unpacked bytes, which no ratio is asked of
     upload_hours: Duration = 1.0  # life of an upload URL
 
 
@@ -164,6 +178,11 @@ def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
+    for name in settings.server.proxies:
+        try:
+            ipaddress.ip_network(name, strict=False)
+        except ValueError:
+            yield f"server.proxies: {name!r} is neither an address nor a network"
     every, runs = settings.agents.beat_busy_seconds, settings.runs
     for name in ("plan_lease_seconds", "apply_lease_seconds"):
         if (lease := getattr(runs, name)) < 2 * every:

@@ -16,6 +16,7 @@ from terrapod_control_plane.settings import Settings
 if TYPE_CHECKING:
     from terrapod_control_plane import boot
     from terrapod_control_plane.kernel.events import Bus
+    from terrapod_control_plane.kernel.postgres import Embedded
 
 
 def serve(settings: SettingsFile = None) -> None:
@@ -23,8 +24,9 @@ def serve(settings: SettingsFile = None) -> None:
 
     The first start makes everything: a database, keys, a certificate authority, an administrator.
     """
-    from terrapod_control_plane.cli.database import database  # noqa: PLC0415 - slow to import
+    from terrapod_control_plane.cli.database import started  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.kernel.db import Unreachable  # noqa: PLC0415
+    from terrapod_control_plane.kernel.postgres import PostgresFailed  # noqa: PLC0415
     from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.single import NotAlone  # noqa: PLC0415
     from terrapod_control_plane.migrations.run import RestoreUnfinished  # noqa: PLC0415
@@ -39,21 +41,34 @@ def serve(settings: SettingsFile = None) -> None:
         raise typer.Exit(1) from None
     try:
         # The embedded server ends with this thread, so it is started here, in the main one.
-        with database(effective) as dsn:
-            anyio.run(partial(_serve, effective, dsn), backend_options={"use_uvloop": True})
-    except* (KeyMissing, ListenFailed, NotAlone, RestoreUnfinished, Unreachable) as group:
+        with started(effective) as (dsn, embedded):
+            serving = partial(_serve, effective, dsn, embedded)
+            anyio.run(serving, backend_options={"use_uvloop": True})
+    except* (
+        KeyMissing,
+        ListenFailed,
+        NotAlone,
+        PostgresFailed,
+        RestoreUnfinished,
+        Unreachable,
+    ) as group:
         for error in leaves(group):
             typer.echo(f"terrapod can't run: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-async def _serve(settings: Settings, dsn: str) -> None:
+async def _serve(settings: Settings, dsn: str, embedded: "Embedded | None") -> None:
     from terrapod_control_plane import boot  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.certificates import Certificates  # noqa: PLC0415
-    from terrapod_control_plane.web import tls  # noqa: PLC0415
+    from terrapod_control_plane.kernel.postgres_watch import Watch  # noqa: PLC0415
+    from terrapod_control_plane.web import limits, tls  # noqa: PLC0415
 
-    public = tls.Listener(settings.server.host, settings.server.port)
-    agents = tls.Listener(settings.server.agent_host, settings.server.agent_port)
+    server = settings.server
+    people, machines = limits.of_ports(
+        server, limits.raise_open_files(), settings.database.pool_size
+    )
+    public = tls.Listener(server.host, server.port, limits=people)
+    agents = tls.Listener(server.agent_host, server.agent_port, limits=machines)
     try:
         public.bind()
         agents.bind()
@@ -62,6 +77,13 @@ async def _serve(settings: Settings, dsn: str) -> None:
             certificates = Certificates(opened.parts)
             certificates.give(public, agents)
             loops = [Loop("certificates", certificates.keep)]
+            if embedded is not None:
+                watch = Watch(
+                    embedded,
+                    settings.database.dead_at_most_seconds,
+                    lambda why: opened.parts.condition.saw({"database": why}),
+                )
+                loops.append(Loop("postgres", watch.keep))
             said = partial(_say, settings, opened)
             stop = anyio.Event()
             async with anyio.create_task_group() as tasks:
