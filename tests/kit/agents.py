@@ -34,6 +34,7 @@ QUICK = Waits(
     state=0.05,
     survivor=0.02,
     status=0.2,
+    space=0.1,
     flush=0.3,
     stop=0.2,
 )
@@ -87,6 +88,7 @@ class AgentProcess:
             "TERRAPOD_AGENT_CA_FILE": str(self._settings.ca_file),
             "TERRAPOD_AGENT_JOIN_TOKEN": "a-join-token",
             "TERRAPOD_AGENT_NAME": self._settings.name,
+            "TERRAPOD_AGENT_FREE_BYTES": str(self._settings.free_bytes),
             **waits,
         }
         with self.output.open("ab") as output:
