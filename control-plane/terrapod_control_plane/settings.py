@@ -90,11 +90,9 @@ class Runs(Struct, frozen=True, kw_only=True):
     grace_seconds: Wait = 30.0  # what the agent gives terraform between interrupt and kill
     log_bytes: Count = 64 * 1024 * 1024  # the longest log of a phase
     state_every_seconds: Wait = 10.0  # during apply, one state upload in so long at most
-    # The end of a fast apply is shown when who follows the plan's log has seen that there is one:
-    show_end_after_seconds: Wait = (
-        3.0  # so long after they saw the log's end at the latest; 0: at once
-    )
-    show_end_at_most_seconds: Wait = 10.0  # and so long after the end in any case; 0: at once
+    # The end of a fast apply is shown when who follows the plan's log knows that there is one.
+    show_end_after_seconds: Wait = 3.0  # at the latest, once they saw that log's end; 0: at once
+    show_end_at_most_seconds: Wait = 10.0  # after the apply's end, in any case; 0: at once
 
 
 class Agents(Struct, frozen=True, kw_only=True):
