@@ -86,9 +86,8 @@ class Beat(Struct, kw_only=True):
     draining: bool = False
     holding: Annotated[list[Holding], Meta(max_length=2048)] = []
     platform: str = ""  # such as linux_amd64
-    dropped: Annotated[
-        list[Holding], Meta(max_length=2048)
-    ] = []  # what an agent before this one held, and nobody runs any more
+    # What an agent before this one held, and nobody runs any more.
+    dropped: Annotated[list[Holding], Meta(max_length=2048)] = []
     trouble: Annotated[str, Meta(max_length=1000)] = ""  # why it takes no work, if so
     root: str = ""  # the folder in which its runs work
 
