@@ -7,6 +7,7 @@ the settings file.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
@@ -142,6 +143,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         """Where users reach the server, without a slash at the end."""
         return self.server.public_url.rstrip("/") or f"https://localhost:{self.server.port}"
 
+    def hosts(self) -> Iterator[str]:
+        """The names under which users address the server, with the port unless it is 443."""
+        address = urlsplit(self.public_url)
+        if address.hostname:
+            yield _host(address.hostname, address.port or 443)
+        for name in self.server.names:
+            yield _host(name, self.server.port)
+
     @property
     def agent_url(self) -> str:
         """Where agents reach the agent port, without a slash at the end."""
@@ -156,6 +165,11 @@ def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
     if mistakes := list(_contradictions(settings)):
         raise reading.BadSettings(mistakes)
     return settings
+
+
+def _host(name: str, port: int) -> str:
+    bracketed = f"[{name}]" if ":" in name else name
+    return bracketed if port == 443 else f"{bracketed}:{port}"
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:
