@@ -18,6 +18,7 @@ from terrapod_agent import settings, status
 from terrapod_agent.beside import alone
 from terrapod_agent.client import Client
 from terrapod_agent.contact import Contact
+from terrapod_agent.door.public import Address
 from terrapod_agent.executors.local import LocalExecutor
 from terrapod_agent.identity import Identity
 from terrapod_agent.loops.beat import beat
@@ -54,7 +55,7 @@ async def run(chosen: AgentSettings, identity: Identity) -> None:
 
 async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal: Renewal) -> None:
     slots = Slots(1 if chosen.once else chosen.slots)
-    shop = workshop(chosen, client)
+    shop = workshop(chosen, client, renewal.identity)
     backoff, waits, stop = chosen.backoff(), chosen.waits, anyio.Event()
     takers = _Takers(slots.count, stop)
     runs: list[tuple[str, Run]] = [
@@ -80,7 +81,7 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
     log.info("the agent has ended")
 
 
-def workshop(chosen: AgentSettings, client: Client) -> Workshop:
+def workshop(chosen: AgentSettings, client: Client, identity: Identity) -> Workshop:
     """What the phases of this agent work with."""
     name = platform_name(platform.system(), platform.machine())
     return Workshop(
@@ -90,6 +91,7 @@ def workshop(chosen: AgentSettings, client: Client) -> Workshop:
         settings=chosen,
         passed_on=settings.passed_on(chosen),
         platform=name,
+        public=Address(identity.server_url, identity.server_ca),
     )
 
 

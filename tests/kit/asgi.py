@@ -21,6 +21,7 @@ class Question(Struct):
     path: str
     query: dict[str, str]
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 class Answer(Struct):
@@ -133,7 +134,8 @@ async def _question(scope: Any, receive: Any) -> Question:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     query = dict(parse_qsl(scope["query_string"].decode()))
-    return Question(scope["method"], scope["path"], query, bytes(body))
+    headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+    return Question(scope["method"], scope["path"], query, bytes(body), headers)
 
 
 async def _watch(receive: Any, left: anyio.CancelScope) -> None:

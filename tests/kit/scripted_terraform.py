@@ -2,9 +2,9 @@
 
 The script lies in the configuration as ``script.json``: a list of steps for each subcommand.
 ``["print", TEXT]``, ``["touch", FILE]``, ``["wait", FILE]`` until the file is there, ``["state",
-SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["pid", FILE]``, ``["arguments"]``
-prints them, ``["ignore-interrupts"]``, ``["exit", CODE]``. On an interrupt it says so, writes a
-state with serial 99 when it applies, and exits with 1.
+SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["pid", FILE]``, ``["environment",
+FILE]``, ``["arguments"]`` prints them, ``["ignore-interrupts"]``, ``["exit", CODE]``. On an
+interrupt it says so, writes a state with serial 99 when it applies, and exits with 1.
 """
 
 import json
@@ -53,6 +53,8 @@ for what, *args in steps:
         print(" ".join(sys.argv[1:]), flush=True)
     elif what == "torn-state":
         state.write_text('{{"version": 4, "ser')
+    elif what == "environment":
+        pathlib.Path(args[0]).write_text(json.dumps(dict(os.environ)))
     elif what == "pid":
         pathlib.Path(args[0]).write_text(str(os.getpid()))
     elif what == "ignore-interrupts":

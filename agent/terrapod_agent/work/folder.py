@@ -40,6 +40,7 @@ class Folder:
         self.path = path
         self.tree = path / "tree"  # the configuration
         self.home = path / "home"
+        self.cli_config = self.home / ".terraformrc"
         self.log = path / "log"  # unmasked; terraform and the agent append to it
         self.init_log = path / "init.log"
         self.lock = path / "lock"

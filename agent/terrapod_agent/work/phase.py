@@ -9,10 +9,13 @@ import structlog
 
 from terrapod_agent.beside import beside
 from terrapod_agent.contact import insist
+from terrapod_agent.door.door import Way, opened
+from terrapod_agent.door.keys import Keys
+from terrapod_agent.door.upstream import Upstream
 from terrapod_agent.slots import Hold
 from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
+from terrapod_agent.work import cli_config, terraform
 from terrapod_agent.work import folder as folders
-from terrapod_agent.work import terraform
 from terrapod_agent.work.apply import apply, fetch_plan
 from terrapod_agent.work.archive import unpack
 from terrapod_agent.work.deliver import deliver, sender
@@ -23,7 +26,7 @@ from terrapod_agent.work.prepare import fixed_environment, lay_out, place_state,
 from terrapod_agent.work.steps import Steps
 from terrapod_agent.work.variables import environment, masks
 from terrapod_agent.work.workshop import Workshop
-from terrapod_common import protocol, wire
+from terrapod_common import files, protocol, wire
 
 log = structlog.get_logger()
 
@@ -42,6 +45,7 @@ class Phase:
         self._shop = shop
         self._work = work
         self._hold = hold
+        self._keys = Keys.made()
         self._folder = folders.create(shop.phases, work)
         self._ticket = Ticket(
             run_id=work.run_id,
@@ -51,7 +55,7 @@ class Phase:
             workspace=work.workspace,
             working_directory=work.working_directory,
             log_limit=work.limits.log_bytes,
-            secrets=masks(work.variables),
+            secrets=[*masks(work.variables), *sorted(self._keys.masks())],
             tool_version=work.tool.version,
         )
         self._folder.keep(self._ticket)
@@ -98,11 +102,14 @@ class Phase:
         steps = await self._prepare()
         folder.say(terraform.header(work.tool, self._shop.platform))
         fixed = fixed_environment(folder, work.workspace)
+        fixed = {**fixed, cli_config.VARIABLE: str(folder.cli_config)}
         steps.environment, refused = environment(work, self._shop.passed_on, fixed)
         for name in refused:
             folder.say(f"Warning: the variable {name} is reserved and was not set.")
         await self._start()
-        async with beside(self._send_log):
+        async with beside(self._send_log), opened(self._way(), self._keys) as hosts:
+            config = cli_config.content(self._shop.passed_on, hosts)
+            files.replace(folder.cli_config, config)
             quiet = self._shop.settings.waits.init_quiet
             locked = work.kind == "apply"
             await initialize(steps, folder, binary, locked=locked, quiet=quiet)
@@ -132,6 +139,11 @@ class Phase:
         await anyio.to_thread.run_sync(lay_out, root, work.variables)
         grace = self._shop.settings.grace or work.limits.grace_seconds
         return Steps(self._shop.executor, folder, self._hold, root=root, grace=grace)
+
+    def _way(self) -> Way:
+        shop, work = self._shop, self._work
+        upstream = Upstream(shop.client, shop.backoff, work, self._keys.download)
+        return Way(upstream, shop.public, work.hosts)
 
     async def _start(self) -> None:
         """Ask to start; after this the server counts on us."""
