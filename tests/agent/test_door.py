@@ -139,12 +139,10 @@ async def test_it_is_shut_when_the_phase_ends(server: AgentServer, data: Path) -
         await caller.get("/api/v2/ping")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"])
-async def test_nothing_is_changed_through_it(
-    server: AgentServer, caller: Caller, method: str
-) -> None:
-    for target in (WORKSPACE, f"/api/v2/workspaces/{NETWORK}", CURRENT):
-        assert (await caller.get(target, method=method)).status == 403
+async def test_nothing_is_changed_through_it(server: AgentServer, caller: Caller) -> None:
+    for method in ("POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE"):
+        for target in (WORKSPACE, f"/api/v2/workspaces/{NETWORK}", CURRENT):
+            assert (await caller.get(target, method=method)).status == 403, method
     assert not server.asked
 
 
@@ -160,46 +158,46 @@ async def test_a_writer_is_told_so_after_it_has_sent_all(caller: Caller) -> None
 # --- what goes upstream ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "/",
-        "/api/v2",
-        "/api/v2/",
-        "//api/v2/ping",
-        "/api/v2//ping",
-        "/api/v2/ping/",
-        "/API/v2/ping",
-        "/api/v2/../v2/ping",
-        "/api/v2/./ping",
-        "/api/v2/%70ing",
-        "/api/v2/ping%00",
-        "/api/v2/ping;x",
-        "http://127.0.0.1/api/v2/ping",
-        "https://terrapod.example.com/api/v2/ping",
-        "127.0.0.1:80",
-        "*",
-        f"{WORKSPACE}%2f..%2fother",
-        f"{WORKSPACE}/../other",
-        "/api/v2/organizations/default/workspaces/..",
-        "/api/v2/organizations/default/workspaces/%2e%2e",
-        "/api/v2/organizations/default/workspaces/a%0d%0ab",
-        "/api/v2/organizations/default/workspaces/" + "a" * 91,
-        "/api/v2/workspaces/ws-1",
-        "/api/v2/workspaces/sv-1111111111111111",
-        "/api/v2/workspaces/ws-1111111111111111..",
-        f"/api/v2/workspaces/{NETWORK}/vars",
-        f"/api/v2/workspaces/{NETWORK}/state-versions",
-        f"/api/v2/state-versions/{VERSION}/download",
-        "/api/v2/listeners/lsn-1/runs/next",
-        f"/api/v2/door-/states/{VERSION}",
-        f"/api/v2/door-x/states/{VERSION}",
-        "/.well-known/terraform.json",
-    ],
-)
-async def test_other_paths_reach_nobody(server: AgentServer, caller: Caller, target: str) -> None:
+OTHER_PATHS = [
+    "/",
+    "/api/v2",
+    "/api/v2/",
+    "//api/v2/ping",
+    "/api/v2//ping",
+    "/api/v2/ping/",
+    "/API/v2/ping",
+    "/api/v2/../v2/ping",
+    "/api/v2/./ping",
+    "/api/v2/%70ing",
+    "/api/v2/ping%00",
+    "/api/v2/ping;x",
+    "http://127.0.0.1/api/v2/ping",
+    "https://terrapod.example.com/api/v2/ping",
+    "127.0.0.1:80",
+    "*",
+    f"{WORKSPACE}%2f..%2fother",
+    f"{WORKSPACE}/../other",
+    "/api/v2/organizations/default/workspaces/..",
+    "/api/v2/organizations/default/workspaces/%2e%2e",
+    "/api/v2/organizations/default/workspaces/a%0d%0ab",
+    "/api/v2/organizations/default/workspaces/" + "a" * 91,
+    "/api/v2/workspaces/ws-1",
+    "/api/v2/workspaces/sv-1111111111111111",
+    "/api/v2/workspaces/ws-1111111111111111..",
+    f"/api/v2/workspaces/{NETWORK}/vars",
+    f"/api/v2/workspaces/{NETWORK}/state-versions",
+    f"/api/v2/state-versions/{VERSION}/download",
+    "/api/v2/listeners/lsn-1/runs/next",
+    f"/api/v2/door-/states/{VERSION}",
+    f"/api/v2/door-x/states/{VERSION}",
+    "/.well-known/terraform.json",
+]
+
+
+async def test_other_paths_reach_nobody(server: AgentServer, caller: Caller) -> None:
     before = list(server.calls)
-    assert (await caller.get(target)).status in (400, 403)
+    for target in OTHER_PATHS:
+        assert (await caller.get(target)).status in (400, 403), target
     assert server.calls == before
 
 

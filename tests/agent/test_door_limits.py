@@ -34,36 +34,35 @@ async def caller(server: AgentServer, data: Path) -> AsyncIterator[Caller]:
         assert (await caller.get("/api/v2/ping")).status == 204
 
 
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        ("nonsense\n\n", 400),
-        ("\x16\x03\x01\x02\x00\x01", 400),  # the start of a TLS handshake
-        ("GET /api/v2/ping\n\n", 400),
-        ("GET /api/v2/ping HTTP/1.1\n\n", 400),
-        (f"{PING}Host: b\n\n", 400),
-        (f"{PING}Bad Header: x\n\n", 400),
-        (f"{PING}X: a\rb\n\n", 400),
-        (f"{PING}Content-Length: 3\nContent-Length: 4\n\nabc", 400),
-        (f"{PING}Content-Length: -1\n\n", 400),
-        (f"{PING}Content-Length: x\n\n", 400),
-        (f"{PING}Transfer-Encoding: gzip\n\n", 501),
-        (f"{PING}Transfer-Encoding: chunked\n\nzz\nabc\n", 400),
-        (f"{PING}Transfer-Encoding: chunked\nContent-Length: 5\n\n0\n\n", 204),
-        (f"{PING}Content-Length: 3\n\nabc", 204),
-        (f"{PING}Expect: 100-continue\nContent-Length: 3\n\n", 204),
-        (f"{PING}Connection: Upgrade\nUpgrade: websocket\n\n", 204),
-        (f"{PING}X: {'a' * 60_000}\n\n", 431),
-        (f"{PING}{''.join(f'X{n}: a{chr(10)}' for n in range(12_000))}\n", 431),
-        (f"{PING}Content-Length: 99999999\n\n{'x' * 1_100_000}", 413),
-        ("CONNECT 127.0.0.1:22 HTTP/1.1\nHost: a\nAuthorization: Bearer PASSWORD\n\n", 403),
-    ],
-    ids=lambda value: repr(value)[:60],
-)
-async def test_strange_requests_are_answered_or_cut(
-    caller: Caller, request_: str, status: int
-) -> None:
-    assert (await caller.raw(caller.with_password(request_))).status == status
+STRANGE = [
+    ("nonsense\n\n", 400),
+    ("\x16\x03\x01\x02\x00\x01", 400),  # the start of a TLS handshake
+    ("GET /api/v2/ping\n\n", 400),
+    ("GET /api/v2/ping HTTP/1.1\n\n", 400),
+    (f"{PING}Host: b\n\n", 400),
+    (f"{PING}Bad Header: x\n\n", 400),
+    (f"{PING}X: a\rb\n\n", 400),
+    (f"{PING}Content-Length: 3\nContent-Length: 4\n\nabc", 400),
+    (f"{PING}Content-Length: -1\n\n", 400),
+    (f"{PING}Content-Length: x\n\n", 400),
+    (f"{PING}Transfer-Encoding: gzip\n\n", 501),
+    (f"{PING}Transfer-Encoding: chunked\n\nzz\nabc\n", 400),
+    (f"{PING}Transfer-Encoding: chunked\nContent-Length: 5\n\n0\n\n", 204),
+    (f"{PING}Content-Length: 3\n\nabc", 204),
+    (f"{PING}Expect: 100-continue\nContent-Length: 3\n\n", 204),
+    (f"{PING}Connection: Upgrade\nUpgrade: websocket\n\n", 204),
+    (f"{PING}X: {'a' * 60_000}\n\n", 431),
+    (f"{PING}{''.join(f'X{n}: a{chr(10)}' for n in range(12_000))}\n", 431),
+    (f"{PING}Content-Length: 99999999\n\n{'x' * 1_100_000}", 413),
+    ("CONNECT 127.0.0.1:22 HTTP/1.1\nHost: a\nAuthorization: Bearer PASSWORD\n\n", 403),
+]
+
+
+async def test_strange_requests_are_answered_or_cut(caller: Caller) -> None:
+    for request, status in STRANGE:
+        told = await caller.raw(caller.with_password(request))
+        assert told.status == status, request[:80]
+        assert (await caller.get("/api/v2/ping")).status == 204
 
 
 async def test_a_second_request_on_a_connection_is_not_read(caller: Caller) -> None:

@@ -60,26 +60,27 @@ async def test_what_the_server_answers_to_it_comes_back(
         assert (await caller.get("/api/v2/ping", "user.token")).status == 204
 
 
-@pytest.mark.parametrize(
-    ("method", "target"),
-    [
-        ("POST", WORKSPACE),
-        ("DELETE", WORKSPACE),
-        ("GET", "/health"),
-        ("GET", "/api/v2/../../health"),
-        ("GET", "/api/v2/workspaces/.."),
-        ("GET", "/api/v2/%2e%2e/health"),
-        ("GET", "http://elsewhere.example.com/api/v2/ping"),
-        ("GET", "@elsewhere.example.com/api/v2/ping"),
-        ("GET", "/api/v2//elsewhere.example.com/x"),
-        ("GET", "/api/v2/ping?x=<script>"),
-    ],
-)
+NOT_PASSED_ON = [
+    ("POST", WORKSPACE),
+    ("DELETE", WORKSPACE),
+    ("GET", "/health"),
+    ("GET", "/api/v2/../../health"),
+    ("GET", "/api/v2/workspaces/.."),
+    ("GET", "/api/v2/%2e%2e/health"),
+    ("GET", "http://elsewhere.example.com/api/v2/ping"),
+    ("GET", "@elsewhere.example.com/api/v2/ping"),
+    ("GET", "/api/v2//elsewhere.example.com/x"),
+    ("GET", "/api/v2/ping?x=<script>"),
+]
+
+
 async def test_a_foreign_bearer_only_reads_the_api(
-    server: AgentServer, data: Path, public: PublicPort, method: str, target: str
+    server: AgentServer, data: Path, public: PublicPort
 ) -> None:
     async with door_of(server, data, server.add(phase("plan")), public=public.url) as caller:
-        assert (await caller.get(target, "user.token", method)).status in (400, 403)
+        for method, target in NOT_PASSED_ON:
+            told = await caller.get(target, "user.token", method)
+            assert told.status in (400, 403), target
     assert not public.seen
 
 

@@ -240,6 +240,8 @@ async def test_work_says_under_which_names_users_know_the_server(
 def test_a_state_without_outputs_is_shared_as_such() -> None:
     shared = msgspec.json.decode(outputs_only(b'{"version":4,"serial":1,"outputs":null}'))
     assert (shared["outputs"], shared["resources"]) == ({}, [])
+    odd = msgspec.json.decode(outputs_only(b'{"version":null,"serial":1,"resources":3}'))
+    assert (odd["version"], odd["outputs"], odd["resources"]) == (None, {}, [])
     with pytest.raises(Encrypted):
         outputs_only(b'{"serial":1,"encrypted_data":"x"}')
 

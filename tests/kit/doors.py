@@ -124,12 +124,13 @@ async def door_of(
 
 
 class PublicPort:
-    """A public port that answers everything alike and remembers what it was asked."""
+    """A public port that answers as it is told to and remembers what it was asked."""
 
     def __init__(self) -> None:
         self.url = ""
         self.seen: list[Question] = []
         self.peers: list[Peer] = []
+        self.answers: dict[str, Answer] = {}  # by path
         self.answer = Answer(200, b"{}", {"content-type": "application/vnd.api+json"})
 
     @asynccontextmanager
@@ -139,7 +140,7 @@ class PublicPort:
         async def handle(question: Question, peer: Peer) -> Answer:
             self.seen.append(question)
             self.peers.append(peer)
-            return self.answer
+            return self.answers.get(question.path, self.answer)
 
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.verify_mode = ssl.CERT_OPTIONAL

@@ -52,9 +52,8 @@ async def current_state(upstream: Upstream, connection: Connection, named: Named
         "status": "finalized",
         "hosted-state-download-url": f"{PREFIX}/{upstream.downloads}/states/{state.id}",
     }
-    await connection.send(
-        document({"id": state.id, "type": "state-versions", "attributes": attributes})
-    )
+    known = {name: value for name, value in attributes.items() if value != ""}  # no empty times
+    await connection.send(document({"id": state.id, "type": "state-versions", "attributes": known}))
 
 
 async def download(upstream: Upstream, connection: Connection, named: Named) -> None:

@@ -17,7 +17,7 @@ from terrapod_common.version import VERSION
 
 _TARGET = re.compile(rf"({PREFIX}(?:/[A-Za-z0-9_.~+=-]+)+)(?:\?([A-Za-z0-9_.~%=&+,:@!*\[\]-]*))?")
 _PASSED_ON = ("content-type", "location", "tfp-api-version", "tfp-appname", "x-tfe-version")
-_LARGEST_DOCUMENT = 8 * 1024 * 1024
+_LARGEST_DOCUMENT = 4 * 1024 * 1024
 _TIMES = httpx2.Timeout(60, connect=10, pool=60)
 _AT_ONCE = httpx2.Limits(max_connections=4)
 

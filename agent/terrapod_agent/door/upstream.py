@@ -16,7 +16,7 @@ from terrapod_common.loops import Backoff
 from terrapod_common.protocol import Call
 
 T = TypeVar("T")
-_AT_ONCE = 8
+_AT_ONCE = 4
 _PATIENCE = 60.0  # with a server that restarts
 
 

@@ -14,7 +14,7 @@ class Encrypted(ValueError):
 
 class _State(Struct):
     serial: int
-    version: int = 4
+    version: Any = 4  # of the format; whatever stands there was taken when it was stored
     terraform_version: str = ""
     lineage: str = ""
     outputs: Raw = _NONE
@@ -22,7 +22,7 @@ class _State(Struct):
 
 
 class _Shared(Struct):
-    version: int
+    version: Any
     terraform_version: str
     serial: int
     lineage: str

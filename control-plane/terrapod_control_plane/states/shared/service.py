@@ -12,8 +12,8 @@ from terrapod_control_plane.states.outputs import service as outputs
 from terrapod_control_plane.states.shared.content import Encrypted, outputs_only
 
 _HERE_AT_MOST = 1024 * 1024
-# Each one holds a whole state.
-_at_once = anyio.CapacityLimiter(2)
+# One holds a whole state, and a process that states which are written need too.
+_at_once = anyio.CapacityLimiter(1)
 
 
 @internal
@@ -43,7 +43,7 @@ async def read(ctx: Context, version: StateVersion) -> bytes:
     try:
         if version.size <= _HERE_AT_MOST:
             return outputs_only(await whole(ctx.parts.blobs, version.blob))
-        # Few are in memory at a time, however many are asked for; read in another process.
+        # One is in memory at a time, however many are asked for; read in another process.
         async with _at_once:
             content = await whole(ctx.parts.blobs, version.blob)
             return await anyio.to_process.run_sync(outputs_only, content)
