@@ -1,7 +1,10 @@
 """What a run may do to its door: little, and nothing to its agent."""
 
+import contextlib
 import json
+import os
 import re
+import resource
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -114,6 +117,34 @@ async def test_who_does_not_take_the_answer_keeps_no_place(
         assert (await caller.get("/api/v2/ping")).status == 204
     for stream in streams:
         await stream.aclose()
+
+
+def _highest_file() -> int:
+    return max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+
+
+async def test_a_door_outlives_a_machine_without_files(server: AgentServer, data: Path) -> None:
+    async with door_of(server, data, server.add(phase("plan"))) as caller:
+        stream = await anyio.connect_tcp("127.0.0.1", caller.port)
+        kept = []
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_highest_file() + 10, hard))
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    kept.append(os.dup(0))
+            os.close(kept.pop())
+            with contextlib.suppress(OSError):
+                kept_one = await anyio.connect_tcp("127.0.0.1", caller.port)
+                await anyio.sleep(0.2)
+                await kept_one.aclose()
+        finally:
+            for one in kept:
+                os.close(one)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await stream.aclose()
+        with anyio.fail_after(5):
+            assert (await caller.get("/api/v2/ping")).status == 204
 
 
 async def test_a_budget_lets_some_go_at_once_and_the_rest_in_time() -> None:

@@ -74,7 +74,7 @@ def application(handler: Handler) -> Any:
 @asynccontextmanager
 async def serve(app: Any, context: ssl.SSLContext, port: int) -> AsyncIterator[int]:
     """Serve on loopback; the connections are cut when it ends, as by a crash."""
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio sets no delay only for this
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(

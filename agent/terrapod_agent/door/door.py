@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import cast
 
 import anyio
@@ -29,6 +30,7 @@ log = structlog.get_logger()
 ROUTES: tuple[Route, ...] = (*outputs.ROUTES,)
 DOWNLOADS: tuple[Route, ...] = (*outputs.DOWNLOADS,)
 _LONGEST = 900.0  # one exchange, in seconds
+_AGAIN = 0.5
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -58,12 +60,21 @@ class Door:
                 # Whoever finds no place waits in the kernel, and costs nothing here.
                 await self._places.acquire()
                 await self._budget.take()
-                stream = await listener.accept()
-                tasks.start_soon(each, [stream], self._one)
+                try:
+                    stream = await listener.accept()
+                except OSError as error:  # no file to be had, or a client that left at once
+                    log.warning("the door of a run takes nobody just now", reason=str(error))
+                    self._places.release()
+                    await anyio.sleep(_AGAIN)
+                else:
+                    tasks.start_soon(each, [stream], self._one)
 
     async def _one(self, stream: SocketStream) -> None:
         try:
             async with stream:
+                # Else the second part of an answer waits until the first is acknowledged.
+                socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
+                socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
                 with anyio.move_on_after(_LONGEST):
                     await self._exchange(Connection(stream, self._times))
         except (Gone, OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
