@@ -180,6 +180,7 @@ class Work(Struct, kw_only=True):
     has_state: bool = False
     artifacts: dict[str, str] = {}  # for an apply: artifact name -> sha256 hex of the approved plan
     claim: str = ""  # the server's signature on this claim; shown with each beat
+    hosts: list[str] = []  # names under which users address this server, with a port unless 443
 
 
 class Next(Struct, kw_only=True, omit_defaults=True):
@@ -241,6 +242,25 @@ class LogAnswer(Struct, kw_only=True):
     """The offset at which the next byte is expected, whether or not these were taken."""
 
     offset: Size
+
+
+class SharedState(Struct, kw_only=True):
+    """The present state of a workspace that shares it."""
+
+    id: str
+    serial: int
+    lineage: str
+    terraform_version: str = ""
+    created_at: str = ""
+
+
+class SharedWorkspace(Struct, kw_only=True):
+    """A workspace whose outputs a phase may read."""
+
+    id: str
+    name: str
+    terraform_version: str = ""
+    state: SharedState | None = None
 
 
 class Stored(Struct, kw_only=True):

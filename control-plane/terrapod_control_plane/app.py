@@ -7,7 +7,7 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 
 from terrapod_control_plane.agents import api as agents_api
-from terrapod_control_plane.agents import duty_api
+from terrapod_control_plane.agents import duty_api, remote_state_api
 from terrapod_control_plane.agents import queries as agent_queries
 from terrapod_control_plane.agents import service as agents
 from terrapod_control_plane.configurations import api as configurations_api
@@ -55,11 +55,13 @@ from terrapod_control_plane.workspaces import api as workspaces_api
 from terrapod_control_plane.workspaces import queries as workspace_queries
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.events import WorkspaceUnlocked, WorkspaceUpdated
+from terrapod_control_plane.workspaces.sharing import api as sharing_api
 
 API: list[Any] = [
     *identity_api.ROUTES,
     *organizations_api.ROUTES,
     *workspaces_api.ROUTES,
+    *sharing_api.ROUTES,
     *variables_api.ROUTES,
     *configurations_api.ROUTES,
     *states_api.ROUTES,
@@ -70,6 +72,7 @@ API: list[Any] = [
     *recovery_api.ROUTES,
     *agents_api.ROUTES,
     *duty_api.ROUTES,
+    *remote_state_api.ROUTES,
 ]
 
 # Of a JSON document that holds no state; the routes of larger bodies have limits of their own.

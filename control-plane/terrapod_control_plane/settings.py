@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
@@ -159,6 +160,16 @@ class Settings(Struct, frozen=True, kw_only=True):
         """Where users reach the server, without a slash at the end."""
         return self.server.public_url.rstrip("/") or f"https://localhost:{self.server.port}"
 
+    def hosts(self) -> Iterator[str]:
+        """The names under which users address the server, with the port unless it is 443."""
+        address = urlsplit(self.public_url)
+        port = address.port or 443
+        if address.hostname:
+            yield _host(address.hostname, port)
+        for name in self.server.names:
+            # By way of what stands before the server, or directly.
+            yield from dict.fromkeys((_host(name, port), _host(name, self.server.port)))
+
     @property
     def agent_url(self) -> str:
         """Where agents reach the agent port, without a slash at the end."""
@@ -175,12 +186,28 @@ def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
     return settings
 
 
+def _host(name: str, port: int) -> str:
+    bracketed = f"[{name}]" if ":" in name else name
+    return bracketed if port == 443 else f"{bracketed}:{port}"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        return False
+
+
 def _contradictions(settings: Settings) -> Iterator[str]:
     for name in settings.server.proxies:
         try:
             ipaddress.ip_network(name, strict=False)
         except ValueError:
             yield f"server.proxies: {name!r} is neither an address nor a network"
+    public = settings.server.public_url
+    if public and not _is_address(public):
+        yield f"server.public_url is {public!r}: has to be an address such as https://host:8443"
     every, runs = settings.agents.beat_busy_seconds, settings.runs
     for name in ("plan_lease_seconds", "apply_lease_seconds"):
         if (lease := getattr(runs, name)) < 2 * every:

@@ -18,15 +18,17 @@ import msgspec
 from terrapod_common import protocol, wire
 from tests.kit import authority
 from tests.kit.agent_records import Fault, PhaseRecord, Refusal, match, stored
+from tests.kit.agent_sharing import Sharing
 from tests.kit.asgi import Answer, Peer, Question, Reset, application, serve
 
 PLATFORM = "linux_amd64"
 
 
-class AgentServer:
+class AgentServer(Sharing):
     """The agent plane of a control plane."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         self.authority = authority.Authority()
         self.tokens = {"a-join-token"}

@@ -128,6 +128,12 @@ class AgentProcess:
         assert self._process
         self._process.send_signal(number)
 
+    def cpu_seconds(self) -> float:
+        """How much time of a processor it has used."""
+        assert self._process
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     async def ended(self, seconds: float = 20) -> int:
         """Its exit code."""
         assert self._process

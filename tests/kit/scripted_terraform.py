@@ -3,9 +3,9 @@
 The script lies in the configuration as ``script.json``: a list of steps for each subcommand.
 ``["print", TEXT]``, ``["touch", FILE]``, ``["wait", FILE]`` until the file is there, ``["state",
 SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["fill", FILE]`` until the disk is
-full, ``["pid", FILE]``, ``["arguments"]`` prints them, ``["ignore-interrupts"]``, ``["kill",
-SIGNAL]`` itself, ``["exit", CODE]``. On an interrupt it says so, writes a state with serial 99 when
-it applies, and exits with 1.
+full, ``["pid", FILE]``, ``["environment", FILE]``, ``["arguments"]`` prints them,
+``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["exit", CODE]``. On an interrupt it says
+so, writes a state with serial 99 when it applies, and exits with 1.
 """
 
 import json
@@ -71,6 +71,8 @@ for what, *args in steps:
         os.mkdir(args[0])
     elif what == "pipe":
         os.mkfifo(args[0])
+    elif what == "environment":
+        pathlib.Path(args[0]).write_text(json.dumps(dict(os.environ)))
     elif what == "pid":
         pathlib.Path(args[0]).write_text(str(os.getpid()))
     elif what == "ignore-interrupts":

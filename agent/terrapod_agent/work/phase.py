@@ -3,7 +3,8 @@
 import secrets
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
@@ -13,6 +14,9 @@ import structlog
 from terrapod_agent.beside import beside
 from terrapod_agent.client import Fetched
 from terrapod_agent.contact import insist
+from terrapod_agent.door.door import Way, opened
+from terrapod_agent.door.keys import Keys
+from terrapod_agent.door.upstream import Upstream
 from terrapod_agent.slots import Hold
 from terrapod_agent.space import failure
 from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
@@ -58,6 +62,7 @@ class Phase:
         self._shop = shop
         self._work = work
         self._hold = hold
+        self._keys = Keys.made()
         self._folder = folders.create(shop.phases, shop.runs, work)
         password = secrets.token_urlsafe(32)
         self._ticket = Ticket(
@@ -68,7 +73,7 @@ class Phase:
             workspace=work.workspace,
             working_directory=work.working_directory,
             log_limit=work.limits.log_bytes,
-            secrets=[*masks(work.variables), password.encode()],
+            secrets=[*masks(work.variables), password.encode(), *sorted(self._keys.masks())],
             state_password=password,
             tool_version=work.tool.version,
             claim=work.claim,
@@ -124,13 +129,13 @@ class Phase:
         steps = await self._prepare()
         folder.say(terraform.header(work.tool, self._shop.platform))
         fixed = fixed_environment(folder, work.workspace)
+        fixed = {**fixed, cli_config.VARIABLE: str(folder.cli_config)}
         steps.environment, refused = environment(work, self._shop.passed_on, fixed)
         for name in refused:
             folder.say(f"Warning: the variable {name} is reserved and was not set.")
         await self._start()
         steps.memory, steps.check = work.limits.memory_bytes, self._shop.toolchain.unchanged
-        admitted = self._shop.executor.admitted(folder.place.path)
-        async with beside(self._send_log), admitted as steps.account:
+        async with beside(self._send_log), self._opened(steps):
             quiet = self._shop.settings.waits.init_quiet
             locked = work.kind == "apply"
             await initialize(steps, folder, binary, locked=locked, quiet=quiet)
@@ -160,7 +165,6 @@ class Phase:
             if found is not None:
                 keeps = found.backend == snapshots.BACKEND
                 self._keep(snapshots=keeps, must_differ=found.must_differ)
-        files.replace(folder.cli_config, cli_config.render([]).encode())
         dump = await anyio.to_thread.run_sync(digest_of, root / DUMP)
         self._keep(dump_before=dump)
         await self._fetch_state(fetch)
@@ -178,6 +182,16 @@ class Phase:
             return
         self._keep(state_before=await anyio.to_thread.run_sync(digest_of, before))
         await anyio.to_thread.run_sync(shutil.copyfile, before, at)
+
+    @asynccontextmanager
+    async def _opened(self, steps: Steps) -> AsyncIterator[None]:
+        """The door of the phase is open, and its place in the hands of the run's own user."""
+        shop, folder = self._shop, self._folder
+        upstream = Upstream(shop.client, shop.backoff, self._work, self._keys.download)
+        async with opened(Way(upstream, shop.public, self._work.hosts), self._keys) as hosts:
+            files.replace(folder.cli_config, cli_config.content(shop.passed_on, hosts))
+            async with shop.executor.admitted(folder.place.path) as steps.account:
+                yield
 
     async def _start(self) -> None:
         """Ask to start; after this the server counts on us."""

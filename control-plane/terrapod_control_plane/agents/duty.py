@@ -149,6 +149,7 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
             if phase.kind == "apply"
             else {}
         ),
+        hosts=list(ctx.settings.hosts()),
     )
 
 

@@ -43,6 +43,7 @@ class WorkspaceDoc(Resource, tag="workspaces", kw_only=True):
     speculative_enabled: bool
     file_triggers_enabled: bool
     global_remote_state: bool
+    project_remote_state: bool
     structured_run_output_enabled: bool = False
     source: str
     source_name: str
@@ -143,6 +144,7 @@ class Settings(Payload, tag="workspaces", kw_only=True):
     speculative_enabled: bool | UnsetType = UNSET
     file_triggers_enabled: bool | UnsetType = UNSET
     global_remote_state: bool | UnsetType = UNSET
+    project_remote_state: bool | UnsetType = UNSET
     source_name: str | UnsetType | None = UNSET
     source_url: str | UnsetType | None = UNSET
     trigger_prefixes: list[str] | UnsetType | None = UNSET
@@ -210,6 +212,12 @@ class TagIn(Payload, tag="tags", kw_only=True):
     def key(self) -> str:
         """The name."""
         return self.name or self.id
+
+
+class ConsumerIn(Payload, tag="workspaces", kw_only=True):
+    """A workspace that may read the state of another, by its id."""
+
+    id: str = ""
 
 
 class BindingIn(Payload, tag="tag-bindings", kw_only=True):
