@@ -5,7 +5,6 @@ by name of the call, and are used up one by one.
 """
 
 import hashlib
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -66,13 +65,7 @@ class AgentServer(Sharing):
         chain = self.folder / "server.pem"
         if not chain.exists():
             chain.write_text(self.authority.server())
-        strict = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=self.authority.pem)
-        strict.verify_mode = ssl.CERT_REQUIRED
-        strict.minimum_version = ssl.TLSVersion.TLSv1_3
-        strict.num_tickets = 0
-        public = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        for context in (strict, public):
-            context.load_cert_chain(chain)
+        strict, public = self.authority.contexts(chain)
         app = application(self._answer)
         async with (
             serve(app, strict, self._ports["agents"]) as self._ports["agents"],
@@ -290,7 +283,7 @@ class AgentServer(Sharing):
 
     def _given_up(self, named: dict[str, str]) -> PhaseRecord:
         phase = self.phases[named["phase_id"]]
-        if self._stands(phase.work.phase_id, int(named["fence"])) or phase.ended:
+        if phase.ended or phase.fence == int(named["fence"]):
             raise Refusal(409, "it was not lost")
         return phase
 

@@ -73,6 +73,7 @@ async def choose(
     if record is None or not await anyio.to_thread.run_sync(work):
         log.warning("the plan keeps its state in a file, which is slow", phase=ticket.phase_id)
         return
+    files.give(other, like=folder.place.path)
     folder.plan.rename(folder.plan_in_file)
     other.rename(folder.plan)
 
@@ -84,6 +85,8 @@ async def _record(
     scratch = folder.place.path / "scratch"
     scratch.mkdir(mode=0o700)
     files.replace(scratch / "main.tf", _SCRATCH)
+    for path in (scratch, scratch / "main.tf"):
+        files.give(path, like=folder.place.path)
     made, said = scratch / "plan.tfplan", folder.path / "scratch.log"
     async with served(folder, ticket, tool) as environment:
         there = steps.elsewhere(scratch, environment)

@@ -2,6 +2,7 @@
 
 import signal
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,35 +26,38 @@ def serve(settings: SettingsFile = None) -> None:
     The first start makes everything: a database, keys, a certificate authority, an administrator.
     """
     from terrapod_control_plane.cli.database import started  # noqa: PLC0415 - slow to import
-    from terrapod_control_plane.kernel.db import Unreachable  # noqa: PLC0415
+
+    effective = read(settings)
+    logs.configure(effective.logging.format, effective.logging.level)
+    _make(effective.data_dir)
+    try:
+        # The embedded server ends with this thread, so it is started here, in the main one.
+        with started(effective) as (dsn, embedded):
+            serving = partial(_serve, effective, dsn, embedded)
+            anyio.run(serving, backend_options={"use_uvloop": True})
+    except* _expected() as group:
+        for error in leaves(group):
+            typer.echo(f"terrapod can't run: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """What a line explains better than a traceback."""
+    from terrapod_control_plane.kernel.db import Unreachable  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.kernel.postgres import PostgresFailed  # noqa: PLC0415
     from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.single import NotAlone  # noqa: PLC0415
     from terrapod_control_plane.migrations.run import RestoreUnfinished  # noqa: PLC0415
     from terrapod_control_plane.web.tls import ListenFailed  # noqa: PLC0415
 
-    effective = read(settings)
-    logs.configure(effective.logging.format, effective.logging.level)
+    return (KeyMissing, ListenFailed, NotAlone, PostgresFailed, RestoreUnfinished, Unreachable)
+
+
+def _make(data_dir: Path) -> None:
     try:
-        effective.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as refused:
-        typer.echo(f"terrapod can't run: {effective.data_dir}: {refused.strerror}", err=True)
-        raise typer.Exit(1) from None
-    try:
-        # The embedded server ends with this thread, so it is started here, in the main one.
-        with started(effective) as (dsn, embedded):
-            serving = partial(_serve, effective, dsn, embedded)
-            anyio.run(serving, backend_options={"use_uvloop": True})
-    except* (
-        KeyMissing,
-        ListenFailed,
-        NotAlone,
-        PostgresFailed,
-        RestoreUnfinished,
-        Unreachable,
-    ) as group:
-        for error in leaves(group):
-            typer.echo(f"terrapod can't run: {error}", err=True)
+        typer.echo(f"terrapod can't run: {data_dir}: {refused.strerror}", err=True)
         raise typer.Exit(1) from None
 
 
