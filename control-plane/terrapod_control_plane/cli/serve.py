@@ -64,7 +64,6 @@ def _make(data_dir: Path) -> None:
 async def _serve(settings: Settings, dsn: str, embedded: "Embedded | None") -> None:
     from terrapod_control_plane import boot  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.certificates import Certificates  # noqa: PLC0415
-    from terrapod_control_plane.kernel.postgres_watch import Watch  # noqa: PLC0415
     from terrapod_control_plane.web import limits, tls  # noqa: PLC0415
 
     server = settings.server
@@ -82,12 +81,7 @@ async def _serve(settings: Settings, dsn: str, embedded: "Embedded | None") -> N
             certificates.give(public, agents)
             loops = [Loop("certificates", certificates.keep)]
             if embedded is not None:
-                watch = Watch(
-                    embedded,
-                    settings.database.dead_at_most_seconds,
-                    lambda why: opened.parts.condition.saw({"database": why}),
-                )
-                loops.append(Loop("postgres", watch.keep))
+                loops.append(_watch(embedded, settings, opened))
             said = partial(_say, settings, opened)
             stop = anyio.Event()
             async with anyio.create_task_group() as tasks:
@@ -105,6 +99,14 @@ async def _serve(settings: Settings, dsn: str, embedded: "Embedded | None") -> N
     finally:
         public.close()
         agents.close()
+
+
+def _watch(embedded: "Embedded", settings: Settings, opened: "boot.Opened") -> Loop:
+    from terrapod_control_plane.kernel.postgres_watch import Watch  # noqa: PLC0415 - slow to import
+
+    condition, patience = opened.parts.condition, settings.database.dead_at_most_seconds
+    watch = Watch(embedded, patience, lambda why: condition.saw({"database": why}))
+    return Loop("postgres", watch.keep)
 
 
 async def _stop_on_signal(stop: anyio.Event, bus: "Bus") -> None:
