@@ -1,6 +1,6 @@
 """The benchmarks: a real server on loopback, measured over some rounds, printed as a table.
 
-``python tests/bench/run.py [--rounds 3] [--quick]``
+``python tests/bench/run.py [--rounds 3] [--quick]``, or ``... large`` for runs with many resources.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import uvloop
 from msgspec import Struct
 
 from terrapod_control_plane.cli.demo_stage import Stage
-from tests.bench import asking, doing, light, memory, place, scenery, table
+from tests.bench import asking, doing, large, light, memory, place, scenery, table
 from tests.bench.table import Row
 
 ROUNDS = 3
@@ -182,4 +182,7 @@ def say(line: str) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    main(sys.argv[1:])
+    if sys.argv[1:2] == ["large"]:
+        large.main(sys.argv[2:])
+    else:
+        main(sys.argv[1:])
