@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 LARGE = """
 variable "text" { default = "a" }
 resource "terraform_data" "large" {
-  count = 60
+  count = 80
   input = "${var.text}${format("%020000d", count.index)}"
 }
 output "hash" { value = sha256(join(",", terraform_data.large[*].output)) }
@@ -64,9 +64,9 @@ async def test_large_states_are_kept_by_snapshots_and_small_changes_in_a_file(
     assert json.loads(created.artifacts[wire.PLAN_JSON])["planned_values"]
     outputs = await job.apply(created)
     state = job.server.phases["apply-1"].states[-1][0]
-    assert len(json.loads(state)["resources"][0]["instances"]) == 60
+    assert len(json.loads(state)["resources"][0]["instances"]) == 80
 
-    one = {"main.tf": LARGE.replace("count = 60", "count = 61")}
+    one = {"main.tf": LARGE.replace("count = 80", "count = 81")}
     job.server.phases.clear()
     changed = await job.plan(one, state=state, has_state=True)  # type: ignore[arg-type]
     assert backend(changed, tmp_path) == "local"
@@ -94,7 +94,7 @@ async def test_what_an_apply_sees_does_not_depend_on_how_its_state_is_kept(
     job.server.phases.clear()
     few = wire.Flags(targets=["terraform_data.large[0]", "output.seen"])
     assert few.targets
-    small = await job.plan({"main.tf": seen.replace("count = 60", "count = 10")})
+    small = await job.plan({"main.tf": seen.replace("count = 80", "count = 10")})
     assert backend(small, tmp_path) == "local"
     of_small = await job.apply(small)
     assert large["where"] == of_small["where"]
@@ -134,7 +134,7 @@ async def test_a_killed_agent_leaves_the_server_to_terraform_which_saves_all(
     await server.until(lambda: apply.ended, 60)
     assert apply.status == "errored"
     assert apply.reports[-1].state_uploaded
-    assert made(apply) == 60
+    assert made(apply) == 80
 
 
 async def test_agent_and_keeper_killed_at_once_lose_nothing_either(
@@ -150,7 +150,7 @@ async def test_agent_and_keeper_killed_at_once_lose_nothing_either(
     await server.until(lambda: not alive(tmp_path / "up"), 60)
     process.start()
     await server.until(lambda: apply.ended, 60)
-    assert made(apply) == 60
+    assert made(apply) == 80
 
 
 async def test_a_canceled_apply_saves_all(server: AgentServer, data: Path, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ async def test_a_canceled_apply_saves_all(server: AgentServer, data: Path, tmp_p
         server.order(apply, "cancel")
         await server.until(lambda: apply.ended, 60)
     assert apply.status == "canceled"
-    assert made(apply) == 60
+    assert made(apply) == 80
 
 
 async def test_a_killed_terraform_leaves_a_whole_state(

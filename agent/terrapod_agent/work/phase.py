@@ -164,9 +164,8 @@ class Phase:
             found = await anyio.to_thread.run_sync(plan_file.contents, folder.plan)
             if found is not None:
                 keeps = found.backend == snapshots.BACKEND
-                self._keep(snapshots=keeps, must_differ=found.must_differ)
-        dump = await anyio.to_thread.run_sync(digest_of, root / DUMP)
-        self._keep(dump_before=dump)
+                self._note(snapshots=keeps, must_differ=found.must_differ)
+        self._note(dump_before=await anyio.to_thread.run_sync(digest_of, root / DUMP))
         await self._fetch_state(fetch)
         grace = self._shop.settings.grace or work.limits.grace_seconds
         return Steps(self._shop.executor, folder, self._hold, root=root, grace=grace)
@@ -177,10 +176,10 @@ class Phase:
         if self._work.has_state:
             await insist(partial(fetch, protocol.STATE_GET, before), self._shop.backoff)
         elif (empty := seed(self._work)) is not None:
-            files.replace(before, empty)
+            files.new(before, empty)
         else:
             return
-        self._keep(state_before=await anyio.to_thread.run_sync(digest_of, before))
+        self._note(state_before=await anyio.to_thread.run_sync(digest_of, before))
         await anyio.to_thread.run_sync(shutil.copyfile, before, at)
 
     @asynccontextmanager
@@ -189,7 +188,7 @@ class Phase:
         shop, folder = self._shop, self._folder
         upstream = Upstream(shop.client, shop.backoff, self._work, self._keys.download)
         async with opened(Way(upstream, shop.public, self._work.hosts), self._keys) as hosts:
-            files.replace(folder.cli_config, cli_config.content(shop.passed_on, hosts))
+            files.new(folder.cli_config, cli_config.content(shop.passed_on, hosts))
             async with shop.executor.admitted(folder.place.path) as steps.account:
                 yield
 
@@ -256,8 +255,12 @@ class Phase:
             self._folder.say(f"\nError: {message}")
         return wire.Report(status="errored", message=message)
 
-    def _keep(self, **changes: object) -> None:
+    def _note(self, **changes: object) -> None:
+        """Change the ticket, which is on the disk before terraform may work."""
         self._ticket = msgspec.structs.replace(self._ticket, **changes)
+
+    def _keep(self, **changes: object) -> None:
+        self._note(**changes)
         self._folder.keep(self._ticket)
 
 
