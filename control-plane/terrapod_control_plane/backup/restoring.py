@@ -31,6 +31,10 @@ class NotEmpty(Exception):
     """Something is there already; the message names it."""
 
 
+class ClockBehind(Exception):
+    """The clock of this machine is not right, and epochs take their numbers from it."""
+
+
 class Target(Struct, frozen=True, kw_only=True):
     """Where to."""
 
@@ -98,6 +102,11 @@ class _Restoring:
 
     async def all(self) -> tuple[Manifest, Revived]:
         _fits(self._header)
+        if self._target.now() < self._header.made_at:
+            raise ClockBehind(
+                f"the backup was made at {self._header.made_at:%Y-%m-%d %H:%M:%S} UTC, which the "
+                "clock of this machine has not reached: set it right"
+            )
         await self._clear_or_refuse()
         await database.mark(self._connection)
         await run_sync(files.replace, self._target.data_dir / _MARK, b"")

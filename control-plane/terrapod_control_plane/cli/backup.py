@@ -154,7 +154,7 @@ def _told(manifest: "Manifest") -> str:
     workspaces = next((t.rows for t in manifest.tables if t.name == "workspaces"), 0)
     blobs = sum(store.blobs for store in manifest.stores.values())
     size = sum(store.size for store in manifest.stores.values())
-    return f"{workspaces:,} workspaces ({rows:,} rows, {blobs:,} blobs of {size / 1e6:,.1f} MB)"
+    return f"{rows:,} rows (workspaces: {workspaces:,}) and {blobs:,} blobs ({size / 1e6:,.1f} MB)"
 
 
 @contextmanager

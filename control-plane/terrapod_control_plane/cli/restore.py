@@ -58,7 +58,9 @@ def restore(
             with database(effective) as dsn:
                 run = partial(_restore, effective, dsn, reader, revoke_tokens=revoke_tokens)
                 manifest, revived = anyio.run(run)
-    except (BadArchive, sealing.WrongSecret, restoring.NotEmpty, KeyMissing, NotAlone) as error:
+    except (restoring.NotEmpty, restoring.ClockBehind, KeyMissing, NotAlone) as error:
+        raise failed(f"Nothing was restored: {error}") from None
+    except (BadArchive, sealing.WrongSecret) as error:
         raise failed(f"Nothing was restored: {error}") from None
     except (OSError, MigrationFailed, *BROKEN) as error:
         raise failed(f"Nothing was restored: {error}") from None

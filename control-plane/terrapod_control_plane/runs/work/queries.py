@@ -47,7 +47,8 @@ class Leases(Struct, frozen=True):
 async def claimed_before(claimer: Claimer) -> Phase | None:
     """The phase that this very question has claimed already; its answer was lost."""
     sql = (
-        "select * from phases where listener_id = $1 and claim_key = $2 and lease_until is not null"
+        "select * from phases where listener_id = $1 and claim_key = $2 "
+        "and lease_until is not null and hands_out()"
     )
     return await db.one(Phase, sql, claimer.listener, claimer.key)
 
