@@ -1,6 +1,6 @@
 """The benchmarks: a real server on loopback, measured over some rounds, printed as a table.
 
-``python tests/bench/run.py [--rounds 3] [--quick]``
+``python tests/bench/run.py [fleet] [--rounds 3] [--quick]``
 """
 
 import argparse
@@ -18,7 +18,7 @@ import uvloop
 from msgspec import Struct
 
 from terrapod_control_plane.cli.demo_stage import Stage
-from tests.bench import asking, doing, light, memory, place, scenery, table
+from tests.bench import asking, doing, fleet, light, memory, place, scenery, table
 from tests.bench.table import Row
 
 ROUNDS = 3
@@ -44,11 +44,15 @@ class Results(Struct):
 def main(arguments: Sequence[str]) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("what", nargs="?", choices=("all", "fleet"), default="all")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="fewer requests, for a first look")
     options = parser.parse_args(arguments)
     extent = Extent(options.rounds, *((40, 8) if options.quick else (200, 40)))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up then too
+    if options.what == "fleet":
+        fleet.main()
+        return
     began = time.monotonic()
     rows = starts(extent.rounds)
     stage = place.new_stage()

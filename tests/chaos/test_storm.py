@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.chaos.blows import strike
+from tests.chaos.conftest import Tell
 from tests.chaos.history import FINAL, History, faults
 from tests.chaos.world import Place, World
 from tests.kit.proxy import BOTH, Weather
@@ -25,14 +26,14 @@ _WEATHERS = (
 
 
 @pytest.mark.timeout(7200)
-def test_a_storm(world: World, request: pytest.FixtureRequest) -> None:
-    storm(world, _seed(request), 60 * request.config.getoption("--minutes"))
+def test_a_storm(world: World, request: pytest.FixtureRequest, tell: Tell) -> None:
+    storm(world, _seed(request), 60 * request.config.getoption("--minutes"), tell)
 
 
 @pytest.mark.short
 @pytest.mark.timeout(240)
-def test_a_gust(world: World) -> None:
-    storm(world, 1, 10, victims=("agent", "server"), workspaces=3)
+def test_a_gust(world: World, tell: Tell) -> None:
+    storm(world, 1, 10, tell, victims=("agent", "server"), workspaces=3)
 
 
 def _seed(request: pytest.FixtureRequest) -> int:
@@ -44,12 +45,13 @@ def storm(
     world: World,
     seed: int,
     seconds: float,
+    tell: Tell,
     victims: tuple[str, ...] = _VICTIMS,
     workspaces: int = WORKSPACES,
 ) -> None:
     """Blow for so long, then let everything come to rest, and look."""
     dice = random.Random(seed)
-    print(f"seed {seed}, {seconds:.0f} s")
+    tell(f"seed {seed}, {seconds:.0f} s")
     pool = world.pool(f"storm-{seed}")
     places = [world.agent(f"storm-{seed}-{n}", pool, slots=2) for n in range(AGENTS)]
     names = [world.workspace(pool) for _ in range(workspaces)]
@@ -70,7 +72,7 @@ def storm(
     made = [run for of_one in runs.values() for run in of_one]
     world.settle(made, 300)
     history = world.history(names)
-    print(table(history, done))
+    tell(table(history, done))
     assert faults(history) == []
     last = [world.run(name, ["last"]) for name in names]
     world.settle(last, 240)
