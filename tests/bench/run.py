@@ -1,7 +1,7 @@
 """The benchmarks: a real server on loopback, measured over some rounds, printed as a table.
 
 ``python tests/bench/run.py [--rounds 3] [--quick]``, or ``... backup`` for backup and restore,
-``... large`` for runs with many resources.
+``... large`` for runs with many resources, ``... fleet`` for many agents.
 """
 
 import argparse
@@ -19,13 +19,26 @@ import uvloop
 from msgspec import Struct
 
 from terrapod_control_plane.cli.demo_stage import Stage
-from tests.bench import asking, backups, crowded, doing, large, light, memory, place, scenery, table
+from tests.bench import (
+    asking,
+    backups,
+    crowded,
+    doing,
+    fleet,
+    large,
+    light,
+    memory,
+    place,
+    scenery,
+    table,
+)
 from tests.bench.table import Row
 
 ROUNDS = 3
 # Measured by themselves, each with options of its own.
 OTHERS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "backup": backups.main,
+    "fleet": lambda _: fleet.main(),
     "large": large.main,
 }
 
