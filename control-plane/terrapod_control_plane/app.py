@@ -8,6 +8,7 @@ from litestar.datastructures import State
 
 from terrapod_control_plane.agents import api as agents_api
 from terrapod_control_plane.agents import duty_api
+from terrapod_control_plane.agents import jobs as agent_jobs
 from terrapod_control_plane.agents import queries as agent_queries
 from terrapod_control_plane.agents import service as agents
 from terrapod_control_plane.configurations import api as configurations_api
@@ -30,6 +31,7 @@ from terrapod_control_plane.runs import api as runs_api
 from terrapod_control_plane.runs import presenting
 from terrapod_control_plane.runs import service as runs
 from terrapod_control_plane.runs.logs import jobs as log_jobs
+from terrapod_control_plane.runs.transfers import jobs as transfer_jobs
 from terrapod_control_plane.runs.work import jobs as work_jobs
 from terrapod_control_plane.settings import Settings
 from terrapod_control_plane.states import api as states_api
@@ -52,7 +54,13 @@ from terrapod_control_plane.web.params import DEPENDENCIES
 from terrapod_control_plane.workspaces import api as workspaces_api
 from terrapod_control_plane.workspaces import queries as workspace_queries
 from terrapod_control_plane.workspaces import service as workspaces
-from terrapod_control_plane.workspaces.events import WorkspaceUnlocked, WorkspaceUpdated
+from terrapod_control_plane.workspaces.deleted import jobs as deleted_jobs
+from terrapod_control_plane.workspaces.deleted import service as deleted
+from terrapod_control_plane.workspaces.events import (
+    WorkspaceDeleted,
+    WorkspaceUnlocked,
+    WorkspaceUpdated,
+)
 
 API: list[Any] = [
     *identity_api.ROUTES,
@@ -88,6 +96,7 @@ RESOLVERS: Mapping[str, Resolver] = {
 # What runs inside the transaction of an event.
 IN_TRANSACTION: Mapping[type[Event], Sequence[Handler]] = {
     ConfigurationUploaded: [runs.configuration_uploaded],
+    WorkspaceDeleted: [deleted.note],
     WorkspaceUnlocked: [runs.workspace_unlocked],
     WorkspaceUpdated: [runs.workspace_updated],
 }
@@ -114,6 +123,9 @@ def jobs(settings: Settings) -> list[Job]:
         *work_jobs.jobs(settings),
         *log_jobs.jobs(settings),
         *state_jobs.jobs(settings),
+        *agent_jobs.JOBS,
+        *transfer_jobs.JOBS,
+        *deleted_jobs.JOBS,
         *health_jobs.JOBS,
     ]
 

@@ -45,6 +45,13 @@ class Blobs(Protocol):
         """Removes the blob; no error when there is none."""
         ...
 
+    def below(self, prefix: str = "") -> AsyncGenerator[str, None]:
+        """The keys of all blobs below `prefix`, such as `states/`, in no order.
+
+        What is put or deleted meanwhile may be among them or not.
+        """
+        ...
+
     async def check(self) -> None:
         """Raises OSError when the store cannot be used."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
@@ -19,6 +20,7 @@ from terrapod_control_plane.kernel.blobs.base import BadKey, BlobMissing
 # What one hop to a worker thread moves: below this the hop costs more than the disk.
 _BATCH = 256 * 1024
 _INCOMING = ".incoming"
+_MANY = 1000  # keys that are looked for in one hop
 _LEFT_OVER_AFTER = 24 * 3600.0
 _NOT_A_BLOB = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -80,6 +82,13 @@ class LocalBlobs:
         except _NOT_A_BLOB:
             return
 
+    async def below(self, prefix: str = "") -> AsyncGenerator[str, None]:
+        """The keys of all blobs below the prefix."""
+        waiting = [self._path(prefix.rstrip("/")) if prefix else self._root]
+        while waiting:
+            for path in await run_sync(_some_below, waiting):
+                yield path.relative_to(self._root).as_posix()
+
     async def check(self) -> None:
         """Raises OSError when the folder cannot be written; removes what crashes left behind."""
         await run_sync(_try_out, self._incoming, self._now() - _LEFT_OVER_AFTER)
@@ -130,6 +139,17 @@ def _publish(file: BinaryIO, draft: Path, target: Path, root: Path) -> None:
 def _discard(file: BinaryIO, draft: Path) -> None:
     file.close()
     draft.unlink(missing_ok=True)
+
+
+def _some_below(folders: list[Path]) -> list[Path]:
+    """Some of the blobs in these folders, which are looked at from the end until there are many."""
+    found: list[Path] = []
+    while folders and len(found) < _MANY:
+        with contextlib.suppress(*_NOT_A_BLOB), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else found).append(Path(entry.path))
+    return found
 
 
 def _open_at(path: Path, start: int) -> BinaryIO:

@@ -68,6 +68,10 @@ class SealedBlobs:
         """Removes the blob; no error when there is none."""
         await self._inner.delete(key)
 
+    def below(self, prefix: str = "") -> AsyncGenerator[str, None]:
+        """The keys of all blobs below the prefix."""
+        return self._inner.below(prefix)
+
     async def check(self) -> None:
         """Raises when the inner store cannot be used."""
         await self._inner.check()

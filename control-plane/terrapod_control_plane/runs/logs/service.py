@@ -2,10 +2,12 @@
 
 import zlib
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from terrapod_common import wire
 from terrapod_common.errors import TooLarge
 from terrapod_common.logframe import window
+from terrapod_common.loops import Backoff, Retries
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.runs import queries
@@ -91,13 +93,21 @@ def _key(phase: Phase) -> str:
 
 
 @internal
-async def archive(ctx: Context) -> None:
-    """Put the logs of ended phases from rows into blobs."""
-    for phase in await chunks.to_archive():
-        index: list[tuple[int, int, int]] = []
-        await ctx.parts.blobs.put(_key(phase), _compressed(ctx, phase, index))
-        async with db.transaction():
-            await chunks.archived(phase.id, index)
+async def archive(ctx: Context, retries: Retries | None = None) -> None:
+    """Put the logs of ended phases from rows into blobs; one that can't be keeps no other."""
+    retries = retries or Retries(Backoff())
+    found = await chunks.to_archive(retries.waiting)
+    await retries.each(found, partial(_archive, ctx))
+
+
+async def _archive(ctx: Context, id_: str) -> None:
+    phase = await queries.phase(id_)
+    if phase is None:
+        return
+    index: list[tuple[int, int, int]] = []
+    await ctx.parts.blobs.put(_key(phase), _compressed(ctx, phase, index))
+    async with db.transaction():
+        await chunks.archived(phase.id, index)
 
 
 async def _compressed(
