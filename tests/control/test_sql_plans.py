@@ -20,7 +20,7 @@ from tests.control.test_every_route import answer, ids
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.routes import Route, routes
-from tests.kit.statements import Statements, called, grow
+from tests.kit.sql_plans import Statements, called, grow
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
