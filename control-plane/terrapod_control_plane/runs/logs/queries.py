@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from terrapod_control_plane.kernel import db
+from terrapod_control_plane.runs.model import Phase
 
 
 async def between(phase: str, start: int, end: int) -> list[tuple[int, bytes]]:
@@ -16,14 +17,14 @@ async def between(phase: str, start: int, end: int) -> list[tuple[int, bytes]]:
 
 
 _TO_ARCHIVE = """
-select id from phases where log_complete and log_index is null and log_size > 0
+select * from phases where log_complete and log_index is null and log_size > 0
   and not id = any($1) limit 20
 """
 
 
-async def to_archive(waiting: Sequence[str]) -> list[str]:
+async def to_archive(waiting: Sequence[str] = ()) -> list[Phase]:
     """Ended phases whose log still lies in rows, but for those that are to wait."""
-    return [row["id"] for row in await db.rows(_TO_ARCHIVE, waiting)]
+    return await db.many(Phase, _TO_ARCHIVE, waiting)
 
 
 async def archived(phase: str, index: list[tuple[int, int, int]]) -> None:

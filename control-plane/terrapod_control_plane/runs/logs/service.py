@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
 
 from terrapod_common import wire
 from terrapod_common.errors import TooLarge
@@ -96,14 +95,11 @@ def _key(phase: Phase) -> str:
 async def archive(ctx: Context, retries: Retries | None = None) -> None:
     """Put the logs of ended phases from rows into blobs; one that can't be keeps no other."""
     retries = retries or Retries(Backoff())
-    found = await chunks.to_archive(retries.waiting)
-    await retries.each(found, partial(_archive, ctx))
+    found = {phase.id: phase for phase in await chunks.to_archive(retries.waiting)}
+    await retries.each(found, lambda id_: _archive(ctx, found[id_]))
 
 
-async def _archive(ctx: Context, id_: str) -> None:
-    phase = await queries.phase(id_)
-    if phase is None:
-        return
+async def _archive(ctx: Context, phase: Phase) -> None:
     index: list[tuple[int, int, int]] = []
     await ctx.parts.blobs.put(_key(phase), _compressed(ctx, phase, index))
     async with db.transaction():
