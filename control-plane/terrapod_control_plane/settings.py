@@ -129,6 +129,15 @@ class States(Struct, frozen=True, kw_only=True):
     snapshot_seconds: Whole = 0  # local applies send states so often; 0: only at the end
 
 
+class Retention(Struct, frozen=True, kw_only=True):
+    """How long is kept what nobody works with any more. States and their history stay."""
+
+    audit_days: Wait = 365.0  # entries of the audit record; 0: for ever
+    plan_days: Wait = 30.0  # what a plan left, after its run has ended; 0: for ever
+    deleted_days: Wait = 7.0  # the contents of deleted workspaces; 0: removed at the next turn
+    recovered_states: Count = 5  # states of one run that came after it had ended, the newest
+
+
 class Logging(Struct, frozen=True, kw_only=True):
     """How the server writes its own log."""
 
@@ -148,6 +157,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     agents: Agents = Agents()
     configurations: Configurations = Configurations()
     states: States = States()
+    retention: Retention = Retention()
     logging: Logging = Logging()
 
     @property

@@ -20,7 +20,7 @@ TABLES = set(
 ALSO = {
     "runs": {"log_chunks"},
     "states": {"state_excerpts"},
-    "workspaces": {"remote_state_consumers"},
+    "workspaces": {"deleted_workspaces", "remote_state_consumers"},
 }
 QUERIES = sorted(CONTROL.rglob("queries.py"))
 NAMED = re.compile(r"\b(?:from|join|into|update)\s+(\w+)", re.IGNORECASE)
