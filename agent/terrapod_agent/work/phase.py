@@ -204,8 +204,9 @@ class Phase:
         return wire.Report(status="errored", message=message)
 
     def _keep(self, **changes: object) -> None:
-        self._ticket = msgspec.structs.replace(self._ticket, **changes)
-        self._folder.keep(self._ticket)
+        ticket = msgspec.structs.replace(self._ticket, **changes)
+        self._folder.keep(ticket)  # what can't be kept has not happened
+        self._ticket = ticket
 
 
 def _words(error: Trouble | OSError) -> str:
