@@ -14,7 +14,7 @@ from terrapod_agent import space, status
 from terrapod_agent.cli import commands
 from terrapod_common import wire
 from tests.kit.agent_server import AgentServer
-from tests.kit.agents import AgentProcess, apply_phase, phase, quick, running
+from tests.kit.agents import QUICK, AgentProcess, apply_phase, phase, quick, running
 from tests.kit.scripted_terraform import script
 
 pytestmark = pytest.mark.anyio
@@ -90,16 +90,37 @@ async def test_a_disk_that_fills_up_and_is_freed(server: AgentServer, disk: Path
 
 
 @mounts
-async def test_a_phase_that_has_no_room_is_handed_back(server: AgentServer, disk: Path) -> None:
+async def test_a_status_that_cannot_be_written_is_not_green(
+    server: AgentServer, disk: Path
+) -> None:
     settings = quick(disk / "agent", server, free_bytes=0)
     first = server.add(phase("plan", script()))
     async with running(settings):
-        await server.until(lambda: first.ended)
+        await server.until(lambda: first.ended and server.calls.count("next") > 1)
         fill(disk / "ballast")
         await server.until(lambda: server.beats[-1].trouble)
         assert "its disk is full" in server.beats[-1].trouble
+        # The file could not be written, and says that all is well.
+        told = CliRunner().invoke(commands, ["status", "--data-dir", str(disk / "agent")])
+        assert told.exit_code == 1
+        assert "takes no work: its disk is full" in told.stdout
         (disk / "ballast").unlink()
         await server.until(lambda: not server.beats[-1].trouble)
+
+
+@mounts
+async def test_a_phase_that_has_no_room_is_handed_back(server: AgentServer, disk: Path) -> None:
+    settings = quick(disk / "agent", server, free_bytes=0)
+    settings = msgspec.structs.replace(settings, waits=msgspec.structs.replace(QUICK, space=600))
+    first = server.add(phase("plan", script()))
+    async with running(settings):
+        await server.until(lambda: first.ended and server.calls.count("next") > 1)
+        fill(disk / "ballast")  # while the agent has asked already
+        second = server.add(phase("plan", script(), phase_id="plan-2"))
+        await server.until(lambda: server.beats[-1].dropped)
+        assert server.beats[-1].dropped == [wire.Holding(phase_id="plan-2", fence=1)]
+        assert server.beats[-1].trouble
+        assert second.status == "pending"
 
 
 @mounts

@@ -260,8 +260,9 @@ class Phase:
         self._ticket = msgspec.structs.replace(self._ticket, **changes)
 
     def _keep(self, **changes: object) -> None:
-        self._note(**changes)
-        self._folder.keep(self._ticket)
+        ticket = msgspec.structs.replace(self._ticket, **changes)
+        self._folder.keep(ticket)  # what can't be kept has not happened
+        self._ticket = ticket
 
 
 def _words(error: Trouble | OSError) -> str:

@@ -39,8 +39,8 @@ async def delete_doomed(ctx: Context) -> None:
 def jobs() -> list[Job]:
     """What keeps the kernel in order, and tells whether it is."""
     return [
-        Job(name="outbox.trim", run=trim_outbox, every=_HOUR),
-        Job(name="audit.trim", run=trim_audit, every=_HOUR),
+        Job(name="outbox.trim", run=trim_outbox, every=_HOUR, exclusive=True),
+        Job(name="audit.trim", run=trim_audit, every=_HOUR, exclusive=True),
         Job(name="blobs.doomed", run=delete_doomed, every=_MINUTE),
         Job(name="health.look", run=Looks().look, every=_LOOK_EVERY),
     ]
