@@ -18,6 +18,7 @@ from terrapod_agent import settings, space, status
 from terrapod_agent.beside import alone
 from terrapod_agent.client import Client
 from terrapod_agent.contact import Contact
+from terrapod_agent.door.public import Address
 from terrapod_agent.executors import isolation as isolations
 from terrapod_agent.executors.base import Executor
 from terrapod_agent.identity import Identity
@@ -58,7 +59,8 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
     slots = Slots(1 if chosen.once else chosen.slots)
     root = place.usable(chosen.runs_dir, chosen.data_dir / "runs")
     isolation = await isolations.choose(chosen, root)
-    shop = workshop(chosen, client, isolation.executor, root)
+    public = Address(renewal.identity.server_url, renewal.identity.server_ca)
+    shop = workshop(chosen, client, isolation.executor, root, public)
     backoff, waits, stop = chosen.backoff(), chosen.waits, anyio.Event()
     takers = _Takers(slots.count, stop)
     runs: list[tuple[str, Run]] = [
@@ -85,7 +87,9 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
     log.info("the agent has ended")
 
 
-def workshop(chosen: AgentSettings, client: Client, executor: Executor, root: Path) -> Workshop:
+def workshop(
+    chosen: AgentSettings, client: Client, executor: Executor, root: Path, public: Address
+) -> Workshop:
     """What the phases of this agent work with."""
     name = platform_name(platform.system(), platform.machine())
     return Workshop(
@@ -96,6 +100,7 @@ def workshop(chosen: AgentSettings, client: Client, executor: Executor, root: Pa
         passed_on=settings.passed_on(chosen),
         platform=name,
         runs=root,
+        public=public,
     )
 
 

@@ -13,7 +13,7 @@ import anyio
 import msgspec
 import typer
 
-from terrapod_agent import app, enroll, identity, settings, start, status
+from terrapod_agent import app, enroll, identity, settings, space, start, status
 from terrapod_agent.settings import AgentSettings
 from terrapod_agent.trouble import Trouble
 from terrapod_common import logs
@@ -75,7 +75,7 @@ def join(  # noqa: PLR0917 - each is an option of the command line
 
 @commands.command()
 def run(  # noqa: PLR0917 - each is an option of the command line
-    slots: Annotated[int | None, typer.Option(min=1, help="Phases at once.")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, max=1024, help="Phases at once.")] = None,
     accept: Annotated[str | None, typer.Option(help="plan, apply or plan,apply.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End after one phase.")] = False,
     idle_exit: Annotated[
@@ -114,9 +114,13 @@ def run(  # noqa: PLR0917 - each is an option of the command line
 @commands.command("status")
 def status_(data_dir: DataDir = None, config: Config = None) -> None:
     """Tell what the running agent does; exit code 1 when it is not well."""
-    found = status.read(_settings(config, data_dir=data_dir).data_dir)
+    chosen = _settings(config, data_dir=data_dir)
+    found = status.read(chosen.data_dir)
     if found is None:
         _fail("no agent is running here")
+    # A daemon whose disk is full cannot write that it is.
+    full = space.trouble([chosen.data_dir], chosen.free_bytes)
+    found = msgspec.structs.replace(found, takes_none=found.takes_none or full)
     _tell(found)
     well = found.connected and not found.takes_none and not found.stale
     if not well or found.certificate_ends < time.time():

@@ -114,6 +114,14 @@ class Client:
         async with self._exchange(call, self._request(call, named, None, 0)) as response:
             return await self._saved(response, into)
 
+    @asynccontextmanager
+    async def reading(
+        self, call: Call[None, bytes], **named: str | float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Download as a stream, for as long as the block lasts."""
+        async with self._exchange(call, self._request(call, named, None, 0)) as response:
+            yield response.aiter_raw()
+
     async def locate_tool(self, **named: str) -> Located:
         """Where an executable can be fetched, and the digest that it must have."""
         request = self._request(protocol.TOOL, named, None, 0)

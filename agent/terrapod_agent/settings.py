@@ -78,7 +78,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     join_token: Secret | None = None
     name: str = ""  # default: the host's name
     ca_file: Path | None = None  # whom to trust as the control plane
-    slots: int = 1  # phases at once
+    slots: Annotated[int, Meta(ge=1, le=1024)] = 1  # phases at once
     accept: tuple[Literal["plan", "apply"], ...] = ("plan", "apply")
     once: bool = False  # end after one phase
     idle_exit: float | None = None  # end after this many seconds without work

@@ -53,9 +53,11 @@ async def look(shop: Workshop, slots: Slots) -> None:
     folders = {shop.settings.data_dir, shop.phases}
     there = sorted(filter(Path.is_dir, folders))
     found = await anyio.to_thread.run_sync(trouble, there, shop.settings.free_bytes)
-    if found and not slots.trouble:
+    if bool(found) == bool(slots.trouble):
+        return  # a few bytes more or less are no news
+    if found:
         log.error("taking no work", reason=found)
-    elif slots.trouble and not found:
+    else:
         log.info("taking work again")
     slots.hindered(found)
 

@@ -17,7 +17,7 @@ from terrapod_common import files
 LOCK = "agent.lock"
 _FILE = "status.json"
 # Written every few seconds; a machine under load may take its time.
-_STALE = 60.0
+_STALE = 30.0
 
 log = structlog.get_logger()
 

@@ -36,6 +36,13 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def new(path: Path, content: bytes) -> None:
+    """Put ``content`` into a file that is not there yet; a power cut may lose it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(content)
+
+
 def sync(folder: Path) -> None:
     """Make the names in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -80,3 +87,20 @@ def content(path: Path, limit: int | None = None) -> bytes | None:
             return file.read()
         except OSError:
             return None
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Give the regular file at ``path`` another content; a link in its place is not followed."""
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags), "wb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "this is not a file that can be written", str(path))
+        file.truncate()
+        file.write(content)
+
+
+def give(path: Path, *, like: Path) -> None:
+    """Give ``path`` to whoever owns ``like``; nothing changes where that is ourselves."""
+    owner = like.stat()
+    if owner.st_uid != os.geteuid():
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -182,6 +182,43 @@ ARTIFACT_GET: Call[None, bytes] = Call(
     answer=bytes,
     query=("fence",),
 )
+# A workspace that shares its state with the one of the phase, by `name` or by `id`. What is not
+# shared and what does not exist are refused alike, with 403.
+SHARED_WORKSPACE: Call[None, wire.SharedWorkspace] = Call(
+    name="shared_workspace",
+    method="GET",
+    path=_PHASE + "/shared-workspace",
+    question=None,
+    answer=wire.SharedWorkspace,
+    query=("fence", "name", "id"),
+)
+# A state with its outputs and without its resources.
+SHARED_STATE: Call[None, bytes] = Call(
+    name="shared_state",
+    method="GET",
+    path=_PHASE + "/shared-states/{version_id}",
+    question=None,
+    answer=bytes,
+    query=("fence",),
+)
+# Its outputs as a document of JSON:API, sensitive ones without their values.
+SHARED_OUTPUTS: Call[None, bytes] = Call(
+    name="shared_outputs",
+    method="GET",
+    path=_PHASE + "/shared-states/{version_id}/outputs",
+    question=None,
+    answer=bytes,
+    query=("fence",),
+)
+# One of them, with its value.
+SHARED_OUTPUT: Call[None, bytes] = Call(
+    name="shared_output",
+    method="GET",
+    path=_PHASE + "/shared-outputs/{output_id}",
+    question=None,
+    answer=bytes,
+    query=("fence",),
+)
 # Redirects to a signed URL on the same port; the header X-Terrapod-Digest of the redirect is the
 # sha256 hex of the executable.
 TOOL: Call[None, bytes] = Call(
@@ -209,5 +246,9 @@ CALLS: tuple[Call[Any, Any], ...] = (
     LATE,
     ARTIFACT_PUT,
     ARTIFACT_GET,
+    SHARED_WORKSPACE,
+    SHARED_STATE,
+    SHARED_OUTPUTS,
+    SHARED_OUTPUT,
     TOOL,
 )

@@ -74,6 +74,15 @@ async def test_a_canceled_terraform_that_wrote_its_state_ended_by_itself(
     assert bool(apply.states and b'"serial": 99' in apply.states[-1][0]) == soft
 
 
+async def test_a_terraform_that_was_interrupted_twice(server: AgentServer, data: Path) -> None:
+    said = "Two interrupts received. Exiting immediately. Note that data loss may have occurred."
+    apply = server.add(apply_phase(script(apply=[["state", 3], ["print", said], ["exit", 1]])))
+    async with running(quick(data, server)):
+        await server.until(lambda: apply.ended)
+    assert (apply.status, apply.reports[-1].hard) == ("errored", True)
+    assert "interrupted twice" in apply.reports[-1].message
+
+
 async def test_an_apply_that_failed_by_itself(server: AgentServer, data: Path) -> None:
     apply = server.add(apply_phase(script(apply=[["state", 3], ["exit", 1]])))
     async with running(quick(data, server)):
@@ -209,6 +218,7 @@ async def test_a_late_result_that_the_server_fails_to_take_is_offered_again(
     process.send(signal.SIGKILL)
     apply.fence += 1
     server.fault("late", "status", 500, times=10)
+    server.fault("late_log", "status", 413)  # too long to be taken, which must not keep the rest
     process.start()
     await server.until(lambda: apply.late)
     assert len(apply.late) == 1

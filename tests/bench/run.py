@@ -1,6 +1,7 @@
 """The benchmarks: a real server on loopback, measured over some rounds, printed as a table.
 
-``python tests/bench/run.py [--rounds 3] [--quick]``
+``python tests/bench/run.py [--rounds 3] [--quick]``, or ``... backup`` for backup and restore,
+``... large`` for runs with many resources, ``... fleet`` for many agents.
 """
 
 import argparse
@@ -11,17 +12,35 @@ import statistics
 import sys
 import time
 from asyncio import Runner
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import uvloop
 from msgspec import Struct
 
 from terrapod_control_plane.cli.demo_stage import Stage
-from tests.bench import asking, crowded, doing, light, memory, place, scenery, table
+from tests.bench import (
+    asking,
+    backups,
+    crowded,
+    doing,
+    fleet,
+    large,
+    light,
+    memory,
+    place,
+    scenery,
+    table,
+)
 from tests.bench.table import Row
 
 ROUNDS = 3
+# Measured by themselves, each with options of its own.
+OTHERS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "backup": backups.main,
+    "fleet": lambda _: fleet.main(),
+    "large": large.main,
+}
 
 
 class Extent(Struct, frozen=True):
@@ -43,6 +62,9 @@ class Results(Struct):
 
 def main(arguments: Sequence[str]) -> None:
     """Measure and print."""
+    if arguments and arguments[0] in OTHERS:
+        OTHERS[arguments[0]](arguments[1:])
+        return
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="fewer requests, for a first look")

@@ -22,6 +22,7 @@ CASES = [
     for step in steps
     for victim in (*EVERYWHERE, *(ON_TERRAFORM if step in WITH_TERRAFORM else ()))
 ]
+_DATABASE = 20.0
 _AWAY = 6.0  # twice a lease of the suite
 
 
@@ -47,10 +48,19 @@ def strike(world: World, place: Place, victim: str, run: str = "", away: float =
         case "database":
             world.blow(victim)
             processes.database(world.server.data).kill()
+            _started_again(world)
         case _:
             found = _hit(place, victim)
             world.blow(victim, run=run if found else "")
             _kill(found)
+
+
+def _started_again(world: World) -> None:
+    """The server sees to its database itself; one that does not is started anew, for the others."""
+    if not world.answers(_DATABASE):
+        world.server.kill()
+        world.server.start()
+        raise AssertionError(f"the database was not started again within {_DATABASE:.0f} s")
 
 
 def _hit(place: Place, victim: str) -> list[psutil.Process]:

@@ -1,6 +1,6 @@
 """The long part of the suite runs when it is asked for; worlds for both parts."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     long = [i for i in items if here in i.path.parents and not i.get_closest_marker("short")]
     config.hook.pytest_deselected(items=long)
     items[:] = [item for item in items if item not in long]
+
+
+Tell = Callable[[str], None]
+_TOLD = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Tell:
+    """Something to be read at the end of the session."""
+    told = request.config.stash.setdefault(_TOLD, [])
+    return lambda text: told.append(f"{request.node.name}: {text}")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Seeds, and what there was."""
+    for text in config.stash.get(_TOLD, []):
+        terminalreporter.write_line(text)
 
 
 @pytest.fixture(scope="module")

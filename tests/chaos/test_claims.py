@@ -5,6 +5,7 @@ import random
 import pytest
 
 from tests.chaos.claims import Simulation
+from tests.chaos.conftest import Tell
 from tests.kit.control import Control
 
 pytestmark = pytest.mark.anyio
@@ -17,8 +18,11 @@ async def test_a_thousand_claims(control: Control) -> None:
 
 
 @pytest.mark.timeout(7200)
-async def test_many_claims(control: Control, request: pytest.FixtureRequest) -> None:
+async def test_many_claims(control: Control, request: pytest.FixtureRequest, tell: Tell) -> None:
     seed = request.config.getoption("--seed")
     seed = random.randrange(2**32) if seed is None else seed
-    print(f"seed {seed}")
-    await Simulation(control, random.Random(seed)).run(claims=request.config.getoption("--claims"))
+    tell(f"seed {seed}")
+    simulation = Simulation(control, random.Random(seed))
+    await simulation.run(claims=request.config.getoption("--claims"))
+    ledger = simulation.ledger
+    tell(f"{ledger.handed_out} claims, {len(ledger.runs)} runs, {len(ledger.held)} holds")

@@ -33,7 +33,7 @@ def pool(world: World) -> str:
 def test_a_kill(world: World, pool: str, victim: str, kind: str, step: str) -> None:
     place = world.places["steps"]
     workspace = world.workspace(pool)
-    run = world.run(workspace, ["a", "b"], lines=3)
+    run = world.run(workspace, ["a", "b"], lines=30)
 
     def over() -> bool:
         return world.look(run)["status"] in FINAL

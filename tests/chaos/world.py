@@ -1,5 +1,6 @@
 """A server, agents behind networks of their own, workspaces, and a person who ends holds."""
 
+import contextlib
 import itertools
 import re
 import shutil
@@ -70,6 +71,7 @@ class World:
         self.blows: list[Blow] = []
         self.holds: dict[tuple[str, str, str], Hold] = {}
         self.workspaces: dict[str, str] = {}  # name -> id
+        self.pool_id = ""  # of the tests that share one
         self._folder = folder
         self._keys: dict[str, list[str]] = {}  # of a configuration version
         self._numbers = itertools.count(1)
@@ -111,6 +113,16 @@ class World:
             if time.monotonic() > end:
                 raise AssertionError(f"{method} {path}: no answer: {answer}")
             time.sleep(0.1)
+
+    def answers(self, seconds: float) -> bool:
+        """Whether the server reads from its database again within so many seconds."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(httpx.TransportError), self.server.client() as client:
+                if client.get("/api/v2/account/details").is_success:
+                    return True
+            time.sleep(0.2)
+        return False
 
     def api(self, method: str, path: str, body: object = None) -> Any:
         """The document that the administrator is answered with."""
@@ -188,7 +200,14 @@ class World:
 
     # --- agents ---------------------------------------------------------------------------------
 
-    def agent(self, name: str, pool: str, folder: Path | None = None, slots: int = 1) -> Place:
+    def agent(
+        self,
+        name: str,
+        pool: str,
+        folder: Path | None = None,
+        slots: int = 1,
+        settings: Mapping[str, str] | None = None,
+    ) -> Place:
         """A new agent, which runs."""
         agent = Agent(
             folder=folder or self._folder / name,
@@ -196,7 +215,7 @@ class World:
             name=name,
             pool=pool,
             slots=slots,
-            settings=_AGENT,
+            settings=_AGENT | dict(settings or {}),
         )
         agent.join()
         network = Proxy(self.server.agent_port)

@@ -263,6 +263,17 @@ async def test_nothing_plain_is_stored(tmp_path: Path) -> None:
     assert b"password" not in (tmp_path / "state").read_bytes()
 
 
+async def test_small_ones_are_put_and_read_at_once(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path / "blobs")
+    await blobs.put_whole("states/ws-1/sv-1", b"whole")
+    assert await whole(blobs, "states/ws-1/sv-1") == b"whole"
+    assert await blobs.read_whole("states/ws-1/sv-1", 5) == b"whole"
+    assert await blobs.read_whole("states/ws-1/sv-1", 4) is None
+    with pytest.raises(BlobMissing):
+        await blobs.read_whole("states/ws-1/sv-2", 5)
+    assert files(tmp_path / "blobs") == {"states/ws-1/sv-1"}
+
+
 async def test_keys_are_found_by_their_folder(blobs: Blobs) -> None:
     assert [key async for key in blobs.below()] == []
     for key in ("states/ws-1/sv-1", "states/ws-2/sv-1", "log/ws-1/plan-1"):

@@ -47,6 +47,24 @@ async def test_a_database_of_before_the_claim_is_noticed_too(
     assert await listener.claim("again") is None
 
 
+async def test_no_apply_starts_whose_marker_can_t_be_written(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace)
+    await factories.plans(listener)
+    await api.post(f"/api/v2/runs/{run}/actions/apply")
+    work = await listener.claim("apply")
+    assert work is not None
+    place = control.parts.settings.data_dir / "blobs" / "marker" / workspace
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"in its way")
+    assert (await listener.report(work, "applying")).status_code == 503
+    place.unlink()
+    assert (await listener.report(work, "applying")).status_code == 200
+    (found,) = await markers.places(control.parts.blobs)
+    assert found.phase == work["phase_id"]
+
+
 async def test_one_marker_a_workspace_stays(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:

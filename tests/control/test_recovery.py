@@ -41,6 +41,29 @@ async def test_persons_write_no_state_while_paused(
     assert (refused.status_code, "paused" in refused.text) == (409, True)
 
 
+async def test_what_was_claimed_before_the_pause_is_neither_given_again_nor_started(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace)
+    work = await listener.claim("the same")
+    assert work is not None
+    await epochs.pause(control.parts.clock.now(), "a marker says so")
+    assert await listener.claim("the same") is None
+    assert (await listener.report(work, "planning")).status_code == 409
+    assert await control.status(run) == "plan_queued"
+
+
+async def test_a_question_of_before_a_restore_gets_nothing_after_it(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    """The phase is still held by the restored rows, and its agent asks with the key of then."""
+    await factories.run(api, workspace)
+    assert await listener.claim("the same") is not None
+    async with db.transaction():
+        await epochs.begin(control.parts.clock.now())
+    assert await listener.claim("the same") is None
+
+
 async def test_no_lease_ends_while_paused(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
@@ -88,6 +111,31 @@ async def test_what_was_open_ends_and_holds_its_workspace(
         assert ended["status"] in ("errored", "discarded")
         assert "database was left behind" in ended["reason"]
     assert await listener.claim("later") is None
+
+
+@pytest.mark.parametrize("action", ["cancel", "discard"])
+async def test_who_ends_a_run_during_the_pause_does_not_end_the_doubt(
+    control: Control, api: Client, listener: Agent, workspace: str, action: str
+) -> None:
+    run = await factories.run(api, workspace)
+    if action == "discard":
+        await factories.plans(listener)
+    await pause(control)
+    control.clock.move(1)
+    await api.post(f"/api/v2/runs/{run}/actions/{action}")
+    assert (await resume(api))["held-workspaces"] == ["app"]
+    assert run in await hold_of(workspace)
+
+
+async def test_runs_that_were_over_hold_nothing(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace)
+    await api.post(f"/api/v2/runs/{run}/actions/cancel")
+    control.clock.move(1)
+    await pause(control)
+    answer = await resume(api)
+    assert (answer["ended-runs"], answer["held-workspaces"]) == ([], [])
 
 
 async def test_what_only_planned_needs_no_hold(

@@ -20,7 +20,7 @@ from tests.control.test_every_route import answer, ids
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.routes import Route, routes
-from tests.kit.statements import Statements, called, grow
+from tests.kit.sql_plans import Statements, called, grow
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -112,8 +112,7 @@ async def everything(control: Control, api: Client, agent: Agent, known: dict[st
     await agent.call("POST", f"{agent.at}/renew", json={"csr": request(new_key(), "x")})
     await agent.call("GET", "/api/v2/binary-cache/terraform/latest/linux/amd64")
     await leases.extend_all(system(control.parts))
-    for job in app.jobs(control.parts.settings):
-        await jobs.turn(job, control.parts)
+    await by_itself(control)
     for number, version in enumerate(("latest", "~> 1.9")):
         of = await factories.workspace(api, f"of-{number}", **{"terraform-version": version})
         await factories.configuration(api, of)
@@ -124,6 +123,14 @@ async def everything(control: Control, api: Client, agent: Agent, known: dict[st
     left, heir = await factories.pool(api, "left"), await factories.pool(api, "heir")
     await factories.workspace(api, "named", **{"agent-pool-id": left, "execution-mode": "agent"})
     await api.call("DELETE", f"/api/v2/agent-pools/{left}?move-to={heir}")
+    control.clock.move(40 * 24 * 3600)
+    await by_itself(control)
+
+
+async def by_itself(control: Control) -> None:
+    """All jobs, once."""
+    for job in app.jobs(control.parts.settings):
+        await jobs.turn(job, control.parts)
 
 
 def _removes(route: Route) -> bool:

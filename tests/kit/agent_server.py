@@ -5,7 +5,6 @@ by name of the call, and are used up one by one.
 """
 
 import hashlib
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -18,15 +17,17 @@ import msgspec
 from terrapod_common import protocol, wire
 from tests.kit import authority
 from tests.kit.agent_records import Fault, PhaseRecord, Refusal, match, stored
+from tests.kit.agent_sharing import Sharing
 from tests.kit.asgi import Answer, Peer, Question, Reset, application, serve
 
 PLATFORM = "linux_amd64"
 
 
-class AgentServer:
+class AgentServer(Sharing):
     """The agent plane of a control plane."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         self.authority = authority.Authority()
         self.tokens = {"a-join-token"}
@@ -64,13 +65,7 @@ class AgentServer:
         chain = self.folder / "server.pem"
         if not chain.exists():
             chain.write_text(self.authority.server())
-        strict = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=self.authority.pem)
-        strict.verify_mode = ssl.CERT_REQUIRED
-        strict.minimum_version = ssl.TLSVersion.TLSv1_3
-        strict.num_tickets = 0
-        public = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        for context in (strict, public):
-            context.load_cert_chain(chain)
+        strict, public = self.authority.contexts(chain)
         app = application(self._answer)
         async with (
             serve(app, strict, self._ports["agents"]) as self._ports["agents"],
@@ -288,7 +283,7 @@ class AgentServer:
 
     def _given_up(self, named: dict[str, str]) -> PhaseRecord:
         phase = self.phases[named["phase_id"]]
-        if self._stands(phase.work.phase_id, int(named["fence"])) or phase.ended:
+        if phase.ended or phase.fence == int(named["fence"]):
             raise Refusal(409, "it was not lost")
         return phase
 

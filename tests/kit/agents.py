@@ -34,6 +34,7 @@ QUICK = Waits(
     state=0.05,
     survivor=0.02,
     status=0.2,
+    space=0.1,
     flush=0.3,
     stop=0.2,
 )
@@ -103,6 +104,7 @@ class AgentProcess:
             "TERRAPOD_AGENT_SANDBOX": self._settings.sandbox,
             "TERRAPOD_AGENT_SANDBOX_READS": ",".join(map(str, self._settings.sandbox_reads)),
             "TERRAPOD_AGENT_RUN_UIDS": self._settings.run_uids,
+            "TERRAPOD_AGENT_FREE_BYTES": str(self._settings.free_bytes),
             **waits,
         }
         for name, value in self._changes.items():
@@ -125,6 +127,12 @@ class AgentProcess:
         """Send it a signal."""
         assert self._process
         self._process.send_signal(number)
+
+    def cpu_seconds(self) -> float:
+        """How much time of a processor it has used."""
+        assert self._process
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     async def ended(self, seconds: float = 20) -> int:
         """Its exit code."""

@@ -104,14 +104,16 @@ async def plans(agent: Agent, key: str = "plan", *, has_changes: bool = True) ->
     return work
 
 
-async def ends_plan(agent: Agent, work: dict[str, Any], *, has_changes: bool = True) -> None:
+async def ends_plan(
+    agent: Agent, work: dict[str, Any], *, has_changes: bool = True, **said: Any
+) -> None:
     """The agent brings a plan to its end."""
     for name in ("plan", "plan-json"):
         body = b"{}"
         digest = hashlib.sha256(body).hexdigest()
         sent = await agent.send(work, f"artifacts/{name}", body, f"digest={digest}")
         assert sent.status_code == 200, sent.text
-    ended = await agent.report(work, "planned", has_changes=has_changes, additions=1)
+    ended = await agent.report(work, "planned", has_changes=has_changes, additions=1, **said)
     assert ended.status_code == 200, ended.text
 
 

@@ -1,5 +1,6 @@
 """The processes of a server and an agent, found by what they are."""
 
+import contextlib
 from pathlib import Path
 
 import psutil
@@ -31,11 +32,18 @@ def database(data_dir: Path) -> psutil.Process:
 
 
 def below(pid: int) -> list[psutil.Process]:
-    """All that a process has started, and they in turn."""
-    try:
-        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
+    """All that a process has started, and they in turn; one quick look, for what is soon over."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found, left = [], [pid]
+    while left:
+        born = children.get(left.pop(), [])
+        left += born
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [psutil.Process(child) for child in born]
     return found
 
 

@@ -2,10 +2,11 @@
 
 The script lies in the configuration as ``script.json``: a list of steps for each subcommand.
 ``["print", TEXT]``, ``["touch", FILE]``, ``["wait", FILE]`` until the file is there, ``["state",
-SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["pid", FILE]``, ``["arguments"]``
-prints them, ``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["link", FILE, TO]``,
-``["exit", CODE]``. On an interrupt it says so, writes a state with serial 99 when it applies, and
-exits with 1.
+SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["fill", FILE]`` until the disk is
+full, ``["pid", FILE]``, ``["environment", FILE]``, ``["arguments"]`` prints them,
+``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["link", FILE, TO]``, ``["exit",
+CODE]``. On an interrupt it says so, writes a state with serial 99 when it applies, and exits
+with 1.
 """
 
 import json
@@ -50,6 +51,13 @@ for what, *args in steps:
         put_state(args[0])
     elif what == "write":
         pathlib.Path(args[0]).write_text(args[1])
+    elif what == "fill":
+        with open(args[0], "wb", 0) as file:
+            try:
+                while file.write(bytes(65536)):
+                    pass
+            except OSError:
+                pass
     elif what == "arguments":
         print(" ".join(sys.argv[1:]), flush=True)
     elif what == "torn-state":
@@ -64,6 +72,8 @@ for what, *args in steps:
         os.mkdir(args[0])
     elif what == "pipe":
         os.mkfifo(args[0])
+    elif what == "environment":
+        pathlib.Path(args[0]).write_text(json.dumps(dict(os.environ)))
     elif what == "pid":
         pathlib.Path(args[0]).write_text(str(os.getpid()))
     elif what == "ignore-interrupts":

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +61,7 @@ class Server(Struct, kw_only=True):
     port: int = 0
     agent_port: int = 0
     settings: Mapping[str, str] = {}  # further ones, as in the environment
+    open_files: int = 0  # how many files it may open; 0: as many as we
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -96,7 +97,13 @@ class Server(Struct, kw_only=True):
         }
         before = len(self.log) if (self.folder / "server.log").exists() else 0
         environment = self._environment() | SERVER_SETTINGS | ports | dict(self.settings)
-        self.process = _spawn(self.folder / "server.log", ["terrapod", "serve"], environment)
+        limited = ["prlimit", f"--nofile={self.open_files}:{self.open_files}"]
+        self.process = _spawn(
+            self.folder / "server.log",
+            ["terrapod", "serve"],
+            environment,
+            limited if self.open_files else [],
+        )
         until(lambda: self._ready(before), "the server is ready", 90)
 
     def kill(self) -> None:
@@ -241,12 +248,12 @@ class Agent(Struct, kw_only=True):
 
 
 def _spawn(
-    log: Path, command: list[str], environment: Mapping[str, str]
+    log: Path, command: list[str], environment: Mapping[str, str], prefix: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         return subprocess.Popen(
-            [_BIN / command[0], *command[1:]],
+            [*prefix, _BIN / command[0], *command[1:]],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=out,

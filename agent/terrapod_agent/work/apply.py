@@ -1,5 +1,6 @@
 """The apply phase: run exactly the plan that was approved, and bring its state home."""
 
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from terrapod_agent.work import artifacts, counting, state, terraform
 from terrapod_agent.work.archive import unpack
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.prepare import LOCK_FILE
+from terrapod_agent.work.snapshots import served
 from terrapod_agent.work.steps import Steps
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import files, wire
@@ -45,7 +47,12 @@ async def apply(
     watcher = state.Watcher(shop.client, folder, ticket, shop.backoff)
     every = work.limits.state_every_seconds
     values = folder.values if terraform.takes_values(work.tool) else None
-    async with beside(partial(watcher.watch, shop.settings.waits.state, every)):
+    async with AsyncExitStack() as stack:
+        if ticket.snapshots:
+            found = await stack.enter_async_context(served(folder, ticket, work.tool))
+            steps = steps.elsewhere(steps.root, found)
+        look_every = shop.settings.waits.state
+        await stack.enter_async_context(beside(partial(watcher.watch, look_every, every)))
         ended = await steps.run("main", terraform.apply(binary, folder.plan, values))
     if ended.code == 0:
         return wire.Report(status="applied")  # the server knows the counts of its plan

@@ -1,5 +1,6 @@
 """Hands in the outcome of a phase: first the state, then the log, then the report."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import anyio
@@ -97,13 +98,17 @@ async def _late(shop: Workshop, folder: Folder, ticket: Ticket) -> bool:
         state_trouble=ticket.state_trouble,
     )
     put = partial(shop.client.call, protocol.LATE, said, phase_id=ticket.phase_id)
-    try:
-        await sender(shop, folder, ticket, protocol.LATE_LOG).finish(shop.backoff)
-        await insist(partial(put, fence=ticket.fence), shop.backoff)
-    except Trouble as trouble:
-        log.info("a late result was not taken", phase=ticket.phase_id, reason=str(trouble))
-        return not (isinstance(trouble, Denied) and trouble.status == _FAILED)
-    log.warning("what became of a lost apply was told", run=ticket.run_id, phase=ticket.phase_id)
+    steps: dict[str, Callable[[], Awaitable[object]]] = {
+        "log": partial(sender(shop, folder, ticket, protocol.LATE_LOG).finish, shop.backoff),
+        "result": partial(insist, partial(put, fence=ticket.fence), shop.backoff),
+    }
+    for what, step in steps.items():  # a log that is too long must not keep the result
+        try:
+            await step()
+        except Trouble as trouble:
+            log.info("not taken late", what=what, phase=ticket.phase_id, reason=str(trouble))
+            if isinstance(trouble, Denied) and trouble.status == _FAILED:
+                return False
     return True
 
 

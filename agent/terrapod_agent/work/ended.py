@@ -27,11 +27,24 @@ def told(ended: Exit | None) -> str:
         return "nothing tells how terraform ended"
     if ended.signal is not None:
         return f"terraform was {ended.told()}"
-    return (
-        f"terraform had ended: {ended.told()}"
-        if ended.error
-        else f"terraform had ended with {ended.told()}"
-    )
+    return f"terraform had ended{':' if ended.error else ' with'} {ended.told()}"
+
+
+# Its last words when it was interrupted twice; the exit code is then 1 as well.
+_TWICE = b"Two interrupts received"
+_TAIL = 1024 * 1024
+
+
+def rough(folder: Folder, ended: Exit | None) -> str:
+    """Why a person has to look at what an apply has left, or nothing."""
+    if hard(ended):
+        return told(ended)
+    if not folder.log.exists():  # there was no room for one
+        return ""
+    with folder.log.open("rb") as file:
+        file.seek(max(0, folder.log.stat().st_size - _TAIL))
+        twice = _TWICE in file.read()
+    return "it was interrupted twice and dropped what it was doing" if twice else ""
 
 
 async def judged(
@@ -47,11 +60,10 @@ async def judged(
     ended = read_exit(folder.exit("main"))
     if ended is not None and ended.code == 0:
         return wire.Report(status="applied")  # it counts, whatever was wished meanwhile
-    if not hard(ended):
+    if not (how := rough(folder, ended)):
         return outcome
-    how = told(ended)
     folder.say(f"\nTerraform did not end by itself: {how}. The workspace is on hold.")
-    known = ended is not None and ended.told() in outcome.message
+    known = ended is not None and ended.signal is not None and ended.told() in outcome.message
     message = outcome.message if known else f"{outcome.message}: {how}"
     return msgspec.structs.replace(outcome, hard=True, message=message)
 
@@ -64,7 +76,7 @@ def left_behind(folder: Folder, ticket: Ticket) -> wire.Report:
         return wire.Report(status="errored", message=_EARLY)
     if ended is not None and ended.code == 0:
         return wire.Report(status="applied")
-    message = f"{_STOPPED}; {told(ended)}" if hard(ended) else _STOPPED
+    how = rough(folder, ended)
+    message = f"{_STOPPED}; {how}" if how else _STOPPED
     folder.say(f"\nError: {message}.")
-    errored = wire.Report(status="errored", message=message, hard=hard(ended))
-    return counted(folder, ticket, errored)
+    return counted(folder, ticket, wire.Report(status="errored", message=message, hard=bool(how)))

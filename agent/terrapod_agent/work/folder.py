@@ -33,6 +33,8 @@ class Ticket(Struct, frozen=True, kw_only=True):
     state_before: str = ""  # sha256 of the state that the phase began with
     dump_before: str = ""  # and of an `errored.tfstate` that the configuration brought along
     snapshots: bool = False  # the state of the apply is kept by the state server
+    state_password: str = ""  # of that server
+    must_differ: bool = False  # the plan makes or removes objects, so there is another state after
     tool_version: str = ""
     started: bool = False  # the server confirmed that terraform may run
     begun: bool = True  # terraform may have been started on the plan; older agents did not say
@@ -91,6 +93,11 @@ class Folder:
     def plan(self) -> Path:
         """The saved plan."""
         return self.place.path / "plan.tfplan"
+
+    @property
+    def plan_in_file(self) -> Path:
+        """The plan as it was made, when it was given another backend."""
+        return self.place.path / "plan.local.tfplan"
 
     @property
     def values(self) -> Path:

@@ -1,8 +1,10 @@
 """One phase from its claim to its outcome, which is always reported or kept for later."""
 
+import secrets
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
@@ -12,10 +14,13 @@ import structlog
 from terrapod_agent.beside import beside
 from terrapod_agent.client import Fetched
 from terrapod_agent.contact import insist
+from terrapod_agent.door.door import Way, opened
+from terrapod_agent.door.keys import Keys
+from terrapod_agent.door.upstream import Upstream
 from terrapod_agent.slots import Hold
 from terrapod_agent.space import failure
 from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
-from terrapod_agent.work import cli_config, redact, terraform
+from terrapod_agent.work import cli_config, plan_file, redact, snapshots, terraform
 from terrapod_agent.work import folder as folders
 from terrapod_agent.work.apply import apply, counted, fetch_plan
 from terrapod_agent.work.archive import unpack
@@ -57,7 +62,9 @@ class Phase:
         self._shop = shop
         self._work = work
         self._hold = hold
+        self._keys = Keys.made()
         self._folder = folders.create(shop.phases, shop.runs, work)
+        password = secrets.token_urlsafe(32)
         self._ticket = Ticket(
             run_id=work.run_id,
             phase_id=work.phase_id,
@@ -66,6 +73,7 @@ class Phase:
             workspace=work.workspace,
             working_directory=work.working_directory,
             log_limit=work.limits.log_bytes,
+            state_password=password,
             tool_version=work.tool.version,
             claim=work.claim,
             begun=False,
@@ -121,13 +129,13 @@ class Phase:
         steps = await self._prepare()
         folder.say(terraform.header(work.tool, self._shop.platform))
         fixed = fixed_environment(folder, work.workspace)
+        fixed = {**fixed, cli_config.VARIABLE: str(folder.cli_config)}
         steps.environment, refused = environment(work, self._shop.passed_on, fixed)
         for name in refused:
             folder.say(f"Warning: the variable {name} is reserved and was not set.")
         await self._start()
         steps.memory, steps.check = work.limits.memory_bytes, self._shop.toolchain.unchanged
-        admitted = self._shop.executor.admitted(folder.place.path)
-        async with beside(self._send_log), admitted as steps.account:
+        async with beside(self._send_log), self._opened(steps):
             quiet = self._shop.settings.waits.init_quiet
             locked = work.kind == "apply"
             await initialize(steps, folder, binary, locked=locked, quiet=quiet)
@@ -138,7 +146,8 @@ class Phase:
 
     def _keep_masks(self) -> None:
         """Before the first line of a log: after a crash it must be masked in the same way."""
-        secrets = masks(self._work.variables)
+        own = (self._ticket.state_password.encode(), *sorted(self._keys.masks()))
+        secrets = [*masks(self._work.variables), *own]
         redact.checked(secrets)
         self._keep(secrets=secrets)
 
@@ -159,9 +168,11 @@ class Phase:
         if work.kind == "apply":
             await fetch_plan(self._shop, work, folder, self._ticket, root)
             check_names(root)
-        files.replace(folder.cli_config, cli_config.render([]).encode())
-        dump = await anyio.to_thread.run_sync(digest_of, root / DUMP)
-        self._keep(dump_before=dump)
+            found = await anyio.to_thread.run_sync(plan_file.contents, folder.plan)
+            if found is not None:
+                keeps = found.backend == snapshots.BACKEND
+                self._note(snapshots=keeps, must_differ=found.must_differ)
+        self._note(dump_before=await anyio.to_thread.run_sync(digest_of, root / DUMP))
         await self._fetch_state(fetch)
         grace = self._shop.settings.grace or work.limits.grace_seconds
         return Steps(self._shop.executor, folder, self._hold, root=root, grace=grace)
@@ -172,11 +183,21 @@ class Phase:
         if self._work.has_state:
             await insist(partial(fetch, protocol.STATE_GET, before), self._shop.backoff)
         elif (empty := seed(self._work)) is not None:
-            files.replace(before, empty)
+            files.new(before, empty)
         else:
             return
-        self._keep(state_before=await anyio.to_thread.run_sync(digest_of, before))
+        self._note(state_before=await anyio.to_thread.run_sync(digest_of, before))
         await anyio.to_thread.run_sync(shutil.copyfile, before, at)
+
+    @asynccontextmanager
+    async def _opened(self, steps: Steps) -> AsyncIterator[None]:
+        """The door of the phase is open, and its place in the hands of the run's own user."""
+        shop, folder = self._shop, self._folder
+        upstream = Upstream(shop.client, shop.backoff, self._work, self._keys.download)
+        async with opened(Way(upstream, shop.public, self._work.hosts), self._keys) as hosts:
+            files.new(folder.cli_config, cli_config.content(shop.passed_on, hosts))
+            async with shop.executor.admitted(folder.place.path) as steps.account:
+                yield
 
     async def _start(self) -> None:
         """Ask to start; after this the server counts on us."""
@@ -241,9 +262,14 @@ class Phase:
             self._folder.say(f"\nError: {message}")
         return wire.Report(status="errored", message=message)
 
-    def _keep(self, **changes: object) -> None:
+    def _note(self, **changes: object) -> None:
+        """Change the ticket, which is on the disk before terraform may work."""
         self._ticket = msgspec.structs.replace(self._ticket, **changes)
-        self._folder.keep(self._ticket)
+
+    def _keep(self, **changes: object) -> None:
+        ticket = msgspec.structs.replace(self._ticket, **changes)
+        self._folder.keep(ticket)  # what can't be kept has not happened
+        self._ticket = ticket
 
 
 def _words(error: Trouble | OSError) -> str:

@@ -56,8 +56,8 @@ def lay_out(folder: Folder, root: Path, given: Iterable[wire.Variable]) -> None:
     check_names(root)
     if (root / OVERRIDE).is_symlink() or (root / OVERRIDE).exists():
         raise Failed(f"the configuration has a file {OVERRIDE}, a name that is Terrapod's own")
-    files.replace(root / OVERRIDE, _CONTENT)
-    files.replace(folder.values, variables.tfvars(given).encode())
+    files.new(root / OVERRIDE, _CONTENT)
+    files.new(folder.values, variables.tfvars(given).encode())
     # Of an archive: the backend of somebody's working copy is not ours.
     for name in ("terraform.tfstate", "environment"):
         stray = root / DATA / name

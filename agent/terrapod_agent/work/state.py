@@ -13,6 +13,7 @@ from msgspec import Struct
 from terrapod_agent.beside import beside
 from terrapod_agent.client import Client
 from terrapod_agent.contact import insist
+from terrapod_agent.executors.process import held
 from terrapod_agent.slots import Signal
 from terrapod_agent.trouble import Denied, FenceLost
 from terrapod_agent.work import dump
@@ -22,6 +23,7 @@ from terrapod_common import files, protocol
 from terrapod_common.loops import Backoff
 
 log = structlog.get_logger()
+_SERVER_SECONDS = 15.0
 
 
 class _State(Struct):
@@ -58,6 +60,8 @@ def reached(folder: Folder, ticket: Ticket) -> Reached:
 
     That of an apply that failed counts as the last one only where terraform wrote it to its end.
     """
+    if ticket.snapshots:
+        _wait_for(folder.snapshots / "lock")
     written = whole(folder.state(ticket))
     ended_well = ticket.outcome is not None and ticket.outcome.status == "applied"
     content, doubt = written, ""
@@ -68,7 +72,16 @@ def reached(folder: Folder, ticket: Ticket) -> Reached:
         content = found or content
         doubt = broken if found is None and broken else doubt if found is None else ""
     same = content is not None and _digest(content) == ticket.state_before
+    if same and ended_well and ticket.must_differ:
+        doubt = doubt or "it is the one that the apply began with"
     return Reached(None if same else content, doubt)
+
+
+def _wait_for(lock: Path) -> None:
+    """Wait until the state server has written what it still got from terraform."""
+    until = time.monotonic() + _SERVER_SECONDS
+    while held(lock) and time.monotonic() < until:
+        time.sleep(0.05)  # in a worker; a lock tells nobody
 
 
 def _missing(path: Path) -> str:

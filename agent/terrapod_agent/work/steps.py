@@ -1,6 +1,7 @@
 """Runs one terraform after the other for a phase and ends it when the phase is told to."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +36,12 @@ class Steps:
         self.memory = 0
         self.check: Callable[[Path], Awaitable[None]] | None = None  # of a program, before each use
         self.mark: Mark = _unmarked  # told before the main program starts, and if it could not
+
+    def elsewhere(self, root: Path, environment: Mapping[str, str]) -> "Steps":
+        """The same in another folder, with a changed environment."""
+        other = copy(self)
+        other.root, other.environment = root, {**self.environment, **environment}
+        return other
 
     async def run(self, name: str, argv: tuple[str, ...], output: Path | None = None) -> Exit:
         """Run a program to its end; ``output`` keeps what it prints out of the log."""

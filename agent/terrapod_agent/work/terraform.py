@@ -38,6 +38,23 @@ class _Plan(Struct):
     resource_changes: list[_Resource] = []
 
 
+class _Declared(Struct):
+    sensitive: bool = False
+    ephemeral: bool = False
+
+
+class _Root(Struct):
+    variables: dict[str, _Declared] = {}
+
+
+class _Configuration(Struct):
+    root_module: _Root = msgspec.field(default_factory=_Root)
+
+
+class _Configured(Struct):
+    configuration: _Configuration = msgspec.field(default_factory=_Configuration)
+
+
 def header(tool: wire.Tool, platform: str) -> str:
     """The three lines that open every log; clients throw away those of an apply."""
     first = f"{_NAMES[tool.name]} v{tool.version}"
@@ -63,6 +80,7 @@ def plan(binary: Path, flags: wire.Flags, values: Path, out: Path) -> tuple[str,
     argv += [] if flags.refresh else ["-refresh=false"]
     argv += [f"-target={address}" for address in flags.targets]
     argv += [f"-replace={address}" for address in flags.replaces]
+    argv += [f"-invoke={address}" for address in flags.invokes]
     argv += ["-generate-config-out=generated.tf"] if flags.allow_config_generation else []
     return tuple(argv)
 
@@ -100,3 +118,9 @@ def planned_counts(document: bytes) -> Counts:
         destructions=actions.count("delete"),
         imports=sum(change.importing is not None for change in changes),
     )
+
+
+def plain_variables(document: bytes) -> set[str]:
+    """The variables that the configuration of a plan declares and does not keep from being seen."""
+    declared = msgspec.json.decode(document, type=_Configured).configuration.root_module.variables
+    return {name for name, one in declared.items() if not (one.sensitive or one.ephemeral)}

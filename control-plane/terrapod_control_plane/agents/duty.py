@@ -149,6 +149,7 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
             if phase.kind == "apply"
             else {}
         ),
+        hosts=list(ctx.settings.hosts()),
     )
 
 
@@ -187,6 +188,7 @@ def _flags(run: Run) -> wire.Flags:
         targets=run.target_addrs,
         replaces=run.replace_addrs,
         allow_config_generation=run.allow_config_generation,
+        invokes=run.invoke_action_addrs,
     )
 
 

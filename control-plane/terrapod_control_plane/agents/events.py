@@ -31,6 +31,20 @@ class PoolDeleted(Event, frozen=True, kw_only=True):
         return self.pool
 
 
+class ListenerForgotten(Event, frozen=True, kw_only=True):
+    """An agent did not come back for so long that it would have to join again."""
+
+    kind: ClassVar[str] = "listener.forgotten"
+    listener: str
+    pool: str
+    name: str
+
+    @property
+    def subject(self) -> str:
+        """The listener."""
+        return self.listener
+
+
 class ListenerJoined(Event, frozen=True, kw_only=True):
     """An agent has an identity."""
 

@@ -185,6 +185,30 @@ async def newest_certificate(listener_id: str) -> Certificate | None:
     )
 
 
+_ENDED = """
+delete from certificates where fingerprint = any(array(
+    select fingerprint from certificates where not_after < $1 order by not_after limit $2))
+returning listener_id
+"""
+
+
+async def forget_certificates(before: datetime, at_most: int) -> list[str]:
+    """Remove certificates that ended before then; of which listeners they were."""
+    return [row["listener_id"] for row in await db.rows(_ENDED, before, at_most)]
+
+
+_GONE = """
+delete from listeners l where id = any($1)
+  and not exists (select from certificates c where c.listener_id = l.id)
+returning *
+"""
+
+
+async def forget_listeners(ids: Sequence[str]) -> list[Listener]:
+    """Remove those of the listeners that have no certificate any more."""
+    return await db.many(Listener, _GONE, ids)
+
+
 async def seen(listener_id: str, beat: Beat, now: datetime) -> None:
     """Note a beat."""
     await db.execute(

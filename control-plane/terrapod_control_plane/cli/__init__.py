@@ -3,10 +3,13 @@
 import typer
 
 from terrapod_control_plane.cli import (
+    backup,
     cache,
     demo,
     migrate,
     pools,
+    restore,
+    resume,
     serve,
     settings,
     tokens,
@@ -24,6 +27,9 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
+app.add_typer(backup.app, name="backup")
+app.command("restore")(restore.restore)
+app.command("resume")(resume.resume)
 app.command("demo")(demo.demo)
 app.command("check-settings")(settings.check_settings)
 app.add_typer(pools.app, name="pools")

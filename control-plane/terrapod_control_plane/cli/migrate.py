@@ -14,10 +14,16 @@ def migrate(settings: SettingsFile = None) -> None:
 
     async def migrated(dsn: str) -> None:
         await db.open_pool(dsn, size=2)
-        await run.migrate(dsn)
-        await db.close_pool()
+        try:
+            await run.migrate(dsn)
+        finally:
+            await db.close_pool()
 
     effective = read(settings)
     with database(effective) as dsn:
-        anyio.run(migrated, dsn)
+        try:
+            anyio.run(migrated, dsn)
+        except run.RestoreUnfinished as error:
+            typer.echo(f"The schema stays as it is: {error}", err=True)
+            raise typer.Exit(1) from None
     typer.echo("The schema is up to date.")

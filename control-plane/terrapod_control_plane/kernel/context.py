@@ -11,6 +11,7 @@ from terrapod_common.clock import Clock
 from terrapod_control_plane.kernel import access, db, events
 from terrapod_control_plane.kernel.authority import Authority
 from terrapod_control_plane.kernel.blobs.base import Blobs
+from terrapod_control_plane.kernel.condition import Condition
 from terrapod_control_plane.kernel.ephemeral.base import Ephemeral
 from terrapod_control_plane.kernel.policy import Action, Actor, Scope
 from terrapod_control_plane.kernel.secrets import KeyRing, Signer
@@ -53,6 +54,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     resolvers: Mapping[str, access.Resolver]
     handlers: Mapping[type[events.Event], Sequence[Handler]]
     staff: Staff
+    condition: Condition
 
 
 class Context(Struct, frozen=True, kw_only=True):

@@ -62,8 +62,11 @@ async def pause(now: datetime, reason: str) -> bool:
 
 
 _BEGIN = "update installation set epoch = greatest(epoch + 1, $1::bigint) returning epoch"
-# Nobody was ever given this fence, so whoever holds the phase is out.
-_SHUT_OUT = "update phases set fence = greatest(fence, $1::bigint) where lease_until is not null"
+# Nobody was ever given this fence, so whoever holds the phase is out, and may not ask again.
+_SHUT_OUT = (
+    "update phases set fence = greatest(fence, $1::bigint), claim_key = null "
+    "where lease_until is not null"
+)
 
 
 async def begin(now: datetime) -> int:

@@ -3,8 +3,10 @@
 import contextlib
 import io
 import os
+from pathlib import Path
 
 import structlog
+from piccolo.apps.migrations.commands.base import BaseMigrationManager
 from piccolo.apps.migrations.commands.forwards import run_forwards
 
 from terrapod_control_plane.kernel import db
@@ -16,14 +18,39 @@ class MigrationFailed(Exception):
     """The schema could not be brought up to date; the message holds what piccolo said."""
 
 
+class RestoreUnfinished(Exception):
+    """A restore into this database did not come to its end."""
+
+
+# A table of this name says so: what is in the database is of no use yet.
+UNFINISHED = "restore_unfinished"
+ALL = "all"
+
+
+def known() -> list[str]:
+    """The migrations of this version, oldest first."""
+    manager = BaseMigrationManager()
+    modules = manager.get_migration_modules(str(Path(__file__).parent / "versions"))
+    return sorted(manager.get_migration_ids(modules))
+
+
 async def migrate(dsn: str) -> None:
     """Apply what is missing; several processes may start at once, one at a time gets here."""
+    if await db.value("select to_regclass($1) is not null", UNFINISHED):
+        raise RestoreUnfinished(
+            "a restore into this database did not come to its end: run `terrapod restore` again"
+        )
+    await up_to(dsn, ALL)
+
+
+async def up_to(dsn: str, last: str) -> None:
+    """Apply what is missing until this one."""
     # piccolo finds its configuration by this variable and by nothing else.
     os.environ["PICCOLO_CONF"] = "terrapod_control_plane.migrations.piccolo_conf"
     said = io.StringIO()
     async with db.advisory_lock(dsn, "migrations"):
         with contextlib.redirect_stdout(said):
-            result = await run_forwards("terrapod")
+            result = await run_forwards("terrapod", last)
     log.debug("migrations", said=said.getvalue().strip())
     if not result.success:
         raise MigrationFailed(f"{result.message}\n{said.getvalue().strip()}")

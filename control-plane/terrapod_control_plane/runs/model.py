@@ -79,7 +79,9 @@ class Run(Struct, frozen=True, kw_only=True):
     allow_config_generation: bool
     target_addrs: list[str]
     replace_addrs: list[str]
+    invoke_action_addrs: list[str] = []
     variables: bytes | None  # sealed
+    plain_variables: list[str] | None = None  # that anybody may see, as the plan found out
     has_changes: bool | None = None
     created_by: str | None
     confirmed_by: str | None = None
@@ -198,4 +200,5 @@ class NewRun(Struct, frozen=True, kw_only=True):
     allow_config_generation: bool = False
     target_addrs: list[str] = []
     replace_addrs: list[str] = []
+    invoke_action_addrs: list[str] = []
     variables: list[RunVariable] = []

@@ -8,7 +8,14 @@ from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.policy import Action, Verdict, allows
 from terrapod_control_plane.runs import facts, lifecycle, queries, service
 from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
-from terrapod_control_plane.runs.schema import ApplyDoc, PhaseDoc, PlanDoc, RunCreate, RunDoc
+from terrapod_control_plane.runs.schema import (
+    ApplyDoc,
+    PhaseDoc,
+    PlanDoc,
+    RunCreate,
+    RunDoc,
+    RunVariableDoc,
+)
 from terrapod_control_plane.runs.why import why
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.workspaces import service as workspaces
@@ -48,7 +55,7 @@ def _document(
     fields = {name: getattr(run, name) for name in RunDoc.__struct_fields__ if hasattr(run, name)}
     extra = {
         "status": run.status.value,
-        "variables": work.variables_of(ctx, run),
+        "variables": _variables(ctx, run, workspace),
         "position_in_queue": ahead,
         "actions": _actions(ctx, run),
         "permissions": _permissions(ctx, workspace),
@@ -60,6 +67,22 @@ def _document(
         "apply": run.apply_id,
     }
     return RunDoc(**(fields | extra))
+
+
+def _variables(ctx: Context, run: Run, workspace: Workspace | None) -> list[RunVariableDoc]:
+    """With the values that the plan's configuration does not call sensitive; before, with none."""
+    scope = workspace.scope if workspace else None
+    reads = scope is not None and allows(ctx.actor, Action.VARIABLE_READ, scope) is Verdict.ALLOWED
+    plain = frozenset(run.plain_variables or ()) if reads else frozenset[str]()
+    return [
+        RunVariableDoc(
+            key=given.key,
+            # No value is empty, for each one is an expression.
+            value=given.value if given.key in plain else "",
+            sensitive=given.key not in plain,
+        )
+        for given in work.variables_of(ctx, run)
+    ]
 
 
 def _actions(ctx: Context, run: Run) -> dict[str, bool]:

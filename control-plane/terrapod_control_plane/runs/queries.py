@@ -14,6 +14,7 @@ _RUN_FIELDS = (
     "status_timestamps",
     "is_current",
     "pool_id",
+    "plain_variables",
     "has_changes",
     "confirmed_by",
     "changed_at",
@@ -243,25 +244,6 @@ async def capacity() -> tuple[int, int]:
         "('applied', 'discarded', 'errored', 'canceled', 'planned_and_finished')"
     )
     return (found["pending"], found["running"]) if found else (0, 0)
-
-
-async def waiting_workspaces() -> list[str]:
-    """Workspaces in which a run might go on."""
-    sql = (
-        "select distinct workspace_id from runs r where status = 'confirmed' "
-        "or (status = 'pending' and not exists "
-        "(select from runs c where c.workspace_id = r.workspace_id and c.is_current))"
-    )
-    return [row["workspace_id"] for row in await db.rows(sql)]
-
-
-async def forgotten(before: datetime) -> list[str]:
-    """Runs that have waited for a person, a turn or an agent since before then."""
-    sql = (
-        "select id from runs where changed_at < $1 and status in ('pending', 'plan_queued', "
-        "'planned', 'planned_and_saved', 'confirmed', 'apply_queued') order by number"
-    )
-    return [row["id"] for row in await db.rows(sql, before)]
 
 
 async def any_open_in(pool: str) -> bool:

@@ -13,8 +13,6 @@ from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.runs import queries
 from terrapod_control_plane.runs.model import Phase, Run
 
-# A reader that has not asked for so long has gone; terraform asks every two seconds or sooner.
-_GONE = 5.0
 # From the reader's question for the run to its next one, for which the end may be shown.
 _NEXT = timedelta(seconds=1)
 
@@ -29,7 +27,9 @@ async def reads(ctx: Context, phase: Phase, *, end: bool) -> None:
         return
     store, wait = ctx.parts.ephemeral, ctx.settings.runs.show_end_after_seconds
     if not end:
-        await store.set(f"plan-followed:{phase.run_id}", b"1", _GONE)
+        # Terraform reads on within two seconds; a reader whose machine is busy may take longer.
+        longest = ctx.settings.runs.show_end_at_most_seconds
+        await store.set(f"plan-followed:{phase.run_id}", b"1", longest)
         return
     await store.take(f"plan-followed:{phase.run_id}")
     if wait > 0:

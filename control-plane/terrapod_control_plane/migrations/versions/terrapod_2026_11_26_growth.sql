@@ -36,3 +36,23 @@ create index phases_ordered on phases (listener_id, claimed_at) where order_kind
 alter table workspaces drop constraint workspaces_agent_pool_id_fkey;
 alter table workspaces add constraint workspaces_agent_pool_id_fkey
     foreign key (agent_pool_id) references agent_pools;
+
+-- runs -------------------------------------------------------------------------------------------
+
+alter table runs add column plain_variables text[];
+alter table runs add column invoke_action_addrs text[] not null default '{}';
+
+-- what is removed after a while ------------------------------------------------------------------
+
+create index certificates_ended on certificates (not_after);
+-- beside the other, an index of the listener alone would be passed over for the newest of one
+create index certificates_newest on certificates (listener_id, not_after desc);
+drop index certificates_listener;
+create index phases_left on phases (claimed_at) where artifacts <> '{}';
+
+-- workspaces whose contents still lie in the blob store
+create table deleted_workspaces (
+    workspace_id text primary key,
+    deleted_at timestamptz not null
+);
+create index deleted_workspaces_at on deleted_workspaces (deleted_at);

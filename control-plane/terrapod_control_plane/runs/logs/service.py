@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from terrapod_common import wire
 from terrapod_common.errors import TooLarge
 from terrapod_common.logframe import window
+from terrapod_common.loops import Backoff, Retries
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.runs import queries, viewers
@@ -103,13 +104,18 @@ def _key(phase: Phase) -> str:
 
 
 @internal
-async def archive(ctx: Context) -> None:
-    """Put the logs of ended phases from rows into blobs."""
-    for phase in await chunks.to_archive():
-        index: list[tuple[int, int, int]] = []
-        await ctx.parts.blobs.put(_key(phase), _compressed(ctx, phase, index))
-        async with db.transaction():
-            await chunks.archived(phase.id, index, phase.log_size)
+async def archive(ctx: Context, retries: Retries | None = None) -> None:
+    """Put the logs of ended phases from rows into blobs; one that can't be keeps no other."""
+    retries = retries or Retries(Backoff())
+    found = {phase.id: phase for phase in await chunks.to_archive(retries.waiting)}
+    await retries.each(found, lambda id_: _archive(ctx, found[id_]))
+
+
+async def _archive(ctx: Context, phase: Phase) -> None:
+    index: list[tuple[int, int, int]] = []
+    await ctx.parts.blobs.put(_key(phase), _compressed(ctx, phase, index))
+    async with db.transaction():
+        await chunks.archived(phase.id, index, phase.log_size)
 
 
 async def _compressed(

@@ -37,16 +37,17 @@ async def forget() -> None:
     await db.execute("delete from recovery_findings")
 
 
+# What a person has ended during the pause may have gone on before it all the same.
 _OPEN = """
 select id, workspace_id from runs
-where created_at <= $1 and status not in
-    ('applied', 'discarded', 'errored', 'canceled', 'planned_and_finished')
+where created_at <= $1 and status not in ('applied', 'planned_and_finished')
+    and (changed_at >= $1 or status not in ('discarded', 'errored', 'canceled'))
 order by workspace_id, is_current desc, number
 """
 
 
 async def open_runs(before: datetime) -> list[Opened]:
-    """The runs made before then that are not over; of each workspace the current one first."""
+    """The runs that were open then; of each workspace the current one first."""
     return await db.many(Opened, _OPEN, before)
 
 

@@ -7,7 +7,7 @@ import structlog
 from msgspec import structs
 
 from terrapod_common import wire
-from terrapod_common.errors import Conflict, NotFound
+from terrapod_common.errors import Conflict, NotFound, Unavailable
 from terrapod_control_plane.kernel import db, epochs, events, markers
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.markers import Claim
@@ -112,7 +112,11 @@ async def mark_start(ctx: Context, listener: str, run_id: str) -> None:
     run = await runs.get(run_id)
     apply = await runs.phase(run.apply_id) if run else None
     if run is not None and apply is not None:
-        await markers.mark(ctx.parts.blobs, claim_of(run, apply.id, apply.fence, listener))
+        try:
+            await markers.mark(ctx.parts.blobs, claim_of(run, apply.id, apply.fence, listener))
+        except OSError as error:
+            # The agent asks again, and terraform starts only after an answer.
+            raise Unavailable(f"The start can't be noted: {error.strerror}.") from error
 
 
 def claim_token(ctx: Context, run: Run, phase: Phase) -> str:
@@ -199,14 +203,15 @@ async def _end(ctx: Context, opened: Opened) -> set[str]:
     """End a run that was open, and hold its workspace where it may have applied something."""
     await workspaces.lock_row(ctx, opened.workspace_id)
     run = await runs.locked(opened.id)
-    if run is None or run.final:
+    if run is None:
         return set()
     why = (
-        f"{run.id} was {run.status.value} when the database was left behind and may have gone on "
-        "after that: compare what is there with the state of the workspace"
+        f"{run.id} was open when the database was left behind and may have gone on after that: "
+        "compare what is there with the state of the workspace"
     )
     held = set() if run.plan_only else await _hold(ctx, run.workspace_id, run.id, why)
-    await _finish(ctx, run)
+    if not run.final:
+        await _finish(ctx, run)
     return held
 
 

@@ -69,6 +69,7 @@ async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tu
             phase = lifecycle.phase_moved(
                 phase, "finished", now, has_changes=bool(report.has_changes), **counts
             )
+            run = msgspec.structs.replace(run, plain_variables=report.plain_variables)
             return await _planned(ctx, run, phase), phase
         case "applied" if applied:
             # terraform did what it planned; what it said about it is no source of numbers.

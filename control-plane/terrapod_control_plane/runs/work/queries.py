@@ -47,7 +47,8 @@ class Leases(Struct, frozen=True):
 async def claimed_before(claimer: Claimer) -> Phase | None:
     """The phase that this very question has claimed already; its answer was lost."""
     sql = (
-        "select * from phases where listener_id = $1 and claim_key = $2 and lease_until is not null"
+        "select * from phases where listener_id = $1 and claim_key = $2 "
+        "and lease_until is not null and hands_out()"
     )
     return await db.one(Phase, sql, claimer.listener, claimer.key)
 
@@ -154,3 +155,22 @@ async def let_go(listener: str, now: datetime) -> None:
         "order by id for no key update)"
     )
     await db.execute(sql, listener, now - timedelta(seconds=1))
+
+
+async def waiting_workspaces() -> list[str]:
+    """Workspaces in which a run might go on."""
+    sql = (
+        "select distinct workspace_id from runs r where status = 'confirmed' "
+        "or (status = 'pending' and not exists "
+        "(select from runs c where c.workspace_id = r.workspace_id and c.is_current))"
+    )
+    return [row["workspace_id"] for row in await db.rows(sql)]
+
+
+async def forgotten(before: datetime) -> list[str]:
+    """Runs that have waited for a person, a turn or an agent since before then."""
+    sql = (
+        "select id from runs where changed_at < $1 and status in ('pending', 'plan_queued', "
+        "'planned', 'planned_and_saved', 'confirmed', 'apply_queued') order by number"
+    )
+    return [row["id"] for row in await db.rows(sql, before)]

@@ -178,6 +178,7 @@ async def _start(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> t
         raise Conflict(f"{phase.id} cannot be {report.status}.")
     if phase.order_kind is not None:
         raise Conflict(f"{run.id} is being canceled.")
+    await epochs.must_go_on()
     to = Status.PLANNING if phase.kind == "plan" else Status.APPLYING
     lease = getattr(leases(ctx), phase.kind)
     now = ctx.now()

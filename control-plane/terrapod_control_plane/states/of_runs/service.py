@@ -73,8 +73,9 @@ async def save_recovered(
                 )
             )
             before = new
-    if before.id != new.id:
-        await states.forget_contents(ctx, [new])
+        kept = ctx.settings.retention.recovered_states
+        surplus = await queries.prune_recovered(run, kept)
+    await states.forget_contents(ctx, [*surplus, *([] if before.id == new.id else [new])])
     return Saved(version=before.id, size=stored.size, sha256=stored.sha256)
 
 

@@ -6,9 +6,11 @@ from itertools import groupby
 
 from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
+from msgspec.json import encode
 
 from terrapod_common import ids
 from terrapod_common.errors import NotFound
+from terrapod_common.jsonapi import dump, dump_one, present
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope, Verdict, allows
@@ -17,6 +19,7 @@ from terrapod_control_plane.states import packing
 from terrapod_control_plane.states import service as states
 from terrapod_control_plane.states.model import Excerpt, ParsedOutput, Readable
 from terrapod_control_plane.states.outputs import queries
+from terrapod_control_plane.states.outputs.schema import OutputDoc
 
 # So many are shown beside other things; a list of their own has them all.
 INCLUDED_AT_MOST = 1000
@@ -53,11 +56,7 @@ async def _all(ctx: Context, version: str, total: int) -> AsyncIterator[list[Rea
 async def output(ctx: Context, id_: str) -> Readable:
     """An output; in clear for whoever may download states."""
     scope = await ctx.must(Action.STATE_READ, id_)
-    version, number = ids.parted(id_)
-    await states.digested(ctx, await states.get(version))
-    for found in await _some(ctx, version, number, number + 1):
-        return _readable(*found, clear=_may_see(ctx, scope))
-    raise NotFound(f"There is no {id_}.")
+    return _readable(*await _one(ctx, id_), clear=_may_see(ctx, scope))
 
 
 @internal
@@ -71,6 +70,41 @@ async def some_outputs(ctx: Context, wanted: Sequence[str]) -> list[Readable]:
         some = await _some(ctx, version.id, first, last + 1)
         found += [_readable(*one, clear=False) for one in some]
     return found
+
+
+@internal
+async def document_of_version(ctx: Context, version: str) -> bytes:
+    """The outputs of a version as a document; sensitive ones without their values."""
+    found = await states.digested(ctx, await states.get(version))
+    texts: list[bytes] = []
+    async for some in _all(ctx, version, found.output_count or 0):
+        texts += [encode(dump_one(present(one, OutputDoc))) for one in some]
+    return b'{"data":[' + b",".join(texts) + b"]}"
+
+
+@internal
+async def document(ctx: Context, id_: str) -> bytes:
+    """An output with its value, as a document."""
+    found = await _one(ctx, id_)
+    return encode(dump(present(_readable(*found, clear=True), OutputDoc)))
+
+
+@internal
+async def version_of(ctx: Context, id_: str) -> str:
+    """The version that an output belongs to."""
+    await _one(ctx, id_)
+    return ids.parted(id_)[0]
+
+
+async def _one(ctx: Context, id_: str) -> tuple[str, ParsedOutput]:
+    if ids.kind(id_) == "wsout":
+        version, number = ids.parted(id_)
+        known = await states.find(ctx, version)
+        if known is not None:
+            await states.digested(ctx, known)
+            for found in await _some(ctx, version, number, number + 1):
+                return found
+    raise NotFound(f"There is no {id_}.")
 
 
 def _may_see(ctx: Context, scope: Scope) -> bool:

@@ -1,0 +1,97 @@
+"""Backups and restores as processes of their own, on any database and data directory."""
+
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import asyncpg
+from msgspec import Struct
+
+from tests.kit.commands import Ran, ran
+
+PASSPHRASE = "correct horse battery"
+
+
+class Place(Struct, frozen=True):
+    """A database and a data directory."""
+
+    dsn: str
+    data: Path
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Where commands find it."""
+        return {"TERRAPOD_DATABASE__URL": self.dsn, "TERRAPOD_DATA_DIR": str(self.data)}
+
+    def run(self, *arguments: str | Path) -> Ran:
+        """A command there."""
+        return ran("terrapod", *arguments, **self.settings)
+
+    def backup(self, file: Path, *arguments: str | Path) -> Path:
+        """A backup that has to succeed; sealed by the usual passphrase unless told otherwise."""
+        done = self.run("backup", file, *(arguments or sealed(file.parent)))
+        assert done.code == 0, done.err
+        return file
+
+    def restore(self, file: Path, *arguments: str | Path) -> str:
+        """A restore that has to succeed; what it says."""
+        done = self.run("restore", file, *(arguments or sealed(file.parent)))
+        assert done.code == 0, done.err
+        return done.out
+
+    async def ask(self, sql: str, *args: object) -> list[asyncpg.Record]:
+        """Rows of the database."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            return list(await connection.fetch(sql, *args))
+        finally:
+            await connection.close()
+
+    async def rows(self) -> dict[str, list[str]]:
+        """All rows of all tables, as text."""
+        tables = await self.ask("select tablename from pg_tables where schemaname = 'public'")
+        names = sorted(row["tablename"] for row in tables)
+        found = {name: await self.ask(f'select t::text from "{name}" t') for name in names}
+        return {name: sorted(row[0] for row in rows) for name, rows in found.items()}
+
+    def blobs(self) -> dict[str, bytes]:
+        """All blobs but markers, as they lie on the disk."""
+        home = self.data / "blobs"
+        files = [path for path in home.rglob("*") if path.is_file()]
+        found = {str(path.relative_to(home)): path.read_bytes() for path in files}
+        return {key: body for key, body in found.items() if not key.startswith((".", "marker/"))}
+
+
+def succeed(*command: str | Path, **environment: str) -> None:
+    """Run any program, which has to succeed."""
+    subprocess.run(command, check=True, env={"PATH": os.environ["PATH"]} | environment)
+
+
+def sealed(folder: Path) -> list[str | Path]:
+    """The options of an archive that is sealed by the usual passphrase."""
+    file = folder / "passphrase"
+    file.write_text(f"{PASSPHRASE}\n")
+    return ["--passphrase-file", file]
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def members(archive: Path) -> dict[str, bytes]:
+    """What is in an archive that is not sealed."""
+    with tarfile.open(archive) as tar:
+        return {info.name: (tar.extractfile(info) or io.BytesIO()).read() for info in tar}
+
+
+def packed(archive: Path, content: dict[str, bytes]) -> Path:
+    """The archive written anew, with this in it."""
+    with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, body in content.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+    return archive
