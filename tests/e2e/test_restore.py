@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.backups import sealed
 from tests.kit.restored import Scene
 from tests.kit.stack import until
 from tests.kit.terraforms import real_terraform, terraform_version
@@ -69,6 +70,7 @@ def test_a_state_of_before_the_restore_is_kept_by_its_agent(scene: Scene) -> Non
 
 
 def test_a_database_that_was_set_back_alone_is_noticed_at_its_start(scene: Scene) -> None:
+    secret = sealed(scene.folder)
     copy = scene.copied()
     scene.agent.start()
     run = scene.run()
@@ -81,6 +83,8 @@ def test_a_database_that_was_set_back_alone_is_noticed_at_its_start(scene: Scene
     assert "app" in scene.server.command("resume")
     assert run in scene.hold()
     scene.server.stop()
+    archive = scene.backup()  # the embedded database is started for it
+    assert "is whole" in scene.server.command("backup", "verify", *map(str, [archive, *secret]))
     scene.server.start()
     assert "not paused" in scene.server.command("resume", "--show")
     assert scene.applied() == 1

@@ -2,7 +2,7 @@
 
 import signal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import msgspec
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from terrapod_control_plane.kernel.events import Bus
 
 
-def serve(settings: SettingsFile = None) -> None:
+def serve(
+    settings: SettingsFile = None,
+    paused: Annotated[
+        bool,
+        typer.Option("--paused", help="Hand out nothing until `terrapod resume`: for a failover."),
+    ] = False,
+) -> None:
     """Run the control plane until SIGTERM or Ctrl-C.
 
     The first start makes everything: a database, keys, a certificate authority, an administrator.
@@ -40,14 +46,16 @@ def serve(settings: SettingsFile = None) -> None:
     try:
         # The embedded server ends with this thread, so it is started here, in the main one.
         with database(effective) as dsn:
-            anyio.run(partial(_serve, effective, dsn), backend_options={"use_uvloop": True})
+            anyio.run(
+                partial(_serve, effective, dsn, paused=paused), backend_options={"use_uvloop": True}
+            )
     except* (KeyMissing, ListenFailed, NotAlone, RestoreUnfinished, Unreachable) as group:
         for error in leaves(group):
             typer.echo(f"terrapod can't run: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-async def _serve(settings: Settings, dsn: str) -> None:
+async def _serve(settings: Settings, dsn: str, *, paused: bool) -> None:
     from terrapod_control_plane import boot  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.certificates import Certificates  # noqa: PLC0415
     from terrapod_control_plane.web import tls  # noqa: PLC0415
@@ -58,7 +66,7 @@ async def _serve(settings: Settings, dsn: str) -> None:
         public.bind()
         agents.bind()
         settings = _with_ports(settings, public.port, agents.port)
-        async with boot.opened(settings, dsn) as opened:
+        async with boot.opened(settings, dsn, paused=paused) as opened:
             certificates = Certificates(opened.parts)
             certificates.give(public, agents)
             loops = [Loop("certificates", certificates.keep)]
