@@ -53,6 +53,17 @@ def bench(session: nox.Session) -> None:
     session.run("python", "tests/bench/run.py", *session.posargs, env={"PYTHONPATH": "."})
 
 
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Kills, bad networks, full disks, a storm, simulated claims; `times` prints a table."""
+    install(session, *TESTS)
+    if session.posargs[:1] == ["times"]:
+        command = ("python", "-m", "tests.chaos.times", *session.posargs[1:])
+    else:
+        command = ("pytest", "tests/chaos", "--chaos", *session.posargs)
+    session.run(*command, env={"PYTHONPATH": "."})
+
+
 def install(session: nox.Session, *beside: str) -> None:
     """Our three distributions and what stands beside them, all of it pinned."""
     session.install("-c", "constraints.txt", *OURS, *beside)

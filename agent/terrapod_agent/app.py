@@ -14,11 +14,13 @@ import anyio
 import structlog
 
 from terrapod_agent import identity as identities
-from terrapod_agent import settings, status
+from terrapod_agent import settings, space, status
 from terrapod_agent.beside import alone
 from terrapod_agent.client import Client
 from terrapod_agent.contact import Contact
-from terrapod_agent.executors.local import LocalExecutor
+from terrapod_agent.door.public import Address
+from terrapod_agent.executors import isolation as isolations
+from terrapod_agent.executors.base import Executor
 from terrapod_agent.identity import Identity
 from terrapod_agent.loops.beat import beat
 from terrapod_agent.loops.flush import flush
@@ -29,6 +31,7 @@ from terrapod_agent.loops.take import idle, take
 from terrapod_agent.settings import AgentSettings
 from terrapod_agent.slots import Slots
 from terrapod_agent.trouble import Denied, Failed
+from terrapod_agent.work import place
 from terrapod_agent.work.toolchain import Toolchain, platform_name
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import files
@@ -54,15 +57,19 @@ async def run(chosen: AgentSettings, identity: Identity) -> None:
 
 async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal: Renewal) -> None:
     slots = Slots(1 if chosen.once else chosen.slots)
-    shop = workshop(chosen, client)
+    root = place.usable(chosen.runs_dir, chosen.data_dir / "runs")
+    isolation = await isolations.choose(chosen, root)
+    public = Address(renewal.identity.server_url, renewal.identity.server_ca)
+    shop = workshop(chosen, client, isolation.executor, root, public)
     backoff, waits, stop = chosen.backoff(), chosen.waits, anyio.Event()
     takers = _Takers(slots.count, stop)
     runs: list[tuple[str, Run]] = [
-        ("beat", partial(beat, client, slots, backoff)),
+        ("beat", partial(beat, client, slots, backoff, str(shop.runs))),
         ("orders", partial(orders, client, slots, backoff, waits.poll)),
         ("renew", renewal.run),
         ("flush", partial(flush, shop, slots)),
         ("sweep", partial(sweep, shop, slots)),
+        ("space", partial(space.watch, shop, slots)),
         *((f"take-{n}", partial(takers.run, shop, slots, n)) for n in range(slots.count)),
     ]
     if chosen.idle_exit is not None:
@@ -72,7 +79,7 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
     report = partial(status.report, chosen.data_dir, slots, contact, renewal, waits.status)
     loops.append(Loop("status", report))
     log.info("the agent is up", name=renewal.identity.name, slots=slots.count)
-    log.warning("runs are not isolated: one can read what this agent can, its key too")
+    (log.warning if isolation.why else log.info)(isolation.told())
     try:
         await supervise(loops, stop, backoff)
     except BaseExceptionGroup as group:
@@ -80,16 +87,20 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
     log.info("the agent has ended")
 
 
-def workshop(chosen: AgentSettings, client: Client) -> Workshop:
+def workshop(
+    chosen: AgentSettings, client: Client, executor: Executor, root: Path, public: Address
+) -> Workshop:
     """What the phases of this agent work with."""
     name = platform_name(platform.system(), platform.machine())
     return Workshop(
         client=client,
         toolchain=Toolchain(chosen.data_dir / "tools", client, chosen.backoff(), name),
-        executor=LocalExecutor(chosen.waits.survivor),
+        executor=executor,
         settings=chosen,
         passed_on=settings.passed_on(chosen),
         platform=name,
+        runs=root,
+        public=public,
     )
 
 

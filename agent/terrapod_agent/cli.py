@@ -1,5 +1,6 @@
 """The command `terrapod-agent`."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -12,7 +13,7 @@ import anyio
 import msgspec
 import typer
 
-from terrapod_agent import app, enroll, identity, settings, status
+from terrapod_agent import app, enroll, identity, settings, space, start, status
 from terrapod_agent.settings import AgentSettings
 from terrapod_agent.trouble import Trouble
 from terrapod_common import logs
@@ -73,12 +74,15 @@ def join(  # noqa: PLR0917 - each is an option of the command line
 
 
 @commands.command()
-def run(
-    slots: Annotated[int | None, typer.Option(min=1, help="Phases at once.")] = None,
+def run(  # noqa: PLR0917 - each is an option of the command line
+    slots: Annotated[int | None, typer.Option(min=1, max=1024, help="Phases at once.")] = None,
     accept: Annotated[str | None, typer.Option(help="plan, apply or plan,apply.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End after one phase.")] = False,
     idle_exit: Annotated[
         float | None, typer.Option(help="End after so many seconds without work.")
+    ] = None,
+    sandbox: Annotated[
+        str | None, typer.Option(help="auto, on or off: keep runs from this machine.")
     ] = None,
     data_dir: DataDir = None,
     config: Config = None,
@@ -87,8 +91,16 @@ def run(
     kinds = tuple(kind.strip() for kind in accept.split(",")) if accept else None
     if kinds and not set(kinds) <= {"plan", "apply"}:
         _fail("--accept takes plan, apply or both, joined by a comma")
+    if sandbox not in (None, "auto", "on", "off"):
+        _fail("--sandbox takes auto, on or off")
     chosen = _settings(
-        config, slots=slots, accept=kinds, once=once or None, idle_exit=idle_exit, data_dir=data_dir
+        config,
+        slots=slots,
+        accept=kinds,
+        once=once or None,
+        idle_exit=idle_exit,
+        sandbox=sandbox,
+        data_dir=data_dir,
     )
     logs.configure(chosen.log_format, chosen.log_level)
     who = identity.load(chosen.data_dir)
@@ -102,11 +114,16 @@ def run(
 @commands.command("status")
 def status_(data_dir: DataDir = None, config: Config = None) -> None:
     """Tell what the running agent does; exit code 1 when it is not well."""
-    found = status.read(_settings(config, data_dir=data_dir).data_dir)
+    chosen = _settings(config, data_dir=data_dir)
+    found = status.read(chosen.data_dir)
     if found is None:
         _fail("no agent is running here")
+    # A daemon whose disk is full cannot write that it is.
+    full = space.trouble([chosen.data_dir], chosen.free_bytes)
+    found = msgspec.structs.replace(found, takes_none=found.takes_none or full)
     _tell(found)
-    if not found.connected or found.certificate_ends < time.time():
+    well = found.connected and not found.takes_none and not found.stale
+    if not well or found.certificate_ends < time.time():
         raise typer.Exit(1)
 
 
@@ -118,11 +135,15 @@ def version() -> None:
 
 def main() -> NoReturn:
     """The entry of the console script."""
+    start.prepare()
+    os.umask(0o077)  # other users may pass through our folders, and read nothing
     commands()
     sys.exit(0)
 
 
 def _tell(found: status.Status) -> None:
+    if found.stale:
+        print(f"attention    this was written {_ago(found.written_at)}; is the disk full?")
     connected = "yes" if found.connected else f"no: {found.trouble}"
     print(f"agent        {found.name}")
     print(f"server       {found.server}")
@@ -133,6 +154,7 @@ def _tell(found: status.Status) -> None:
     taking = (
         "draining" if found.draining else "paused by the server" if found.paused else "taking work"
     )
+    taking = f"takes no work: {found.takes_none}" if found.takes_none else taking
     print(f"slots        {len(found.busy)} of {found.slots} busy, {taking}")
     for busy in found.busy:
         print(

@@ -26,6 +26,8 @@ A = TypeVar("A")
 _BLOCK = 256 * 1024
 _DIGEST = "x-terrapod-digest"
 _REFUSED = 401
+# Longer than between two beats, so that they share a connection; shorter than the server waits.
+_KEEP_ALIVE = 45.0
 
 
 class Fetched(Struct, frozen=True):
@@ -111,6 +113,14 @@ class Client:
         async with self._exchange(call, self._request(call, named, None, 0)) as response:
             return await self._saved(response, into)
 
+    @asynccontextmanager
+    async def reading(
+        self, call: Call[None, bytes], **named: str | float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Download as a stream, for as long as the block lasts."""
+        async with self._exchange(call, self._request(call, named, None, 0)) as response:
+            yield response.aiter_raw()
+
     async def locate_tool(self, **named: str) -> Located:
         """Where an executable can be fetched, and the digest that it must have."""
         request = self._request(protocol.TOOL, named, None, 0)
@@ -134,7 +144,7 @@ class Client:
         return httpx2.AsyncClient(
             verify=trust,
             timeout=httpx2.Timeout(self._waits.answer, connect=self._waits.connect, pool=None),
-            limits=httpx2.Limits(max_connections=None),
+            limits=httpx2.Limits(max_connections=None, keepalive_expiry=_KEEP_ALIVE),
             headers={"user-agent": f"terrapod-agent/{VERSION}", "accept": "application/json"},
         )
 

@@ -1,17 +1,20 @@
 """Every setting of the agent, and the only place that reads the process's environment."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from msgspec import Struct, field
+import msgspec
+from msgspec import Meta, Struct, field
 
 from terrapod_common import logs
 from terrapod_common.loops import Backoff
 from terrapod_common.settings import Secret, load
 
 PREFIX = "TERRAPOD_AGENT_"
+_HANDED = "_TERRAPOD_HANDED"  # the descriptor of a pipe with secrets
+_received: dict[str, str] = {}
 
 # What a run may see of the agent's own environment: the way out, whom to trust on it, and the
 # identities that clouds give to a machine or a pod. A name may end in `*`.
@@ -35,6 +38,13 @@ PASSED_ON = (
     *("LANG", "LC_ALL", "TZ"),
 )
 
+_PATHS = (
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"),
+    *("GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"),
+    *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+    *("AZURE_FEDERATED_TOKEN_FILE", "GOOGLE_APPLICATION_CREDENTIALS"),
+)
+
 
 class Waits(Struct, frozen=True, kw_only=True):
     """How long the agent waits for what, in seconds."""
@@ -50,29 +60,45 @@ class Waits(Struct, frozen=True, kw_only=True):
     init_quiet: float = 10.0  # init shows its output when it takes longer
     beat: float = 10.0  # until the server has said how often
     status: float = 5.0
+    space: float = 5.0  # between two looks whether the disk has room
     flush: float = 60.0  # between two tries to deliver what was refused
     sweep: float = 3600.0
     stop: float = 5.0  # for the last words when the agent is told to go at once
+
+
+UserIds = Annotated[str, Meta(pattern=r"^([1-9]\d{2,8}-[1-9]\d{2,8})?$")]
 
 
 class AgentSettings(Struct, frozen=True, kw_only=True):
     """What an operator can choose; each has an environment name that starts TERRAPOD_AGENT_."""
 
     data_dir: Path = field(default_factory=lambda: Path("~/.terrapod/agent").expanduser())
+    runs_dir: Path = Path("/var/lib/terrapod/runs")  # where runs work; the same on each agent
     url: str = ""  # of the control plane, for joining
     join_token: Secret | None = None
     name: str = ""  # default: the host's name
     ca_file: Path | None = None  # whom to trust as the control plane
-    slots: int = 1  # phases at once
+    slots: Annotated[int, Meta(ge=1, le=1024)] = 1  # phases at once
     accept: tuple[Literal["plan", "apply"], ...] = ("plan", "apply")
     once: bool = False  # end after one phase
     idle_exit: float | None = None  # end after this many seconds without work
     grace: float | None = None  # from interrupt to kill; default: as the server says
     environment: tuple[str, ...] = PASSED_ON
+    sandbox: Literal["auto", "on", "off"] = "auto"  # bubblewrap; `on` refuses to start without
+    sandbox_reads: tuple[Path, ...] = ()  # files and folders that a sandbox shows beside its own
+    run_uids: UserIds = "64000-64999"  # when it is root: one for each run; empty: runs are root
+    free_bytes: int = (
+        256 * 1024 * 1024
+    )  # less room on the disk, and no work is taken; 0: never mind
     tool_days: float = 30.0  # an unused terraform is removed after so many days
     log_format: logs.Format = "console"
     log_level: str = "info"
     waits: Waits = Waits()
+
+    def span(self) -> tuple[int, int] | None:
+        """The first and the last user id for runs."""
+        first, _, last = self.run_uids.partition("-")
+        return (int(first), int(last)) if first and int(first) <= int(last) else None
 
     def backoff(self) -> Backoff:
         """The waits between tries while the server is away."""
@@ -88,7 +114,42 @@ class Variable(Struct, frozen=True):
 
 def read(file: Path | None = None) -> AgentSettings:
     """The settings of this process: defaults, then ``file``, then the environment."""
-    return load(AgentSettings, prefix=PREFIX, environment=os.environ, file=file)
+    environment = {**os.environ, **_received}
+    return load(AgentSettings, prefix=PREFIX, environment=environment, file=file)
+
+
+def secrets() -> Mapping[str, str]:
+    """The secrets in the environment of this process."""
+    fields = msgspec.structs.fields(AgentSettings)
+    kept = [f"{PREFIX}{f.name.upper()}" for f in fields if Secret in (f.type, *get_args(f.type))]
+    return {name: value for name, value in os.environ.items() if name.upper() in kept}
+
+
+def handed(values: Mapping[str, str]) -> int:
+    """A descriptor from which the process that we become can read ``values`` once."""
+    reader, writer = os.pipe()
+    os.write(writer, msgspec.json.encode(values))
+    os.close(writer)
+    return reader
+
+
+def without(values: Mapping[str, str], handed_at: int) -> Mapping[str, str]:
+    """The environment of this process without ``values``, which are handed over otherwise."""
+    left = {name: value for name, value in os.environ.items() if name not in values}
+    return {**left, _HANDED: str(handed_at)}
+
+
+def receive() -> None:
+    """Take the secrets that the process before us has handed over, if it did."""
+    if reader := os.environ.pop(_HANDED, ""):
+        with os.fdopen(int(reader), "rb") as file:
+            _received.update(msgspec.json.decode(file.read(), type=dict[str, str]))
+
+
+def named_files(settings: AgentSettings) -> tuple[Path, ...]:
+    """The files that variables which a run gets from this process's environment name."""
+    paths = [Path(variable.value) for variable in passed_on(settings) if variable.name in _PATHS]
+    return tuple(path for path in paths if path.is_absolute())
 
 
 def passed_on(settings: AgentSettings) -> tuple[Variable, ...]:

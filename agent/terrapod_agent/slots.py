@@ -1,6 +1,7 @@
 """What the agent holds right now, and how the loops tell each other about it."""
 
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import anyio
@@ -45,11 +46,14 @@ class Hold:
         self.busy = False  # a program runs: it is to be stopped, not the work around it
         self.wishes: list[Wish] = []
         self.wished = Signal()
+        self.told = Signal()  # the server has said something of it
+        self.ask: Callable[[], None] = lambda: None  # have the server asked at once
         self._lease_ends = 0.0
 
     def leased(self, seconds: float, asked_at: float) -> None:
         """The lease runs from before the question was sent, so we never think it longer."""
         self._lease_ends = max(self._lease_ends, asked_at + seconds)
+        self.told.give()
 
     def lease_left(self) -> float:
         """Seconds for which the phase is surely ours."""
@@ -61,6 +65,7 @@ class Hold:
         if wish not in self.wishes:
             self.wishes.append(wish)
             self.wished.give()
+            self.told.give()
 
     def stopping(self) -> Wish | None:
         """The first wish that ends this phase; an apply outlives the loss of its lease."""
@@ -76,11 +81,17 @@ class Slots:
         self.holds: list[Hold] = []
         self.draining = False  # we are about to end
         self.paused = False  # the server wants nothing new to be taken
+        self.trouble = ""  # why we cannot take anything new
+        self.dropped: list[wire.Holding] = []  # the server does not know yet that nobody runs them
         self.idle_since = time.monotonic()
+        self.orders = 0  # how many the server had given when it was last asked
         self.changed = Signal()
+        # One poll is enough for all free slots: whose turn it is asks, the others stand in line.
+        self.turn = anyio.Lock()
 
     def add(self, hold: Hold) -> None:
         """A phase has become ours."""
+        hold.ask = self.changed.give
         self.holds.append(hold)
         self.changed.give()
 
@@ -101,6 +112,22 @@ class Slots:
             self.paused = paused
             self.changed.give()
 
+    def hindered(self, trouble: str) -> None:
+        """Whether something keeps us from taking anything new, in words for an operator."""
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self.changed.give()
+
+    @property
+    def takes(self) -> bool:
+        """Whether a free slot may ask for work."""
+        return not (self.draining or self.paused or self.trouble)
+
+    def drop(self, holding: wire.Holding) -> None:
+        """What an agent before us held is run by nobody any more."""
+        self.dropped.append(holding)
+        self.changed.give()
+
     def wish_all(self, wish: Wish) -> None:
         """Pass a wish to every phase."""
         for hold in list(self.holds):
@@ -111,7 +138,11 @@ class Slots:
         return [wire.Holding(phase_id=h.phase_id, fence=h.fence, claim=h.claim) for h in self.holds]
 
     def ordered(self, orders: list[wire.Order]) -> None:
-        """Pass on the server's orders; one for another fence is not for us."""
+        """Pass on all of the server's orders; one for another fence is not for us."""
+        self.orders = len(orders)
+        self._obey(orders)
+
+    def _obey(self, orders: list[wire.Order]) -> None:
         for order in orders:
             for hold in self.holds:
                 if (hold.phase_id, hold.fence) == (order.phase_id, order.fence):
@@ -127,5 +158,5 @@ class Slots:
                 hold.wish("lost")
             elif seconds := answer.leases.get(hold.phase_id):
                 hold.leased(seconds, asked_at)
-        self.ordered(answer.orders)
+        self._obey(answer.orders)
         self.pause(answer.drain)

@@ -4,22 +4,22 @@ The spool is the folders of the phases themselves: a ticket that was synced to t
 and the state. Whatever an agent before us left is picked up here.
 """
 
+from functools import partial
 from pathlib import Path
 
+import anyio
 import msgspec
 import structlog
 
+from terrapod_agent.executors.process import survivor_gone
 from terrapod_agent.slots import Hold, Slots
-from terrapod_agent.work.apply import applied
 from terrapod_agent.work.deliver import deliver
+from terrapod_agent.work.ended import left_behind
 from terrapod_agent.work.folder import Folder, Ticket, leftovers
-from terrapod_agent.work.process import read_exit, survivor_gone
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import wire
 
 log = structlog.get_logger()
-
-_LOST = "the agent was stopped during the apply; the state that it had reached was kept"
 
 
 def orphans(phases: Path, slots: Slots) -> list[Folder]:
@@ -32,7 +32,7 @@ async def pick_up(shop: Workshop, slots: Slots, folder: Folder) -> None:
     """Wait until nothing runs in the folder any more, then hand in what it holds."""
     ticket = folder.ticket()
     if ticket is None or ticket.kind == "plan" or not ticket.started:
-        await _drop(shop, folder, ticket)
+        await _drop(shop, slots, folder, ticket)
         return
     hold = Hold(ticket.run_id, ticket.phase_id, ticket.fence, ticket.kind)
     hold.workspace, hold.step, hold.claim = ticket.workspace, "recovering", ticket.claim
@@ -41,32 +41,27 @@ async def pick_up(shop: Workshop, slots: Slots, folder: Folder) -> None:
     try:
         await _survivor(shop, folder)
         if ticket.outcome is None:
-            ticket = msgspec.structs.replace(ticket, outcome=_outcome(folder))
-            folder.keep(ticket)
+            left = partial(left_behind, folder, ticket)
+            ticket = msgspec.structs.replace(ticket, outcome=await anyio.to_thread.run_sync(left))
+            folder.note(ticket)
         log.info("handing in what an earlier agent left", run=ticket.run_id)
         await deliver(shop, folder, ticket)
     finally:
         slots.remove(hold)
 
 
-async def _drop(shop: Workshop, folder: Folder, ticket: Ticket | None) -> None:
+async def _drop(shop: Workshop, slots: Slots, folder: Folder, ticket: Ticket | None) -> None:
     await _survivor(shop, folder)
     if ticket is not None and ticket.outcome is not None:
         await deliver(shop, folder, ticket)
         return
-    # Nobody beats for it, so its lease ends and the server gives the phase to another agent.
+    # The server gives the phase to another agent as soon as it knows.
     log.info("dropping a phase that was cut off", folder=folder.path.name)
-    folder.remove()
+    await anyio.to_thread.run_sync(folder.remove)
+    if ticket is not None:
+        slots.drop(wire.Holding(phase_id=ticket.phase_id, fence=ticket.fence))
 
 
 async def _survivor(shop: Workshop, folder: Folder) -> None:
     look_every = shop.settings.waits.survivor
     await survivor_gone(folder.lock, folder.exit("main"), look_every)
-
-
-def _outcome(folder: Folder) -> wire.Report:
-    ended = read_exit(folder.exit("main"))
-    if ended is not None and ended.code == 0:
-        return applied(folder)
-    folder.say(f"\nError: {_LOST}.")
-    return wire.Report(status="errored", message=_LOST)

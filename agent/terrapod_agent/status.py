@@ -5,16 +5,21 @@ from pathlib import Path
 
 import anyio
 import msgspec
+import structlog
 from msgspec import Struct
 
 from terrapod_agent.contact import Contact
+from terrapod_agent.executors.process import held
 from terrapod_agent.loops.renew import Renewal
 from terrapod_agent.slots import Slots
-from terrapod_agent.work.process import held
 from terrapod_common import files
 
 LOCK = "agent.lock"
 _FILE = "status.json"
+# Written every few seconds; a machine under load may take its time.
+_STALE = 30.0
+
+log = structlog.get_logger()
 
 
 class Busy(Struct, frozen=True):
@@ -41,7 +46,13 @@ class Status(Struct, frozen=True, kw_only=True):
     certificate_ends: float = 0.0
     draining: bool = False
     paused: bool = False
+    takes_none: str = ""  # why no work is taken
     busy: list[Busy] = []
+
+    @property
+    def stale(self) -> bool:
+        """Whether the daemon has not been able to say anything for a while."""
+        return time.time() - self.written_at > _STALE
 
 
 async def report(
@@ -51,7 +62,10 @@ async def report(
     while True:
         changed = slots.changed.next()
         status = _look(slots, contact, renewal)
-        files.replace(data_dir / _FILE, msgspec.json.encode(status))
+        try:
+            files.replace(data_dir / _FILE, msgspec.json.encode(status))
+        except OSError as error:  # its age tells that it is not to be believed
+            log.warning("the status can't be written", reason=str(error))
         with anyio.move_on_after(every):
             await changed.wait()
 
@@ -79,6 +93,7 @@ def _look(slots: Slots, contact: Contact, renewal: Renewal) -> Status:
         certificate_ends=identity.expires().timestamp(),
         draining=slots.draining,
         paused=slots.paused,
+        takes_none=slots.trouble,
         busy=[
             Busy(hold.run_id, hold.phase_id, hold.kind, hold.workspace, hold.step, hold.since)
             for hold in slots.holds

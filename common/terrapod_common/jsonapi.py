@@ -8,7 +8,7 @@ exists only in this module: handlers take and return plain structs.
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -26,6 +26,16 @@ _TAG = "$type"
 R = TypeVar("R", bound="Resource")
 P = TypeVar("P", bound="Payload")
 T = TypeVar("T")
+
+
+class _Any(tuple[()]):
+    __slots__ = ()
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+ANY: Collection[Any] = _Any()
 
 
 class Resource(Struct, kw_only=True, rename="kebab", tag_field=_TAG):
@@ -47,6 +57,11 @@ class Payload(Struct, kw_only=True, rename="kebab", tag_field=_TAG):
     """
 
     bare: ClassVar[bool] = False
+    # What clients send back of what they were shown, and what may not be set by it.
+    echoes: ClassVar[type[Resource] | None] = None
+    # What the API's clients send beside the fields, and the values of it that mean what is done
+    # here anyway; ANY where it does not matter. What is sent beside these has to be empty.
+    idle: ClassVar[Mapping[str, Collection[Any]]] = {}
 
     def given(self) -> dict[str, Any]:
         """Only the fields that the client sent, by their Python names."""
@@ -111,15 +126,15 @@ def dump(value: Any, url: str = "", query: str = "") -> dict[str, Any]:
     if isinstance(value, Compound):
         included = {(type(r), r.id): r for r in value.included}
         document = dump(value.primary, url, query)
-        return document | {"included": [_dump_one(r) for r in included.values()]}
+        return document | {"included": [dump_one(r) for r in included.values()]}
     if isinstance(value, Page):
         meta = _page_meta(value)
-        data = [_dump_one(item) for item in value.items]
+        data = [dump_one(item) for item in value.items]
         links = _page_links(value, url, query)
         return {"data": data, "links": links, "meta": {"pagination": meta}}
     if isinstance(value, Resource):
-        return {"data": _dump_one(value)}
-    return {"data": [_dump_one(item) for item in value]}
+        return {"data": dump_one(value)}
+    return {"data": [dump_one(item) for item in value]}
 
 
 def dump_errors(problems: Iterable[Problem]) -> dict[str, Any]:
@@ -127,7 +142,8 @@ def dump_errors(problems: Iterable[Problem]) -> dict[str, Any]:
     return {"errors": msgspec.to_builtins(list(problems))}
 
 
-def _dump_one(resource: Resource) -> dict[str, Any]:
+def dump_one(resource: Resource) -> dict[str, Any]:
+    """A resource as a member of a document."""
     attributes = msgspec.to_builtins(resource, builtin_types=(Raw,))  # JSON as it is stays so
     document: dict[str, Any] = {"id": attributes.pop("id"), "type": attributes.pop(_TAG)}
     relationships = {
@@ -186,7 +202,10 @@ class _Anything(Struct):
 
 
 def load(raw: bytes, into: type[P]) -> P:
-    """Read a request body into a payload struct; raises :class:`Invalid`."""
+    """Read a request body into a payload struct; raises :class:`Invalid`.
+
+    What it asks for that the payload does not have is refused by its name, never dropped.
+    """
     return _guarded(functools.partial(_load, raw, into), into)
 
 
@@ -204,6 +223,9 @@ def _guarded(read: Callable[[], T], into: type[Payload]) -> T:
         raise Invalid(_problem(str(error), into)) from error
 
 
+_EMPTY: Collection[Any] = (False, 0, "", [], {})
+
+
 class _Unreadable(Exception):
     """Not JSON, or not shaped like a document."""
 
@@ -219,7 +241,32 @@ def _load(raw: bytes, into: type[P]) -> P:
     if into.bare and (not raw.strip() or _read(raw, _Anything).data is UNSET):
         plain = _read(raw, dict[str, Any]) if raw.strip() else {}
         return _converted({k: v for k, v in plain.items() if k != "type"}, into)
-    return _flatten(_read(raw, _Document).data, into)
+    data = _read(raw, _Document).data
+    flat = _flatten(data, into)
+    _refuse_unserved("attributes", data.attributes or {}, into)
+    linked = {name: _linked(link) for name, link in (data.relationships or {}).items()}
+    _refuse_unserved("relationships", linked, into)
+    return flat
+
+
+def _linked(raw: Raw) -> Any:
+    link = msgspec.json.decode(raw)
+    return link.get("data") if isinstance(link, dict) else link
+
+
+def _refuse_unserved(member: str, sent: Mapping[str, Any], into: type[Payload]) -> None:
+    shown = _names(into.echoes) if into.echoes else set()
+    for name, value in sent.items():
+        means_nothing = into.idle.get(name, ANY if name in shown else _EMPTY)
+        if name not in _names(into) and value is not None and value not in means_nothing:
+            detail = f"{name} is not supported by this server: leave it out."
+            source = {"pointer": f"/data/{member}/{name}"}
+            raise Invalid(Problem("422", "invalid attribute", detail, source))
+
+
+@functools.cache
+def _names(of: type[Struct]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(of)}
 
 
 def _flatten(data: _Data, into: type[P]) -> P:

@@ -33,9 +33,14 @@ class Backoff(Struct, frozen=True):
 
     def delays(self) -> Iterator[float]:
         """Seconds to wait before each next try."""
+        for ceiling in self.waits():
+            yield random.uniform(0, ceiling)  # noqa: S311 - jitter, not a secret
+
+    def waits(self) -> Iterator[float]:
+        """The longest that each of them may be."""
         ceiling = self.first
         while True:
-            yield random.uniform(0, ceiling)  # noqa: S311 - jitter, not a secret
+            yield ceiling
             ceiling = min(ceiling * 2, self.longest)
 
 
@@ -55,6 +60,38 @@ async def each(items: Iterable[T], act: Callable[[T], Awaitable[None]]) -> None:
             await act(item)
         except Exception:
             log.exception("an item failed", item=str(item))
+
+
+class Retries:
+    """Items that failed: each is tried again later and later, and told of when it first fails."""
+
+    def __init__(self, backoff: Backoff, now: Callable[[], float] = time.monotonic) -> None:
+        self._backoff = backoff
+        self._now = now
+        self._failed: dict[str, tuple[float, Iterator[float]]] = {}
+
+    @property
+    def waiting(self) -> list[str]:
+        """Those whose next try is still to come."""
+        return [item for item, (at, _) in self._failed.items() if at > self._now()]
+
+    async def each(self, items: Iterable[T], act: Callable[[T], Awaitable[None]]) -> None:
+        """Act on every item that does not wait; none that fails keeps the others."""
+        waiting = set(self.waiting)
+        for item in items:
+            name = str(item)
+            if name in waiting:
+                continue
+            try:
+                await act(item)
+            except Exception:
+                if name not in self._failed:
+                    log.exception("an item failed and is tried again", item=name)
+                delays = self._failed.get(name, (0.0, self._backoff.waits()))[1]
+                self._failed[name] = (self._now() + next(delays), delays)
+            else:
+                if self._failed.pop(name, None):
+                    log.info("an item that had failed is done", item=name)
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -9,9 +9,12 @@ The order of one phase, which both sides may rely on:
 4. ``LOG`` appends at a byte offset, ``STATE_PUT`` stores a state, ``ARTIFACT_PUT`` an artifact.
 5. ``REPORT`` with ``planned``, ``applied``, ``errored`` or ``canceled`` ends the phase.
 
-``BEAT`` renews the leases all the while and brings orders; ``ORDERS`` brings them at once.
+``BEAT`` renews the leases all the while and brings orders; ``ORDERS`` brings them at once while
+something runs, ``NEXT`` while nothing does: an idle agent holds one long poll and beats.
 What carries a fence gets 409 when the fence is stale, and has then changed nothing. After that
-only ``RECOVERED`` is left, for the state of an apply whose lease ended while it ran.
+three calls are left for an apply that was given up after its start, under the fence it was lost
+with: ``RECOVERED`` for its state, then ``LATE_LOG`` for the rest of its log, then, once,
+``LATE`` for what became of it. They change nothing but what the hold of the workspace says.
 """
 
 from typing import Any, Generic, Literal, TypeVar
@@ -74,14 +77,17 @@ BEAT: Call[wire.Beat, wire.BeatAnswer] = Call(
     answer=wire.BeatAnswer,
 )
 # 204 without a body when nothing came within `wait` seconds. `accept`: "plan", "apply" or both,
-# joined by a comma. `slot` numbers the agent's slots from 0; `key` is fresh for each new question.
-NEXT: Call[None, wire.Work] = Call(
+# joined by a comma. `slot` numbers the agent's polls from 0, a newer one ends the older; `key` is
+# fresh for each new question; `root` is the folder in which the agent's runs work: an apply needs
+# that of its plan. With `seen`, as for ORDERS, the answer is a Next and comes also for an order;
+# without it the answer is a Work.
+NEXT: Call[None, wire.Next] = Call(
     name="next",
     method="GET",
     path=_LISTENER + "/runs/next",
     question=None,
-    answer=wire.Work,
-    query=("wait", "slot", "key", "accept"),
+    answer=wire.Next,
+    query=("wait", "slot", "key", "accept", "seen", "root"),
 )
 # Answers at once when `seen` differs from the orders that stand (count of them), else waits.
 ORDERS: Call[None, wire.Orders] = Call(
@@ -141,6 +147,23 @@ RECOVERED: Call[bytes, wire.Stored] = Call(
     answer=wire.Stored,
     query=("fence",),
 )
+# As LOG: the offset is that in the agent's own log, and the answer says where to go on.
+LATE_LOG: Call[bytes, wire.LogAnswer] = Call(
+    name="late_log",
+    method="PUT",
+    path=_PHASE + "/late-log",
+    question=bytes,
+    answer=wire.LogAnswer,
+    query=("fence", "offset"),
+)
+LATE: Call[wire.Late, wire.Taken] = Call(
+    name="late",
+    method="PUT",
+    path=_PHASE + "/late-result",
+    question=wire.Late,
+    answer=wire.Taken,
+    query=("fence",),
+)
 # `digest` is the sha256 hex of the body; a body with another digest is refused with 422.
 ARTIFACT_PUT: Call[bytes, wire.Stored] = Call(
     name="artifact_put",
@@ -155,6 +178,43 @@ ARTIFACT_GET: Call[None, bytes] = Call(
     name="artifact_get",
     method="GET",
     path=_PHASE + "/artifacts/{name}",
+    question=None,
+    answer=bytes,
+    query=("fence",),
+)
+# A workspace that shares its state with the one of the phase, by `name` or by `id`. What is not
+# shared and what does not exist are refused alike, with 403.
+SHARED_WORKSPACE: Call[None, wire.SharedWorkspace] = Call(
+    name="shared_workspace",
+    method="GET",
+    path=_PHASE + "/shared-workspace",
+    question=None,
+    answer=wire.SharedWorkspace,
+    query=("fence", "name", "id"),
+)
+# A state with its outputs and without its resources.
+SHARED_STATE: Call[None, bytes] = Call(
+    name="shared_state",
+    method="GET",
+    path=_PHASE + "/shared-states/{version_id}",
+    question=None,
+    answer=bytes,
+    query=("fence",),
+)
+# Its outputs as a document of JSON:API, sensitive ones without their values.
+SHARED_OUTPUTS: Call[None, bytes] = Call(
+    name="shared_outputs",
+    method="GET",
+    path=_PHASE + "/shared-states/{version_id}/outputs",
+    question=None,
+    answer=bytes,
+    query=("fence",),
+)
+# One of them, with its value.
+SHARED_OUTPUT: Call[None, bytes] = Call(
+    name="shared_output",
+    method="GET",
+    path=_PHASE + "/shared-outputs/{output_id}",
     question=None,
     answer=bytes,
     query=("fence",),
@@ -182,7 +242,13 @@ CALLS: tuple[Call[Any, Any], ...] = (
     STATE_GET,
     STATE_PUT,
     RECOVERED,
+    LATE_LOG,
+    LATE,
     ARTIFACT_PUT,
     ARTIFACT_GET,
+    SHARED_WORKSPACE,
+    SHARED_STATE,
+    SHARED_OUTPUTS,
+    SHARED_OUTPUT,
     TOOL,
 )

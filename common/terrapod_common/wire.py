@@ -1,8 +1,16 @@
 """The structs that the agent and the control plane exchange, in plain JSON."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+# What no number may pass, so that none is believed that nobody can store, add up or wait for.
+LARGEST = 2**53 - 1
+Fence = Annotated[int, Meta(ge=0, le=LARGEST)]
+Size = Annotated[int, Meta(ge=0, le=LARGEST)]
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Slots = Annotated[int, Meta(ge=0, le=1024)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 
 PhaseKind = Literal["plan", "apply"]
 OrderKind = Literal["cancel", "force_cancel"]
@@ -33,7 +41,7 @@ class Joined(Struct, kw_only=True, omit_defaults=True):
     certificate: str  # PEM
     ca_certificate: str  # PEM
     agent_url: str
-    renew_after_seconds: float
+    renew_after_seconds: Seconds
     private_key: str | None = None
 
 
@@ -59,14 +67,14 @@ class Renewed(Struct, kw_only=True):
 
     certificate: str
     ca_certificate: str
-    renew_after_seconds: float
+    renew_after_seconds: Seconds
 
 
 class Holding(Struct, kw_only=True, frozen=True):
     """A phase that the agent says it runs."""
 
     phase_id: str
-    fence: int
+    fence: Fence
     claim: str = ""  # as it came with the work
 
 
@@ -74,17 +82,21 @@ class Beat(Struct, kw_only=True):
     """I am alive, and this is what I hold."""
 
     version: str = ""
-    slots: int = 1
+    slots: Slots = 1
     draining: bool = False
-    holding: list[Holding] = []
+    holding: Annotated[list[Holding], Meta(max_length=2048)] = []
     platform: str = ""  # such as linux_amd64
+    # What an agent before this one held, and nobody runs any more.
+    dropped: Annotated[list[Holding], Meta(max_length=2048)] = []
+    trouble: Annotated[str, Meta(max_length=1000)] = ""  # why it takes no work, if so
+    root: str = ""  # the folder in which its runs work
 
 
 class Order(Struct, kw_only=True, frozen=True):
     """What the server wants done with a phase that the agent holds."""
 
     phase_id: str
-    fence: int
+    fence: Fence
     kind: OrderKind
 
 
@@ -98,8 +110,8 @@ class Orders(Struct, kw_only=True):
 class BeatAnswer(Struct, kw_only=True):
     """Which leases were renewed for how long, which phases are no longer the agent's."""
 
-    every_seconds: float
-    leases: dict[str, float] = {}  # phase id -> seconds from now
+    every_seconds: Seconds
+    leases: dict[str, Seconds] = {}  # phase id -> seconds from now
     lost: list[str] = []  # phase ids
     orders: list[Order] = []
     drain: bool = False
@@ -132,17 +144,19 @@ class Flags(Struct, kw_only=True):
     targets: list[str] = []
     replaces: list[str] = []
     allow_config_generation: bool = False
+    invokes: list[str] = []  # actions, for terraform 1.14 and newer
 
 
 class Limits(Struct, kw_only=True):
     """How long and how much."""
 
-    phase_seconds: float = 7200
-    grace_seconds: float = 30  # from interrupt to kill
-    log_bytes: int = 64 * 1024 * 1024
-    created_files_bytes: int = 64 * 1024 * 1024
-    state_every_seconds: float = 10
-    configuration_bytes: int = 256 * 1024 * 1024  # unpacked
+    phase_seconds: Seconds = 7200
+    grace_seconds: Seconds = 30  # from interrupt to kill
+    log_bytes: Size = 64 * 1024 * 1024
+    created_files_bytes: Size = 64 * 1024 * 1024
+    state_every_seconds: Seconds = 10
+    configuration_bytes: Size = 256 * 1024 * 1024  # unpacked
+    memory_bytes: Size = 0  # near it terraform is interrupted; 0: no limit
 
 
 class Work(Struct, kw_only=True):
@@ -151,8 +165,8 @@ class Work(Struct, kw_only=True):
     run_id: str
     phase_id: str
     kind: PhaseKind
-    fence: int  # (epoch, n) in one number; only greater and less mean anything to an agent
-    lease_seconds: float
+    fence: Fence  # (epoch, n) in one number; only greater and less mean anything to an agent
+    lease_seconds: Seconds
     organization: str
     workspace_id: str
     workspace: str
@@ -166,6 +180,15 @@ class Work(Struct, kw_only=True):
     has_state: bool = False
     artifacts: dict[str, str] = {}  # for an apply: artifact name -> sha256 hex of the approved plan
     claim: str = ""  # the server's signature on this claim; shown with each beat
+    hosts: list[str] = []  # names under which users address this server, with a port unless 443
+
+
+class Next(Struct, kw_only=True, omit_defaults=True):
+    """What an idle slot is answered with when it names the orders that it has seen."""
+
+    work: Work | None = None
+    orders: list[Order] = []  # as in Orders, when they are others than the agent has seen
+    drain: bool = False
 
 
 class Report(Struct, kw_only=True):
@@ -173,34 +196,75 @@ class Report(Struct, kw_only=True):
 
     status: ReportStatus
     phase_id: str | None = None
-    fence: int | None = None
+    fence: Fence | None = None
     message: str = ""  # the reason, when errored
     has_changes: bool | None = None
-    additions: int = 0
-    changes: int = 0
-    destructions: int = 0
-    imports: int = 0
-    log_size: int | None = None  # the plain bytes that were sent; the server checks
+    additions: Count = 0
+    changes: Count = 0
+    destructions: Count = 0
+    imports: Count = 0
+    log_size: Size | None = None  # the plain bytes that were sent; the server checks
     tool_version: str = ""
     state_uploaded: bool = True  # false: an apply ended whose last state could not be sent yet
     limit_passed: bool = False  # it was stopped because it took longer than it may
+    hard: bool = False  # an apply: terraform did not end by itself, so its state may be behind
+    state_trouble: Annotated[str, Meta(max_length=1000)] = ""  # why the last state was not sent
+    # Of the variables that a plan was given, those that its configuration declares and does not
+    # call sensitive; not told by agents that do not know.
+    plain_variables: list[str] | None = None
+
+
+class Late(Struct, kw_only=True):
+    """What became of an apply that the server had given up: for the person who ends the hold."""
+
+    began: bool  # terraform was started on the approved plan
+    ended: Annotated[str, Meta(max_length=1000)] = ""  # how terraform ended, in words
+    hard: bool = False
+    # `handed_in` as a recovered state; `none` was written; `kept` where the agent ran, and why
+    state: Literal["handed_in", "none", "kept"] = "none"
+    state_trouble: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class Taken(Struct, kw_only=True):
+    """A late result was noted; ``hold`` is what the hold of the workspace says now, if any."""
+
+    hold: str = ""
 
 
 class Reported(Struct, kw_only=True):
     """The report was taken; for a start, how long the lease now is."""
 
     status: str  # of the run
-    lease_seconds: float = 0
+    lease_seconds: Seconds = 0
 
 
 class LogAnswer(Struct, kw_only=True):
     """The offset at which the next byte is expected, whether or not these were taken."""
 
-    offset: int
+    offset: Size
+
+
+class SharedState(Struct, kw_only=True):
+    """The present state of a workspace that shares it."""
+
+    id: str
+    serial: int
+    lineage: str
+    terraform_version: str = ""
+    created_at: str = ""
+
+
+class SharedWorkspace(Struct, kw_only=True):
+    """A workspace whose outputs a phase may read."""
+
+    id: str
+    name: str
+    terraform_version: str = ""
+    state: SharedState | None = None
 
 
 class Stored(Struct, kw_only=True):
     """An upload is durable."""
 
-    size: int
+    size: Size
     digest: str  # sha256 hex

@@ -7,7 +7,8 @@ from litestar import Litestar, Router
 from litestar.datastructures import State
 
 from terrapod_control_plane.agents import api as agents_api
-from terrapod_control_plane.agents import duty_api
+from terrapod_control_plane.agents import duty_api, remote_state_api
+from terrapod_control_plane.agents import jobs as agent_jobs
 from terrapod_control_plane.agents import queries as agent_queries
 from terrapod_control_plane.agents import service as agents
 from terrapod_control_plane.configurations import api as configurations_api
@@ -32,6 +33,7 @@ from terrapod_control_plane.runs import service as runs
 from terrapod_control_plane.runs.logs import jobs as log_jobs
 from terrapod_control_plane.runs.recovery import api as recovery_api
 from terrapod_control_plane.runs.recovery import jobs as recovery_jobs
+from terrapod_control_plane.runs.transfers import jobs as transfer_jobs
 from terrapod_control_plane.runs.work import jobs as work_jobs
 from terrapod_control_plane.settings import Settings
 from terrapod_control_plane.states import api as states_api
@@ -54,12 +56,20 @@ from terrapod_control_plane.web.params import DEPENDENCIES
 from terrapod_control_plane.workspaces import api as workspaces_api
 from terrapod_control_plane.workspaces import queries as workspace_queries
 from terrapod_control_plane.workspaces import service as workspaces
-from terrapod_control_plane.workspaces.events import WorkspaceUnlocked
+from terrapod_control_plane.workspaces.deleted import jobs as deleted_jobs
+from terrapod_control_plane.workspaces.deleted import service as deleted
+from terrapod_control_plane.workspaces.events import (
+    WorkspaceDeleted,
+    WorkspaceUnlocked,
+    WorkspaceUpdated,
+)
+from terrapod_control_plane.workspaces.sharing import api as sharing_api
 
 API: list[Any] = [
     *identity_api.ROUTES,
     *organizations_api.ROUTES,
     *workspaces_api.ROUTES,
+    *sharing_api.ROUTES,
     *variables_api.ROUTES,
     *configurations_api.ROUTES,
     *states_api.ROUTES,
@@ -70,7 +80,11 @@ API: list[Any] = [
     *recovery_api.ROUTES,
     *agents_api.ROUTES,
     *duty_api.ROUTES,
+    *remote_state_api.ROUTES,
 ]
+
+# Of a JSON document that holds no state; the routes of larger bodies have limits of their own.
+_DOCUMENT_BYTES = 4 * 1024 * 1024
 
 # The prefix of an id -> how its scope is found.
 RESOLVERS: Mapping[str, Resolver] = {
@@ -91,7 +105,9 @@ RESOLVERS: Mapping[str, Resolver] = {
 # What runs inside the transaction of an event.
 IN_TRANSACTION: Mapping[type[Event], Sequence[Handler]] = {
     ConfigurationUploaded: [runs.configuration_uploaded],
+    WorkspaceDeleted: [deleted.note],
     WorkspaceUnlocked: [runs.workspace_unlocked],
+    WorkspaceUpdated: [runs.workspace_updated],
 }
 
 # What a waiting run may say of those that it waits for.
@@ -117,7 +133,10 @@ def jobs(settings: Settings) -> list[Job]:
         *log_jobs.jobs(settings),
         *recovery_jobs.JOBS,
         *state_jobs.jobs(settings),
-        *health_jobs.JOBS,
+        *agent_jobs.JOBS,
+        *transfer_jobs.JOBS,
+        *deleted_jobs.JOBS,
+        *health_jobs.jobs(),
     ]
 
 
@@ -137,6 +156,7 @@ def build(parts: Parts) -> Litestar:
         state=State(
             {"parts": parts, "credentials": _credentials(parts), "related": RELATED},
         ),
+        request_max_body_size=_DOCUMENT_BYTES,
         logging_config=None,
         openapi_config=None,
     )

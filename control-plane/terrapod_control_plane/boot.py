@@ -17,11 +17,13 @@ from terrapod_common import files
 from terrapod_common.clock import Clock, SystemClock
 from terrapod_common.loops import Backoff, Loop, supervise
 from terrapod_control_plane import app
+from terrapod_control_plane.health import service as health
 from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.kernel import db, epochs, jobs, vault
 from terrapod_control_plane.kernel.authority import Authority
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
+from terrapod_control_plane.kernel.condition import Condition
 from terrapod_control_plane.kernel.context import Parts, system
 from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
 from terrapod_control_plane.kernel.events import Bus
@@ -61,6 +63,7 @@ async def opened(
             await epochs.pause(parts.clock.now(), "it was started with --paused")
         await recovery.look_for_markers(system(parts))
         await work.extend_all(system(parts))
+        await health.Looks().look(system(parts))
         litestar = app.build(parts)
         async with _running(_loops(parts, dsn, alone)), litestar.lifespan():
             yield Opened(parts=parts, app=litestar, asgi=Edge()(litestar), first_token=first_token)
@@ -98,6 +101,7 @@ async def _parts(settings: Settings, clock: Clock) -> Parts:
         resolvers=app.RESOLVERS,
         handlers=app.IN_TRANSACTION,
         staff=app.STAFF,
+        condition=Condition(time.monotonic),
     )
 
 

@@ -4,9 +4,11 @@ An option is a field here, ``TERRAPOD_<TABLE>__<NAME>`` in the environment and `
 the settings file.
 """
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
@@ -45,6 +47,17 @@ class Server(Struct, frozen=True, kw_only=True):
     tls_key_file: Path | None = None  # its key
     certificates_every_seconds: Duration = 3600.0  # given ones are read again, ours renewed if due
     stop_grace_seconds: Wait = 4.0  # how long a stop waits for requests under way
+    connections_at_most: Whole = 0  # of the public port; 0: 4096, or what the open files allow
+    agent_connections_at_most: Whole = 0  # of the agent port; 0: 16384, or what the files allow
+    connections_per_address: Whole = 256  # of one address to the public port; 0: no limit
+    proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")  # networks whose addresses stand for many
+    handshake_seconds: Duration = 10.0  # how long a TLS handshake may take
+    head_seconds: Duration = 15.0  # how long URL and headers of a request may take
+    idle_seconds: Duration = 75.0  # how long a connection may wait for its next request
+    stall_seconds: Duration = 30.0  # how long a body or an answer may stand still
+    slowest_bytes_per_second: Whole = 1024  # what people's bodies and answers have to move; 0: any
+    head_bytes_at_most: Count = 64 * 1024  # of URL and headers together
+    stranger_bytes_at_most: Count = 64 * 1024  # of a body that comes without a credential
 
 
 class Database(Struct, frozen=True, kw_only=True):
@@ -53,6 +66,7 @@ class Database(Struct, frozen=True, kw_only=True):
     url: Secret = Secret("")  # postgresql://…; empty: an embedded server in the data directory
     pool_size: Count = 12  # connections of one process
     start_timeout_seconds: Duration = 30.0  # how long the embedded server may take to start
+    dead_at_most_seconds: Duration = 300.0  # an embedded one that can't be started again ends us
     alone_within_seconds: Wait = 60.0  # how long to wait for another process to let go of it
     outbox_days: Duration = 7.0  # events older than this are dropped
 
@@ -77,6 +91,9 @@ class Runs(Struct, frozen=True, kw_only=True):
     grace_seconds: Wait = 30.0  # what the agent gives terraform between interrupt and kill
     log_bytes: Count = 64 * 1024 * 1024  # the longest log of a phase
     state_every_seconds: Wait = 10.0  # during apply, one state upload in so long at most
+    # The end of a fast apply is shown when who follows the plan's log knows that there is one.
+    show_end_after_seconds: Wait = 3.0  # at the latest, once they saw that log's end; 0: at once
+    show_end_at_most_seconds: Wait = 10.0  # after the apply's end, in any case; 0: at once
 
 
 class Agents(Struct, frozen=True, kw_only=True):
@@ -94,10 +111,11 @@ class Agents(Struct, frozen=True, kw_only=True):
 class Configurations(Struct, frozen=True, kw_only=True):
     """Limits of uploaded configurations."""
 
-    bytes_at_most: Count = 256 * 1024 * 1024  # of the archive
+    bytes_at_most: Count = 1024 * 1024 * 1024  # of the archive
     unpacked_bytes_at_most: Count = 1024 * 1024 * 1024
-    files_at_most: Count = 50_000
-    ratio_at_most: Count = 200  # unpacked bytes to archive bytes, beyond the first MiB
+    files_at_most: Count = 250_000
+    ratio_at_most: Count = 200  # unpacked bytes to archive bytes
+    ratio_free_bytes: Whole = 100_000_000  # of the unpacked bytes, which no ratio is asked of
     upload_hours: Duration = 1.0  # life of an upload URL
 
 
@@ -109,6 +127,15 @@ class States(Struct, frozen=True, kw_only=True):
     upload_hours: Duration = 1.0  # life of an upload URL; a version without content is dropped then
     download_hours: Duration = 1.0  # life of a download URL
     snapshot_seconds: Whole = 0  # local applies send states so often; 0: only at the end
+
+
+class Retention(Struct, frozen=True, kw_only=True):
+    """How long is kept what nobody works with any more. States and their history stay."""
+
+    audit_days: Wait = 365.0  # entries of the audit record; 0: for ever
+    plan_days: Wait = 30.0  # what a plan left, after its run has ended; 0: for ever
+    deleted_days: Wait = 7.0  # the contents of deleted workspaces; 0: removed at the next turn
+    recovered_states: Count = 5  # states of one run that came after it had ended, the newest
 
 
 class Logging(Struct, frozen=True, kw_only=True):
@@ -130,6 +157,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     agents: Agents = Agents()
     configurations: Configurations = Configurations()
     states: States = States()
+    retention: Retention = Retention()
     logging: Logging = Logging()
 
     @property
@@ -141,6 +169,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     def public_url(self) -> str:
         """Where users reach the server, without a slash at the end."""
         return self.server.public_url.rstrip("/") or f"https://localhost:{self.server.port}"
+
+    def hosts(self) -> Iterator[str]:
+        """The names under which users address the server, with the port unless it is 443."""
+        address = urlsplit(self.public_url)
+        port = address.port or 443
+        if address.hostname:
+            yield _host(address.hostname, port)
+        for name in self.server.names:
+            # By way of what stands before the server, or directly.
+            yield from dict.fromkeys((_host(name, port), _host(name, self.server.port)))
 
     @property
     def agent_url(self) -> str:
@@ -158,7 +196,28 @@ def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
     return settings
 
 
+def _host(name: str, port: int) -> str:
+    bracketed = f"[{name}]" if ":" in name else name
+    return bracketed if port == 443 else f"{bracketed}:{port}"
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        return False
+
+
 def _contradictions(settings: Settings) -> Iterator[str]:
+    for name in settings.server.proxies:
+        try:
+            ipaddress.ip_network(name, strict=False)
+        except ValueError:
+            yield f"server.proxies: {name!r} is neither an address nor a network"
+    public = settings.server.public_url
+    if public and not _is_address(public):
+        yield f"server.public_url is {public!r}: has to be an address such as https://host:8443"
     every, runs = settings.agents.beat_busy_seconds, settings.runs
     for name in ("plan_lease_seconds", "apply_lease_seconds"):
         if (lease := getattr(runs, name)) < 2 * every:

@@ -1,4 +1,4 @@
-"""The agent is killed, told to end, or its keeper dies; nothing of terraform runs on unseen."""
+"""The agent is killed, told to end, or its shim dies; nothing of terraform runs on unseen."""
 
 import os
 import signal
@@ -85,7 +85,7 @@ async def test_a_fence_that_went_on_meanwhile_gets_the_state_as_recovered(
     await server.until(lambda: not list((data / "phases").iterdir()))
 
 
-async def test_a_killed_keeper_interrupts_terraform(
+async def test_a_killed_shim_interrupts_terraform(
     server: AgentServer, data: Path, process: AgentProcess, tmp_path: Path
 ) -> None:
     steps = [["pid", f"{tmp_path}/pid"], ["wait", "never"]]
@@ -97,6 +97,19 @@ async def test_a_killed_keeper_interrupts_terraform(
     assert apply.status == "errored"
     assert "watches over terraform was killed" in apply.reports[-1].message
     assert b'"serial": 99' in apply.states[-1][0]
+
+
+async def test_the_death_of_terraform_is_explained_in_log_and_run(
+    server: AgentServer, data: Path, process: AgentProcess
+) -> None:
+    apply = server.add(apply_phase(script(apply=[["print", "one"], ["state", 5], ["kill", 9]])))
+    process.start()
+    await server.until(lambda: apply.ended)
+    message = apply.reports[-1].message
+    assert "killed by signal 9 (SIGKILL)" in message
+    assert "its peak was " in message
+    assert f"Error: {message}\n" in apply.text
+    assert b'"serial": 5' in apply.states[-1][0]
 
 
 async def test_the_first_sigterm_finishes_and_the_second_interrupts(

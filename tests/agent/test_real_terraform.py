@@ -62,7 +62,6 @@ async def test_a_plan_is_applied_and_its_state_comes_home(
         apply = server.add(apply_of(plan))
         await server.until(lambda: apply.ended)
         assert apply.status == "applied", apply.text
-        assert apply.reports[-1].additions == 1
         await server.until(lambda: not list((tmp_path / "agent" / "phases").iterdir()))
     assert "hello there" in apply.text
     assert "made by the plan" in apply.text

@@ -9,7 +9,6 @@ from terrapod_agent.loops.sweep import clear
 from terrapod_agent.slots import Slots
 from terrapod_agent.work import folder as folders
 from terrapod_agent.work.folder import Folder, Ticket
-from terrapod_agent.work.prepare import place_state
 from terrapod_agent.work.state import whole
 from terrapod_common import wire
 from tests.kit.agent_server import AgentServer
@@ -18,7 +17,6 @@ from tests.kit.scripted_terraform import script
 
 pytestmark = pytest.mark.anyio
 
-ADDED = ["print", "Apply complete! Resources: 1 added, 0 changed, 0 destroyed."]
 MONTH = 31 * 86400
 
 
@@ -44,7 +42,7 @@ async def test_a_state_that_cannot_be_had_is_an_error_and_never_an_empty_state(
 async def test_a_state_that_the_server_cannot_store_is_kept_and_frees_the_slot(
     server: AgentServer, data: Path
 ) -> None:
-    apply = server.add(apply_phase(script(apply=[["state", 3], ADDED])))
+    apply = server.add(apply_phase(script(apply=[["state", 3]])))
     failing(server, "state_put")
     async with running(quick(data, server)):
         await server.until(lambda: apply.ended)
@@ -58,7 +56,7 @@ async def test_a_state_that_the_server_cannot_store_is_kept_and_frees_the_slot(
 async def test_an_end_that_the_server_fails_to_take_is_offered_again(
     server: AgentServer, data: Path, tmp_path: Path
 ) -> None:
-    steps = [["touch", f"{tmp_path}/up"], ["wait", f"{tmp_path}/go"], ["state", 3], ADDED]
+    steps = [["touch", f"{tmp_path}/up"], ["wait", f"{tmp_path}/go"], ["state", 3]]
     apply = server.add(apply_phase(script(apply=steps)))
     async with running(quick(data, server)):
         await server.until((tmp_path / "up").exists)
@@ -71,33 +69,13 @@ async def test_an_end_that_the_server_fails_to_take_is_offered_again(
     assert [report.status for report in apply.reports] == ["applying", "applied"]
 
 
-async def test_an_apply_that_changed_something_has_a_state(server: AgentServer, data: Path) -> None:
-    apply = server.add(apply_phase(script(apply=[ADDED])))
+async def test_an_apply_ends_with_a_state_in_its_place(server: AgentServer, data: Path) -> None:
+    apply = server.add(apply_phase(script(apply=[["remove-state"]])))
     async with running(quick(data, server)):
         await server.until(lambda: apply.ended)
     assert apply.status == "applied"
     assert apply.reports[-1].state_uploaded is False
     assert list((data / "phases").iterdir())
-
-
-def test_a_state_that_came_with_the_configuration_is_not_taken(tmp_path: Path) -> None:
-    folder, ticket = Folder(tmp_path), _ticket("apply")
-    forged = folder.state(ticket)
-    forged.parent.mkdir(parents=True)
-    forged.write_text("{}")
-    assert place_state(folder, ticket) == forged
-    assert not forged.exists()
-    assert forged.parent.is_dir()
-
-
-def test_a_link_to_a_state_of_the_configuration_is_not_followed(tmp_path: Path) -> None:
-    folder, ticket = Folder(tmp_path), _ticket("apply")
-    planted = folder.tree / "planted" / "workspaces" / "net" / "terraform.tfstate"
-    planted.parent.mkdir(parents=True)
-    planted.write_text("{}")
-    (folder.tree / ".terrapod-state").symlink_to("planted")
-    assert not place_state(folder, ticket).exists()
-    assert planted.exists()
 
 
 def test_an_encrypted_state_of_opentofu_is_a_state(tmp_path: Path) -> None:

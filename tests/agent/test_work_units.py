@@ -7,7 +7,6 @@ import pytest
 from terrapod_agent.settings import Variable as Passed
 from terrapod_agent.work import terraform, variables
 from terrapod_agent.work.logs import MaskedLog
-from terrapod_agent.work.prepare import last_name
 from terrapod_agent.work.toolchain import platform_name
 from terrapod_common import wire
 from tests.kit.agents import phase
@@ -19,11 +18,15 @@ def test_the_command_line_of_a_plan() -> None:
     flags = wire.Flags(
         destroy=True, refresh=False, refresh_only=True, targets=["a.b"], replaces=["c.d"]
     )
-    assert terraform.plan(T, flags, Path("/out"))[1:] == (
-        *("plan", "-input=false", "-out=/out", "-detailed-exitcode", "-destroy"),
+    assert terraform.plan(T, flags, Path("/values"), Path("/out"))[1:] == (
+        *("plan", "-input=false", "-out=/out", "-detailed-exitcode", "-var-file=/values"),
+        "-destroy",
         *("-refresh-only", "-refresh=false", "-target=a.b", "-replace=c.d"),
     )
-    assert terraform.init(T, locked=True)[1:] == ("init", "-input=false", "-lockfile=readonly")
+    assert terraform.init(T, "../state", locked=True)[1:] == (
+        *("init", "-input=false", "-backend-config=path=../state/terraform.tfstate"),
+        *("-backend-config=workspace_dir=../state/workspaces", "-lockfile=readonly"),
+    )
     assert terraform.apply(T, Path("/out"))[1:] == ("apply", "-input=false", "/out")
 
 
@@ -34,22 +37,6 @@ def test_a_replacement_counts_twice_and_data_not_at_all() -> None:
         {"mode": "data", "change": {"actions": ["read", "create"]}},
         {"mode": "managed", "change": {"actions": ["no-op"]}}]}"""
     assert terraform.planned_counts(document) == terraform.Counts(1, 1, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("log", "counts"),
-    [
-        ("Resources: 9 added\n", (0, 0, 0, 0)),
-        ("Apply complete! Resources: 1 added, 2 changed, 3 destroyed.", (1, 2, 3, 0)),
-        (
-            "\x1b[32mApply complete! Resources: \x1b[0m4 imported, 1 added, 0 destroyed.",
-            (1, 0, 0, 4),
-        ),
-        ("Destroy complete! Resources: 5 destroyed.", (0, 0, 5, 0)),
-    ],
-)
-def test_the_counts_of_an_apply(log: str, counts: tuple[int, int, int, int]) -> None:
-    assert terraform.applied_counts(log) == terraform.Counts(*counts)
 
 
 @pytest.mark.parametrize(
@@ -99,22 +86,6 @@ def test_the_environment_is_made_from_nothing() -> None:
 
 def test_strings_are_escaped_for_hcl() -> None:
     assert variables.quoted('a"b\\\n${c}%{d}') == '"a\\"b\\\\\\n$${c}%%{d}"'
-
-
-@pytest.mark.parametrize(
-    "others",
-    [
-        [],
-        ["zz_override.tf"],
-        ["~~~_override.tf.json"],
-        ["é_override.tf"],
-        ["\U0010fffd_override.tf"],
-    ],
-)
-def test_our_name_sorts_last(others: list[str]) -> None:
-    name = last_name("terrapod_override.tf.json", others)
-    assert name.endswith("terrapod_override.tf.json")
-    assert all(other.encode() < name.encode() for other in others)
 
 
 def test_platforms_have_terraforms_names() -> None:

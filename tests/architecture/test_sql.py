@@ -17,7 +17,11 @@ TABLES = set(
     re.findall(r"create table (\w+)", "".join(p.read_text() for p in MIGRATIONS.glob("*.sql")))
 )
 # Written by SQL alone, in bulk or in a hurry, so no piccolo table stands for them.
-ALSO = {"runs": {"log_chunks"}, "states": {"state_outputs"}}
+ALSO = {
+    "runs": {"log_chunks"},
+    "states": {"state_excerpts"},
+    "workspaces": {"deleted_workspaces", "remote_state_consumers"},
+}
 QUERIES = sorted(CONTROL.rglob("queries.py"))
 NAMED = re.compile(r"\b(?:from|join|into|update)\s+(\w+)", re.IGNORECASE)
 

@@ -31,25 +31,25 @@ class Connection:
     """One connection that stays open."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+        self.reader = reader
+        self.writer = writer
 
     async def ask(self, request: bytes) -> Answer:
         """Send a request that was built before, and take its answer."""
-        self._writer.write(request)
-        await self._writer.drain()
-        head = await self._reader.readuntil(b"\r\n\r\n")
+        self.writer.write(request)
+        await self.writer.drain()
+        head = await self.reader.readuntil(b"\r\n\r\n")
         lower = head.lower()
         _, found, rest = lower.partition(b"\r\ncontent-length:")
         size = int(rest.partition(b"\r\n")[0]) if found else 0
         if b"\r\ntransfer-encoding:" in lower:
             raise RuntimeError("an answer in chunks is not expected here")
-        body = await self._reader.readexactly(size) if size else b""
+        body = await self.reader.readexactly(size) if size else b""
         return Answer(int(head[9:12]), head, body)
 
     async def close(self) -> None:
         """Hang up."""
-        self._writer.transport.abort()
+        self.writer.transport.abort()
 
 
 class Site(NamedTuple):

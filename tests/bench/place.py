@@ -24,7 +24,7 @@ from terrapod_agent import enroll
 from terrapod_agent import identity as identities
 from terrapod_agent.settings import AgentSettings
 from terrapod_common.settings import Secret
-from terrapod_control_plane.cli.demo_stage import Stage, program
+from terrapod_control_plane.cli.demo_stage import Stage, carried_reads, program
 from terrapod_control_plane.kernel.postgres_home import recorded_folder
 from tests.bench.light import Site
 
@@ -104,7 +104,8 @@ def start_agent(stage: Stage, pool: str) -> None:
     agent = program("terrapod-agent")
     named = ["--token", "-", "--name", "real", "--ca-file", str(stage.data / "ca.pem")]
     stage.captured([agent, "join", stage.url, *named, "--data-dir", home], f"{token}\n")
-    stage.spawn("agent", [agent, "run", "--data-dir", home], {})
+    runs = {"TERRAPOD_AGENT_RUNS_DIR": str(stage.folder / "runs")} | carried_reads()
+    stage.spawn("agent", [agent, "run", "--data-dir", home], runs)
 
 
 async def database(stage: Stage, size: int) -> "asyncpg.Pool[asyncpg.Record]":

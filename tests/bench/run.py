@@ -1,6 +1,7 @@
 """The benchmarks: a real server on loopback, measured over some rounds, printed as a table.
 
-``python tests/bench/run.py [--rounds 3] [--quick]``, or ``... backup`` for backup and restore.
+``python tests/bench/run.py [--rounds 3] [--quick]``, or ``... backup`` for backup and restore,
+``... large`` for runs with many resources, ``... fleet`` for many agents.
 """
 
 import argparse
@@ -11,17 +12,35 @@ import statistics
 import sys
 import time
 from asyncio import Runner
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import uvloop
 from msgspec import Struct
 
 from terrapod_control_plane.cli.demo_stage import Stage
-from tests.bench import asking, backups, doing, light, memory, place, scenery, table
+from tests.bench import (
+    asking,
+    backups,
+    crowded,
+    doing,
+    fleet,
+    large,
+    light,
+    memory,
+    place,
+    scenery,
+    table,
+)
 from tests.bench.table import Row
 
 ROUNDS = 3
+# Measured by themselves, each with options of its own.
+OTHERS: Mapping[str, Callable[[Sequence[str]], None]] = {
+    "backup": backups.main,
+    "fleet": lambda _: fleet.main(),
+    "large": large.main,
+}
 
 
 class Extent(Struct, frozen=True):
@@ -43,8 +62,8 @@ class Results(Struct):
 
 def main(arguments: Sequence[str]) -> None:
     """Measure and print."""
-    if arguments[:1] == ["backup"]:
-        backups.main(arguments[1:])
+    if arguments and arguments[0] in OTHERS:
+        OTHERS[arguments[0]](arguments[1:])
         return
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=ROUNDS)
@@ -112,9 +131,11 @@ async def served(stage: Stage, extent: Extent) -> list[Row]:
         bare.end()
     await dispatched(stage, database, pools["quick"], extent, results)
     await applied(stage, pools["real"], extent, results)
+    say("others beside a large state")
+    beside = await crowded.rows(site, pools["parked"])
     await database.close()  # else its connections would count as the server's
     after = memory.of(stage)
-    return [*asking.rows(asked, results.asked), *_told(results), *_memory(idle, after)]
+    return [*asking.rows(asked, results.asked), *_told(results), *beside, *_memory(idle, after)]
 
 
 async def dispatched(

@@ -1,5 +1,6 @@
 """Only what was approved is applied, to what it was approved for; and no state is let go."""
 
+import base64
 import hashlib
 import json
 from typing import Any
@@ -232,7 +233,8 @@ async def test_a_state_with_very_many_outputs_holds_nobody_up(
     outputs = {f"o{n}": {"value": n, "type": "number"} for n in range(5000)}
     body = json.dumps(factories.STATE | {"outputs": outputs}).encode()
     assert (await listener.send(work, "state", body, "final=true")).status_code == 200
-    assert await db.value("select count(*) from state_outputs") == 5000
+    kept = "select sum(count) from state_excerpts where kind = 'outputs'"
+    assert await db.value(kept) == 5000
 
 
 async def test_a_state_that_was_late_is_taken_although_the_hold_is_over(
@@ -248,14 +250,41 @@ async def test_a_state_that_was_late_is_taken_although_the_hold_is_over(
     assert late.status_code == 200, late.text
 
 
-async def test_who_adopts_what_is_there_already_is_told_so(
+async def stopped_at_its_limit(api: Client, agent: Agent, workspace: str) -> dict[str, Any]:
+    await factories.run(api, workspace, **{"auto-apply": True})
+    await factories.plans(agent)
+    work = await factories.starts_apply(agent)
+    await agent.send(work, "state", factories.state(), "final=true")
+    await agent.report(work, "errored", limit_passed=True)
+    return work
+
+
+async def test_who_adopts_what_is_there_already_ends_the_hold_with_it(
     api: Client, listener: Agent, workspace: str
 ) -> None:
-    await factories.run(api, workspace, **{"auto-apply": True})
-    await factories.plans(listener)
-    work = await factories.starts_apply(listener)
-    await listener.send(work, "state", factories.state(), "final=true")
-    await listener.report(work, "errored", limit_passed=True)
-    refused = await api.call("POST", f"/api/v2/workspaces/{workspace}/actions/adopt-state")
+    await stopped_at_its_limit(api, listener, workspace)
+    before = (await api.get(f"/api/v2/workspaces/{workspace}/current-state-version"))["data"]["id"]
+    assert "its newest state, serial 1, is here" in (await shown(api, workspace))["hold"]["reason"]
+    await api.post(f"/api/v2/workspaces/{workspace}/actions/adopt-state")
+    assert (await shown(api, workspace))["hold"] is None
+    after = (await api.get(f"/api/v2/workspaces/{workspace}/current-state-version"))["data"]["id"]
+    assert after == before
+
+
+async def test_who_adopts_a_state_that_is_not_current_any_more_is_told_so(
+    api: Client, listener: Agent, workspace: str
+) -> None:
+    await stopped_at_its_limit(api, listener, workspace)
+    body = factories.state(7)
+    given = {"serial": 7, "md5": hashlib.md5(body).hexdigest()}
+    path = f"/api/v2/workspaces/{workspace}"
+    await api.post(f"{path}/actions/lock", {})
+    given |= {"lineage": factories.STATE["lineage"], "state": base64.b64encode(body).decode()}
+    new = {"type": "state-versions", "attributes": given}
+    await api.post(f"{path}/state-versions", new)
+    await api.post(f"{path}/actions/unlock")
+    refused = await api.call("POST", f"{path}/actions/adopt-state")
     assert refused.status_code == 409
-    assert "here already" in refused.text
+    assert "another one has become current since" in refused.text
+    await api.post(f"{path}/actions/clear-hold")
+    assert (await shown(api, workspace))["hold"] is None

@@ -24,7 +24,7 @@ TABLES = (
     "log_chunks",
     "phases",
     "runs",
-    "state_outputs",
+    "state_excerpts",
     "state_versions",
     "workspaces",
 )

@@ -43,6 +43,14 @@ class Database:
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", self._name
         )
 
+    async def keep_still(self, *, still: bool) -> None:
+        await self._cluster.execute(
+            f"alter database {self._name} set default_transaction_read_only = {still}"
+        )
+        await self._cluster.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", self._name
+        )
+
     async def open(self) -> None:
         await self._cluster.execute(f"alter database {self._name} allow_connections true")
 
@@ -100,6 +108,21 @@ async def test_a_server_is_ready_only_while_its_database_lets_it_in(
         assert client.get("/health").json() == {"status": "healthy"}
         await database.open()
         assert until(lambda: ready() == (200, READY), "the server is ready again")
+
+
+async def test_a_server_is_not_ready_while_its_database_only_reads(
+    lonely: Server, database: Database
+) -> None:
+    with lonely.client() as client:
+        await database.keep_still(still=True)
+        assert until(lambda: client.get("/ready").status_code == 503, "not ready", 10)
+        checks = client.get("/ready").json()["checks"]
+        assert checks == {"database": "unhealthy", "redis": "healthy", "storage": "healthy"}
+        assert client.get("/health").status_code == 200
+        await database.keep_still(still=False)
+        assert until(lambda: client.get("/ready").status_code == 200, "ready again", 15)
+    told = [line for line in lonely.log.splitlines() if '"event": "not ready"' in line]
+    assert len(told) <= 2  # that it was cut off, that it only reads; and not each second
 
 
 async def test_discovery_names_what_is_served_and_nothing_else(nobody: Client) -> None:
@@ -220,13 +243,13 @@ async def test_discovery_is_plain_json_whatever_is_asked_for(nobody: Client) -> 
     assert answer.headers["content-type"] == "application/json"
 
 
-async def test_the_first_answer_after_the_database_went_is_503(
+async def test_the_first_look_after_the_database_went_is_503(
     lonely: Server, database: Database
 ) -> None:
     with lonely.client() as client:
         assert client.get("/ready").status_code == 200
         await database.shut()
-        assert client.get("/ready").status_code == 503
+        assert until(lambda: client.get("/ready").status_code == 503, "not ready", 5)
 
 
 async def test_a_server_whose_database_was_away_still_keeps_others_out(

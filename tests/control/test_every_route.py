@@ -45,7 +45,7 @@ async def ids(control: Control, as_: As, listener: Agent, pool: str) -> dict[str
         "variable_id": variable["data"]["id"],
         "configuration_id": configuration,
         "version_id": version["data"]["id"],
-        "output_id": "wsout-1111111111111111",
+        "output_id": "wsout-11111111111111111111",
         "user_id": user,
         "token_id": token["data"][0]["id"],
         "token": "nonsense",

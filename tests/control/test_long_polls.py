@@ -10,6 +10,7 @@ import pytest
 from terrapod_control_plane.kernel import db
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
+from tests.kit.statement_count import counted
 
 pytestmark = pytest.mark.anyio
 
@@ -137,6 +138,82 @@ async def test_a_waiting_agent_hears_of_an_order(
             await wait_for_waiter(control, f"orders:{listener.id}")
             await api.post(f"/api/v2/runs/{run}/actions/cancel")
     assert [order["kind"] for order in found[0]["orders"]] == ["cancel"]
+
+
+@pytest.mark.parametrize("named", ["", "&seen=0"])
+async def test_a_question_for_work_brings_orders_to_who_names_those_seen(
+    control: Control, api: Client, listener: Agent, workspace: str, named: str
+) -> None:
+    run = await factories.run(api, workspace)
+    work = await factories.starts_plan(listener)
+    found: list[httpx.Response] = []
+
+    async def wait() -> None:
+        path = f"{listener.at}/runs/next?wait=2&key=k{named}"
+        found.append(await listener.call("GET", path))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await wait_for_waiter(control, f"pool:{listener.pool}")
+            await api.post(f"/api/v2/runs/{run}/actions/cancel")
+    if named:
+        order = {"phase_id": work["phase_id"], "fence": 1, "kind": "cancel"}
+        assert found[0].json() == {"orders": [order]}
+    else:
+        assert found[0].status_code == 204
+
+
+async def test_work_comes_to_who_names_the_orders_it_has_seen(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace)
+    path = f"{listener.at}/runs/next?wait=0&key=k&seen=0"
+    assert (await listener.get(path))["work"]["run_id"] == run
+    assert (await listener.get(path))["work"]["run_id"] == run, "the same question, the same work"
+    again = f"{listener.at}/runs/next?wait=0&key=other&seen=0"
+    assert (await listener.call("GET", again)).status_code == 204
+
+
+async def test_an_order_that_is_known_does_not_end_a_question(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace)
+    await factories.starts_plan(listener)
+    found: list[Any] = []
+
+    async def wait() -> None:
+        found.append(await listener.get(f"{listener.at}/runs/next?wait=30&key=k&seen=1"))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await wait_for_waiter(control, f"pool:{listener.pool}")
+            await api.post(f"/api/v2/runs/{run}/actions/cancel")  # the one that was seen
+            other = await factories.workspace(api, "other")
+            await factories.configuration(api, other)
+            wanted = await factories.run(api, other)
+    assert found[0]["work"]["run_id"] == wanted
+
+
+async def test_an_idle_agent_costs_two_statements_a_request(
+    control: Control, listener: Agent, foreign: Agent
+) -> None:
+    await listener.beat()
+    with counted() as sent:
+        await listener.beat()
+    assert len(sent) <= 2, sent
+    path = "runs/next?wait=1&key={}&seen=0"
+    with anyio.fail_after(20), counted() as sent:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.call, "GET", f"{listener.at}/{path.format('head')}")
+            await wait_for_waiter(control, f"pool:{listener.pool}")
+            line = control.parts.bus._lines[f"pool:{listener.pool} apply,plan"]
+            while line._vain is None:
+                await anyio.lowlevel.checkpoint()
+            sent.clear()
+            tasks.start_soon(foreign.call, "GET", f"{foreign.at}/{path.format('next')}")
+    assert len(sent) <= 2, sent
 
 
 async def test_a_refused_poll_is_refused_as_anything_else(listener: Agent, foreign: Agent) -> None:

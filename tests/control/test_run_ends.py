@@ -12,7 +12,7 @@ from tests.kit.control import Agent, Client, Control
 pytestmark = pytest.mark.anyio
 
 DAY = 24 * 3600
-TABLES = ("log_chunks", "phases", "runs", "state_outputs", "state_versions", "workspaces")
+TABLES = ("log_chunks", "phases", "runs", "state_excerpts", "state_versions", "workspaces")
 
 
 async def planning(agent: Agent, key: str = "k") -> dict[str, Any]:

@@ -53,7 +53,7 @@ def terraforms(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Mapp
         found["on-path"] = Path(_ON_PATH)
     for path in found.values():
         server.command("cache", "import", str(path))
-    return {name: Terraform(path, _version(str(path))) for name, path in found.items()}
+    return {name: Terraform(path, version_of(str(path))) for name, path in found.items()}
 
 
 @pytest.fixture(params=_VERSIONS)
@@ -61,7 +61,8 @@ def terraform(request: pytest.FixtureRequest, terraforms: Mapping[str, Terraform
     return terraforms[request.param]
 
 
-def _version(executable: str) -> str:
+def version_of(executable: str) -> str:
+    """What a terraform says it is."""
     told = subprocess.run([executable, "version", "-json"], capture_output=True, check=True).stdout
     version: str = json.loads(told)["terraform_version"]
     return version

@@ -187,6 +187,10 @@ def test_the_state_of_a_lost_apply_arrives_with_its_agent(alone: Alone, server: 
     with server.client() as client:
         assert client.post(path).status_code == 409, "nothing has arrived yet"
         agent.start()
+        told = "its agent came back: terraform had ended with exit code 1 and wrote serial"
+        until(lambda: told in alone.workspace()["hold"]["reason"], "the late result arrives")
+        assert alone.run()["status"] == "errored"
+        assert "--- late, after the run had ended ---" in alone.log("apply")
         until(lambda: client.post(path).is_success, "the state arrives and is adopted")
     assert alone.workspace()["hold"] is None
     assert "terraform_data.first" in alone.cli.ok("state", "list")

@@ -21,6 +21,7 @@ COMMANDS = [
     ("pools", "create", "never-made"),
     ("pools", "list"),
     ("pools", "token", "main"),
+    ("pools", "delete", "main"),
     ("tokens", "create"),
     ("cache", "list"),
     ("workspaces", "list"),

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import NewCli
-from tests.kit.command_line import Backend, Cli
+from tests.kit.command_line import Backend, Cli, reading
 from tests.kit.stack import Server, until
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("agent")]
@@ -46,25 +45,6 @@ def runs(server: Server, cli: Cli) -> list[dict[str, Any]]:
         {"id": run["id"], **run["attributes"]}
         for run in server.api("GET", f"workspaces/{id_}/runs")["data"]
     ]
-
-
-@contextmanager
-def reading(process: subprocess.Popen[str]) -> Iterator[list[str]]:
-    """The lines of a process as they come."""
-    lines: list[str] = []
-
-    def follow() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)  # noqa: PERF402 - seen by the test as they come
-
-    thread = threading.Thread(target=follow)
-    thread.start()
-    try:
-        yield lines
-    finally:
-        process.kill()
-        thread.join()
 
 
 def test_a_plan_ends_by_itself(cli: Cli, server: Server) -> None:

@@ -1,12 +1,13 @@
 """What the agents' test server remembers."""
 
+import hashlib
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
 from terrapod_common import protocol, wire
-from tests.kit.asgi import Question
+from tests.kit.asgi import Answer, Question
 
 
 class Fault(Struct):
@@ -26,11 +27,18 @@ class PhaseRecord(Struct, kw_only=True):
     log: bytearray = msgspec.field(default_factory=bytearray)
     states: list[tuple[bytes, bool]] = []
     recovered: list[bytes] = []
+    late: list[wire.Late] = []
     artifacts: dict[str, bytes] = {}
     reports: list[wire.Report] = []
     fence: int = 1
     ended: bool = False
     keys: list[str] = []
+
+    def append(self, offset: int, body: bytes) -> wire.LogAnswer:
+        """Append to the log at the expected offset."""
+        if offset == len(self.log):
+            self.log += body
+        return wire.LogAnswer(offset=len(self.log))
 
     @property
     def status(self) -> str:
@@ -50,6 +58,16 @@ class Refusal(Exception):
         super().__init__(detail)
         self.status = status
         self.detail = detail
+
+    def answer(self) -> Answer:
+        """The answer."""
+        error = {"status": str(self.status), "title": "refused", "detail": self.detail}
+        return Answer(self.status, msgspec.json.encode({"errors": [error]}))
+
+
+def stored(body: bytes) -> wire.Stored:
+    """The answer to an upload."""
+    return wire.Stored(size=len(body), digest=hashlib.sha256(body).hexdigest())
 
 
 _DOWNLOAD: Any = protocol.Call(

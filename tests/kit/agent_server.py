@@ -5,7 +5,6 @@ by name of the call, and are used up one by one.
 """
 
 import hashlib
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -17,16 +16,18 @@ import msgspec
 
 from terrapod_common import protocol, wire
 from tests.kit import authority
-from tests.kit.agent_records import Fault, PhaseRecord, Refusal, match
+from tests.kit.agent_records import Fault, PhaseRecord, Refusal, match, stored
+from tests.kit.agent_sharing import Sharing
 from tests.kit.asgi import Answer, Peer, Question, Reset, application, serve
 
 PLATFORM = "linux_amd64"
 
 
-class AgentServer:
+class AgentServer(Sharing):
     """The agent plane of a control plane."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         self.authority = authority.Authority()
         self.tokens = {"a-join-token"}
@@ -37,6 +38,7 @@ class AgentServer:
         self.faults: list[Fault] = []
         self.calls: list[str] = []
         self.beats: list[wire.Beat] = []
+        self.roots: set[str] = set()
         self.tools: dict[str, bytes] = {}
         self.lease = 30.0
         self.every = 5.0
@@ -63,13 +65,7 @@ class AgentServer:
         chain = self.folder / "server.pem"
         if not chain.exists():
             chain.write_text(self.authority.server())
-        strict = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=self.authority.pem)
-        strict.verify_mode = ssl.CERT_REQUIRED
-        strict.minimum_version = ssl.TLSVersion.TLSv1_3
-        strict.num_tickets = 0
-        public = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        for context in (strict, public):
-            context.load_cert_chain(chain)
+        strict, public = self.authority.contexts(chain)
         app = application(self._answer)
         async with (
             serve(app, strict, self._ports["agents"]) as self._ports["agents"],
@@ -118,7 +114,7 @@ class AgentServer:
         try:
             answer = await self._handle(call, named, question, peer)
         except Refusal as refusal:
-            answer = _error(refusal)
+            answer = refusal.answer()
         self._wake()
         if fault:
             raise Reset
@@ -182,15 +178,19 @@ class AgentServer:
 
     async def on_next(self, named: dict[str, str], _: None) -> Any:
         """Next: the same key gets the same work."""
+        self.roots.add(named["root"])
         for phase in self.phases.values():
             if named["key"] in phase.keys:
-                return phase.work
+                return wire.Next(work=phase.work)
+        seen = int(named["seen"])
         with anyio.move_on_after(float(named["wait"])):
             while not (found := self._claimable(named["accept"])):
+                if self.drain or len(self.orders) != seen:
+                    return wire.Next(orders=self.orders, drain=self.drain)
                 await self._changed.wait()
             self.waiting.remove(found.work.phase_id)
             found.keys.append(named["key"])
-            return found.work
+            return wire.Next(work=found.work)
         return Answer(204, b"")
 
     async def on_orders(self, named: dict[str, str], _: None) -> wire.Orders:
@@ -216,10 +216,7 @@ class AgentServer:
 
     async def on_log(self, named: dict[str, str], body: bytes) -> wire.LogAnswer:
         """Append at the expected offset."""
-        phase = self._phase(named)
-        if int(named["offset"]) == len(phase.log):
-            phase.log += body
-        return wire.LogAnswer(offset=len(phase.log))
+        return self._phase(named).append(int(named["offset"]), body)
 
     async def on_configuration(self, named: dict[str, str], _: None) -> bytes:
         """The archive."""
@@ -232,19 +229,28 @@ class AgentServer:
     async def on_state_put(self, named: dict[str, str], body: bytes) -> wire.Stored:
         """A state under the fence."""
         self._phase(named).states.append((body, named["final"] == "true"))
-        return _stored(body)
+        return stored(body)
 
     async def on_recovered(self, named: dict[str, str], body: bytes) -> wire.Stored:
         """A state after the fence."""
         self.phases[named["phase_id"]].recovered.append(body)
-        return _stored(body)
+        return stored(body)
+
+    async def on_late_log(self, named: dict[str, str], body: bytes) -> wire.LogAnswer:
+        """What is left of a log after the fence."""
+        return self._given_up(named).append(int(named["offset"]), body)
+
+    async def on_late(self, named: dict[str, str], body: wire.Late) -> wire.Taken:
+        """What became of a phase after the fence."""
+        self._given_up(named).late.append(body)
+        return wire.Taken(hold="known")
 
     async def on_artifact_put(self, named: dict[str, str], body: bytes) -> wire.Stored:
         """An artifact of a plan."""
         if hashlib.sha256(body).hexdigest() != named["digest"]:
             raise Refusal(422, "the digest does not fit")
         self._phase(named).artifacts[named["name"]] = body
-        return _stored(body)
+        return stored(body)
 
     async def on_artifact_get(self, named: dict[str, str], _: None) -> bytes:
         """An artifact for an apply."""
@@ -253,12 +259,9 @@ class AgentServer:
     async def on_tool(self, named: dict[str, str], _: None) -> Answer:
         """A redirect to the executable."""
         content = self.tools[f"{named['tool']}/{named['version']}"]
+        at = f"/download/{named['tool']}/{named['version']}"
         digest = hashlib.sha256(content).hexdigest()
-        headers = {
-            "location": f"/download/{named['tool']}/{named['version']}",
-            "x-terrapod-digest": digest,
-        }
-        return Answer(302, b"", headers)
+        return Answer(302, b"", {"location": at, "x-terrapod-digest": digest})
 
     async def on_download(self, named: dict[str, str], _: None) -> bytes:
         """The executable."""
@@ -278,6 +281,12 @@ class AgentServer:
         self._mine(phase, int(named["fence"]))
         return phase
 
+    def _given_up(self, named: dict[str, str]) -> PhaseRecord:
+        phase = self.phases[named["phase_id"]]
+        if phase.ended or phase.fence == int(named["fence"]):
+            raise Refusal(409, "it was not lost")
+        return phase
+
     def _stands(self, phase_id: str, fence: int) -> bool:
         phase = self.phases.get(phase_id)
         return phase is not None and phase.fence == fence and not phase.ended
@@ -285,12 +294,3 @@ class AgentServer:
     def _mine(self, phase: PhaseRecord, fence: int) -> None:
         if not self._stands(phase.work.phase_id, fence):
             raise Refusal(409, "the fence is stale")
-
-
-def _error(refusal: Refusal) -> Answer:
-    error = {"status": str(refusal.status), "title": "refused", "detail": refusal.detail}
-    return Answer(refusal.status, msgspec.json.encode({"errors": [error]}))
-
-
-def _stored(body: bytes) -> wire.Stored:
-    return wire.Stored(size=len(body), digest=hashlib.sha256(body).hexdigest())

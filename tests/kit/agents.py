@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ QUICK = Waits(
     state=0.05,
     survivor=0.02,
     status=0.2,
+    space=0.1,
     flush=0.3,
     stop=0.2,
 )
@@ -45,10 +46,14 @@ def quick(data_dir: Path, server: AgentServer, **changes: Any) -> AgentSettings:
     ca.write_text(server.authority.pem)
     settings = AgentSettings(
         data_dir=data_dir,
+        runs_dir=data_dir.parent / "runs",
         url=server.url,
         join_token=Secret("a-join-token"),
         name="agent-1",
         ca_file=ca,
+        # Scripts reach files of the test, and programs of it that another user could not start.
+        sandbox="off",
+        run_uids="",
         waits=QUICK,
     )
     return msgspec.structs.replace(settings, **changes)
@@ -67,8 +72,15 @@ async def running(settings: AgentSettings, identity: Identity | None = None) -> 
 class AgentProcess:
     """An agent in a process of its own, to be killed."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        before: tuple[str, ...] = (),
+        changes: Mapping[str, str] | None = None,
+    ) -> None:
         self._settings = settings
+        self._before = before  # a program that starts it
+        self._changes = changes or {}
         self._process: subprocess.Popen[bytes] | None = None
         self.output = settings.data_dir.parent / f"{settings.data_dir.name}.output"
 
@@ -83,24 +95,44 @@ class AgentProcess:
         environment = {
             "PATH": os.environ["PATH"],
             "TERRAPOD_AGENT_DATA_DIR": str(self._settings.data_dir),
+            "TERRAPOD_AGENT_RUNS_DIR": str(self._settings.runs_dir),
             "TERRAPOD_AGENT_URL": self._settings.url,
             "TERRAPOD_AGENT_CA_FILE": str(self._settings.ca_file),
             "TERRAPOD_AGENT_JOIN_TOKEN": "a-join-token",
             "TERRAPOD_AGENT_NAME": self._settings.name,
+            "TERRAPOD_AGENT_SLOTS": str(self._settings.slots),
+            "TERRAPOD_AGENT_SANDBOX": self._settings.sandbox,
+            "TERRAPOD_AGENT_SANDBOX_READS": ",".join(map(str, self._settings.sandbox_reads)),
+            "TERRAPOD_AGENT_RUN_UIDS": self._settings.run_uids,
+            "TERRAPOD_AGENT_FREE_BYTES": str(self._settings.free_bytes),
             **waits,
         }
+        for name, value in self._changes.items():
+            environment[name if name.isupper() else f"TERRAPOD_AGENT_{name.upper()}"] = value
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "terrapod_agent", "run", *arguments],
+                [*self._before, sys.executable, "-m", "terrapod_agent", "run", *arguments],
                 env=environment,
                 stdout=output,
                 stderr=output,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process
+        return self._process.pid
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process
         self._process.send_signal(number)
+
+    def cpu_seconds(self) -> float:
+        """How much time of a processor it has used."""
+        assert self._process
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     async def ended(self, seconds: float = 20) -> int:
         """Its exit code."""

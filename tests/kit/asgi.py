@@ -21,6 +21,7 @@ class Question(Struct):
     path: str
     query: dict[str, str]
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 class Answer(Struct):
@@ -73,7 +74,7 @@ def application(handler: Handler) -> Any:
 @asynccontextmanager
 async def serve(app: Any, context: ssl.SSLContext, port: int) -> AsyncIterator[int]:
     """Serve on loopback; the connections are cut when it ends, as by a crash."""
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio sets no delay only for this
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     config = uvicorn.Config(
@@ -82,6 +83,7 @@ async def serve(app: Any, context: ssl.SSLContext, port: int) -> AsyncIterator[i
         lifespan="off",
         log_config=None,
         access_log=False,
+        timeout_keep_alive=75,  # as the real one
         ssl_context_factory=lambda _config, _default: context,
         timeout_graceful_shutdown=1,
     )
@@ -133,7 +135,8 @@ async def _question(scope: Any, receive: Any) -> Question:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     query = dict(parse_qsl(scope["query_string"].decode()))
-    return Question(scope["method"], scope["path"], query, bytes(body))
+    headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+    return Question(scope["method"], scope["path"], query, bytes(body), headers)
 
 
 async def _watch(receive: Any, left: anyio.CancelScope) -> None:

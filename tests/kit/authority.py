@@ -1,7 +1,9 @@
 """A certificate authority for tests."""
 
 import ipaddress
+import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,6 +24,17 @@ class Authority:
             self._key, hashes.SHA256()
         )
         self.pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    def contexts(self, chain: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """Of the port with mutual TLS and of the public one, for a server with this PEM file."""
+        strict = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=self.pem)
+        strict.verify_mode = ssl.CERT_REQUIRED
+        strict.minimum_version = ssl.TLSVersion.TLSv1_3
+        strict.num_tickets = 0
+        public = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        for context in (strict, public):
+            context.load_cert_chain(chain)
+        return strict, public
 
     def server(self) -> str:
         """Key and certificate for loopback, as one PEM."""

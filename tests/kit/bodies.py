@@ -49,6 +49,7 @@ _TOKEN = _document("authentication-tokens", {"description": "for a test"})
 _DESCRIBED = _document("workspaces", {"description": "another"})
 _COMMENT = _plain({"comment": "for a test"})
 _JOIN = _plain({"join_token": "{join_token}", "name": "another", "csr": _CSR})
+_CONSUMERS = _plain({"data": [{"type": "workspaces", "id": "{workspace_id}"}]})
 _STATE_BYTES = Body(_STATE)
 _PLAN_DIGEST = hashlib.sha256(b"{}").hexdigest()
 
@@ -68,6 +69,9 @@ BODIES: Mapping[tuple[str, str], Body] = {
     ("POST", f"{_WORKSPACE}/actions/clear-hold"): _COMMENT,
     ("POST", f"{_WORKSPACE}/relationships/tags"): _linkage("tags", name="blue"),
     ("DELETE", f"{_WORKSPACE}/relationships/tags"): _linkage("tags", name="blue"),
+    ("POST", f"{_WORKSPACE}/relationships/remote-state-consumers"): _CONSUMERS,
+    ("PATCH", f"{_WORKSPACE}/relationships/remote-state-consumers"): _CONSUMERS,
+    ("DELETE", f"{_WORKSPACE}/relationships/remote-state-consumers"): _CONSUMERS,
     ("PATCH", f"{_WORKSPACE}/tag-bindings"): _linkage("tag-bindings", key="team", value="blue"),
     ("POST", f"{_WORKSPACE}/vars"): _document(
         "vars", {"key": "another", "value": "x", "category": "env"}
@@ -113,5 +117,7 @@ BODIES: Mapping[tuple[str, str], Body] = {
     ("PUT", f"{_PHASE}/log"): Body(b"a line\n", "fence=1&offset=0"),
     ("PUT", f"{_PHASE}/state"): Body(_STATE, "fence=1&final=true"),
     ("PUT", f"{_PHASE}/recovered-state"): Body(_STATE, "fence=1"),
+    ("PUT", f"{_PHASE}/late-log"): Body(b"a line\n", "fence=1&offset=0"),
+    ("PUT", f"{_PHASE}/late-result"): _plain({"began": True}, "fence=1"),
     ("PUT", f"{_PHASE}/artifacts/{{name}}"): Body(b"{}", f"fence=1&digest={_PLAN_DIGEST}"),
 }

@@ -4,6 +4,9 @@ import os
 import re
 import signal
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -95,3 +98,22 @@ class Cli(Struct, kw_only=True):
             "TF_CLI_CONFIG_FILE": str(config),
             "CHECKPOINT_DISABLE": "1",
         }
+
+
+@contextmanager
+def reading(process: subprocess.Popen[str]) -> Iterator[list[str]]:
+    """The lines of a process as they come."""
+    lines: list[str] = []
+
+    def follow() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)  # noqa: PERF402 - seen by the test as they come
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield lines
+    finally:
+        process.kill()
+        thread.join()

@@ -83,6 +83,7 @@ class Agent(Client):
         super().__init__(http)
         self.id = id_
         self.pool = pool
+        self.root = ""  # where its runs work, if it says so
 
     @property
     def at(self) -> str:
@@ -91,7 +92,7 @@ class Agent(Client):
 
     async def claim(self, key: str, accept: str = "", slot: int = 0) -> dict[str, Any] | None:
         """Work for a slot, without waiting for it."""
-        query = f"wait=0&slot={slot}&key={quote(key)}&accept={accept}"
+        query = f"wait=0&slot={slot}&key={quote(key)}&accept={accept}&root={quote(self.root)}"
         found: dict[str, Any] | None = await self.get(f"{self.at}/runs/next?{query}")
         return found
 
@@ -110,7 +111,8 @@ class Agent(Client):
     async def beat(self, *holding: dict[str, Any]) -> Any:
         """I am alive, and hold these."""
         held = [{name: w[name] for name in ("phase_id", "fence", "claim")} for w in holding]
-        return _good(await self.call("POST", f"{self.at}/heartbeat", json={"holding": held}))
+        said = {"holding": held, "root": self.root}
+        return _good(await self.call("POST", f"{self.at}/heartbeat", json=said))
 
 
 class Control(Struct, kw_only=True):

@@ -100,14 +100,21 @@ async def starts_plan(agent: Agent, key: str = "plan") -> dict[str, Any]:
 async def plans(agent: Agent, key: str = "plan", *, has_changes: bool = True) -> dict[str, Any]:
     """The agent claims a plan and brings it to its end."""
     work = await starts_plan(agent, key)
+    await ends_plan(agent, work, has_changes=has_changes)
+    return work
+
+
+async def ends_plan(
+    agent: Agent, work: dict[str, Any], *, has_changes: bool = True, **said: Any
+) -> None:
+    """The agent brings a plan to its end."""
     for name in ("plan", "plan-json"):
         body = b"{}"
         digest = hashlib.sha256(body).hexdigest()
         sent = await agent.send(work, f"artifacts/{name}", body, f"digest={digest}")
         assert sent.status_code == 200, sent.text
-    ended = await agent.report(work, "planned", has_changes=has_changes, additions=1)
+    ended = await agent.report(work, "planned", has_changes=has_changes, additions=1, **said)
     assert ended.status_code == 200, ended.text
-    return work
 
 
 async def starts_apply(agent: Agent, key: str = "apply") -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 The script lies in the configuration as ``script.json``: a list of steps for each subcommand.
 ``["print", TEXT]``, ``["touch", FILE]``, ``["wait", FILE]`` until the file is there, ``["state",
-SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["pid", FILE]``, ``["arguments"]``
-prints them, ``["ignore-interrupts"]``, ``["exit", CODE]``. On an interrupt it says so, writes a
-state with serial 99 when it applies, and exits with 1.
+SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["fill", FILE]`` until the disk is
+full, ``["pid", FILE]``, ``["environment", FILE]``, ``["arguments"]`` prints them,
+``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["exit", CODE]``. On an interrupt it says
+so, writes a state with serial 99 when it applies, and exits with 1.
 """
 
 import json
@@ -18,7 +19,7 @@ import json, os, pathlib, signal, sys, time
 
 command = sys.argv[1]
 workspace = os.environ["TF_WORKSPACE"]
-state = pathlib.Path(".terrapod-state/workspaces", workspace, "terraform.tfstate")
+state = pathlib.Path(os.environ["HOME"], "../state/workspaces", workspace, "terraform.tfstate")
 
 def put_state(serial):
     document = {{"version": 4, "serial": serial, "lineage": "l", "outputs": {{}}, "resources": []}}
@@ -49,14 +50,35 @@ for what, *args in steps:
         put_state(args[0])
     elif what == "write":
         pathlib.Path(args[0]).write_text(args[1])
+    elif what == "fill":
+        with open(args[0], "wb", 0) as file:
+            try:
+                while file.write(bytes(65536)):
+                    pass
+            except OSError:
+                pass
     elif what == "arguments":
         print(" ".join(sys.argv[1:]), flush=True)
     elif what == "torn-state":
         state.write_text('{{"version": 4, "ser')
+    elif what == "state-of":
+        state.write_text(json.dumps(args[0]))
+    elif what == "remove-state":
+        state.unlink()
+    elif what == "empty-state":
+        state.write_text("")
+    elif what == "folder":
+        os.mkdir(args[0])
+    elif what == "pipe":
+        os.mkfifo(args[0])
+    elif what == "environment":
+        pathlib.Path(args[0]).write_text(json.dumps(dict(os.environ)))
     elif what == "pid":
         pathlib.Path(args[0]).write_text(str(os.getpid()))
     elif what == "ignore-interrupts":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    elif what == "kill":
+        os.kill(os.getpid(), args[0])
     elif what == "exit":
         sys.stdout.flush()
         os._exit(args[0])
@@ -81,6 +103,6 @@ def alive(pid_file: Path) -> bool:
 
 
 def parent(pid_file: Path) -> int:
-    """The process that started the program: its keeper."""
+    """The process that started the program: its shim."""
     stat = Path("/proc", pid_file.read_text(), "stat").read_text()
     return int(stat.rpartition(")")[2].split()[1])

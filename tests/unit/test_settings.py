@@ -125,3 +125,37 @@ def test_no_number_makes_something_last_for_ever_or_never_begin(value: str) -> N
 def test_a_lease_that_no_beat_could_renew_is_a_mistake() -> None:
     with pytest.raises(BadSettings, match=r"runs\.plan_lease_seconds is 10: has to be"):
         server.load({"TERRAPOD_RUNS__PLAN_LEASE_SECONDS": "10"})
+
+
+@pytest.mark.parametrize(
+    ("given", "hosts"),
+    [
+        ({}, ["localhost:8443"]),
+        ({"PUBLIC_URL": "https://terrapod.example.com/"}, ["terrapod.example.com"]),
+        ({"NAMES": "b.internal"}, ["localhost:8443", "b.internal:8443"]),
+        ({"PUBLIC_URL": "https://Terrapod.example.com:443"}, ["terrapod.example.com"]),
+        (
+            {"PUBLIC_URL": "https://a.example.com:9443", "PORT": "443", "NAMES": "b.internal,::1"},
+            ["a.example.com:9443", "b.internal:9443", "b.internal", "[::1]:9443", "[::1]"],
+        ),
+    ],
+)
+def test_the_names_by_which_users_know_the_server(given: dict[str, str], hosts: list[str]) -> None:
+    settings = server.load({f"TERRAPOD_SERVER__{name}": value for name, value in given.items()})
+    assert list(settings.hosts()) == hosts
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "terrapod.example.com",
+        "https://",
+        "https://a:b",
+        "https://a:99999",
+        "https://[::1",
+        "ftp://a",
+    ],
+)
+def test_the_public_address_is_one(url: str) -> None:
+    with pytest.raises(BadSettings, match=r"server\.public_url"):
+        server.load({"TERRAPOD_SERVER__PUBLIC_URL": url})

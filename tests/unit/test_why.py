@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
+from msgspec.structs import replace
 
 from terrapod_control_plane.kernel.context import PoolSeen
 from terrapod_control_plane.runs.model import FINAL, Run, Status
@@ -77,6 +78,18 @@ def test_exactly_those_that_are_not_over_say_why(
         (Status.PLAN_QUEUED, {"pool": POOL, "ahead": 100}, {}, ", 100 or more ahead of it"),
         (Status.PLAN_QUEUED, {"pool": AWAY}, {}, "the last was seen at 2026-01-02 03:02:35 UTC"),
         (Status.APPLY_QUEUED, {"pool": EMPTY}, {}, "none was ever seen"),
+        (
+            Status.APPLY_QUEUED,
+            {"pool": replace(POOL, roots=("/b", "/c")), "root": "/a", "busy": 2},
+            {},
+            "online has its runs in /a, where the plan was made (they have them in /b, /c)",
+        ),
+        (
+            Status.APPLY_QUEUED,
+            {"pool": replace(POOL, roots=("/b", "")), "root": "/a"},
+            {},
+            "waits for an agent of the pool main to take it",
+        ),
         (Status.APPLY_QUEUED, {"agent": "one"}, {}, "the agent one has taken it"),
         (Status.PLANNING, {}, {}, "an agent is at it and has not logged"),
         (Status.PLANNING, {"agent": "one", "log_at": EARLIER}, {}, "last log 90 s ago"),

@@ -1,38 +1,93 @@
-"""Runs terraform as a child process of this machine, under a keeper."""
+"""Runs terraform as a child process of this machine, under a shim."""
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL
 
-from anyio import open_process
+from anyio import open_process, to_thread
 from anyio.abc import Process
 
-from terrapod_agent.executors.base import Command, Running
-from terrapod_agent.work import keeper
-from terrapod_agent.work.process import Kept
+import terrapod_agent
+from terrapod_agent.executors.base import Account, Command, Running
+from terrapod_agent.executors.bubblewrap import Bubblewrap, names
+from terrapod_agent.executors.process import Kept, prepare
+from terrapod_agent.executors.users import Users
+from terrapod_common import files
+
+# Isolated and without site: up in milliseconds, and deaf to the run's variables.
+_PACKAGES = str(Path(terrapod_agent.__file__).parents[1])
+_START = (
+    f"import sys; sys.path.insert(0, {_PACKAGES!r});"
+    " from terrapod_agent.executors.shim import main; sys.exit(main(sys.argv[1:]))"
+)
 
 
 class LocalExecutor:
-    """A keeper and a terraform for each command."""
+    """A shim and a terraform for each command, in a sandbox or under a user id if it has them."""
 
-    def __init__(self, look_every: float) -> None:
+    def __init__(
+        self,
+        look_every: float,
+        *,
+        sandbox: Bubblewrap | None = None,
+        users: Users | None = None,
+        reads: tuple[Path, ...] = (),
+    ) -> None:
         self._look_every = look_every
+        self._sandbox = sandbox
+        self._users = users
+        self._reads = reads
+
+    @property
+    def sandboxed(self) -> bool:
+        """Whether programs run in a sandbox."""
+        return self._sandbox is not None
+
+    @asynccontextmanager
+    async def admitted(self, place: Path) -> AsyncIterator[Account | None]:
+        """Hand ``place`` to a user id that no other run has meanwhile, where that is done."""
+        if self._users is None:
+            yield None
+            return
+        # A tree may hold many thousand files.
+        taken = self._users.taken(place)
+        account = await to_thread.run_sync(taken.__enter__)
+        try:
+            yield account
+        finally:
+            taken.__exit__(None, None, None)
 
     async def start(self, command: Command) -> Running:
-        """Start a keeper, which starts the program."""
-        command.lock.touch(mode=0o600)
-        command.exit_file.unlink(missing_ok=True)
+        """Start a shim, which starts the program."""
+        prepare(command)
+        argv = command.argv
+        if self._sandbox:
+            for path, content in names(command).items():
+                files.replace(path, content.encode(), mode=0o644)
+            argv = self._sandbox.argv(command, tuple(path for path in self._reads if path.exists()))
+        options = _options(command, sandboxed=self.sandboxed)
         process: Process = await open_process(
-            [
-                # Isolated and without site: up in milliseconds, and deaf to the run's variables.
-                *(sys.executable, "-I", "-S", "-E", str(Path(keeper.__file__))),
-                *(str(command.lock), str(command.exit_file), str(command.output)),
-                *(str(command.errors), str(command.grace)),
-                *(str(command.folder), *command.argv),
-            ],
+            [*(sys.executable, "-I", "-S", "-E", "-c", _START), *options, "--", *argv],
             env=command.environment,
             stdout=DEVNULL,
             stderr=DEVNULL,  # it tells in its exit file, and must not hold our own streams open
             start_new_session=True,
         )
         return Kept(process, command, self._look_every)
+
+
+def _options(command: Command, *, sandboxed: bool) -> list[str]:
+    options = {
+        "lock": command.lock,
+        "exit": command.exit_file,
+        "output": command.output,
+        "errors": command.errors,
+        "grace": command.grace,
+        "folder": command.folder,
+        "memory": command.memory,
+        "uid": command.account.uid if command.account else 0,
+        **({"sandboxed": "yes"} if sandboxed else {}),
+    }
+    return [f"--{name}={value}" for name, value in options.items()]

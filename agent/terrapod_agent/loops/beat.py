@@ -14,24 +14,28 @@ from terrapod_common.loops import Backoff
 from terrapod_common.version import VERSION
 
 
-async def beat(client: Client, slots: Slots, backoff: Backoff) -> None:
+async def beat(client: Client, slots: Slots, backoff: Backoff, root: str) -> None:
     """Beat as often as the server wants, and at once when what we hold has changed."""
     while True:
         changed = slots.changed.next()
-        answer = await insist(lambda: _once(client, slots), backoff)
+        answer = await insist(lambda: _once(client, slots, root), backoff)
         with anyio.move_on_after(answer.every_seconds):
             await changed.wait()
 
 
-async def _once(client: Client, slots: Slots) -> wire.BeatAnswer:
-    sent, asked_at = slots.holding(), time.monotonic()
+async def _once(client: Client, slots: Slots, root: str) -> wire.BeatAnswer:
+    sent, dropped, asked_at = slots.holding(), list(slots.dropped), time.monotonic()
     question = wire.Beat(
         version=VERSION,
         slots=slots.count,
         draining=slots.draining,
         holding=sent,
         platform=platform_name(platform.system(), platform.machine()),
+        dropped=dropped,
+        trouble=slots.trouble,
+        root=root,
     )
     answer = await client.call(protocol.BEAT, question)
+    slots.dropped = [holding for holding in slots.dropped if holding not in dropped]
     slots.beaten(sent, answer, asked_at)
     return answer

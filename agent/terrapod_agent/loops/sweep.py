@@ -8,6 +8,7 @@ import structlog
 
 from terrapod_agent.slots import Slots
 from terrapod_agent.spool import orphans
+from terrapod_agent.work import place
 from terrapod_agent.work.folder import Ticket
 from terrapod_agent.work.workshop import Workshop
 
@@ -26,6 +27,7 @@ async def sweep(shop: Workshop, slots: Slots) -> None:
     while True:
         await anyio.to_thread.run_sync(shop.toolchain.sweep, shop.settings.tool_days)
         clear(shop.phases, slots)
+        await anyio.to_thread.run_sync(place.sweep, shop.runs)
         await anyio.sleep(shop.settings.waits.sweep)
 
 

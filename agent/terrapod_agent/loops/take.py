@@ -10,6 +10,7 @@ import structlog
 from terrapod_agent.beside import beside
 from terrapod_agent.contact import insist
 from terrapod_agent.slots import Hold, Slots
+from terrapod_agent.space import failure, look
 from terrapod_agent.work.phase import Phase
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import protocol, wire
@@ -20,15 +21,27 @@ log = structlog.get_logger()
 async def take(shop: Workshop, slots: Slots, slot: int) -> None:
     """Serve one slot until the agent drains."""
     while not slots.draining:
-        changed, asked_at = slots.changed.next(), time.monotonic()
-        if slots.paused:
-            await changed.wait()
-        elif claimed := await _Question(shop, slots, slot).answer():
+        async with slots.turn:
+            claimed = await _claimed(shop, slots)
+        if claimed:
             await _run(shop, slots, *claimed)
             if shop.settings.once:
                 slots.drain()
-        else:
-            await _breathe(asked_at, shop.settings.waits.retry_first)
+
+
+async def _claimed(shop: Workshop, slots: Slots) -> tuple[wire.Work, float] | None:
+    changed, asked_at = slots.changed.next(), time.monotonic()
+    if slots.takes:
+        await look(shop, slots)  # a phase before this one may have filled the disk
+    if slots.draining:
+        return None
+    if not slots.takes:
+        await changed.wait()
+        return None
+    claimed = await _Question(shop, slots).answer()
+    if claimed is None:
+        await _breathe(asked_at, shop.settings.waits.retry_first)
+    return claimed
 
 
 async def idle(slots: Slots, seconds: float) -> None:
@@ -53,9 +66,16 @@ async def _run(shop: Workshop, slots: Slots, work: wire.Work, asked_at: float) -
     hold.workspace, hold.claim = work.workspace, work.claim
     hold.leased(work.lease_seconds, asked_at)
     log.info("took a phase", phase=work.phase_id, run=work.run_id, workspace=work.workspace)
+    try:
+        phase = Phase(shop, work, hold)
+    except OSError as error:  # nothing was begun, so another agent may have it
+        log.error("a phase has no room here", phase=work.phase_id, reason=failure(error))  # noqa: TRY400 - expected
+        slots.hindered(failure(error))
+        slots.drop(wire.Holding(phase_id=work.phase_id, fence=work.fence))
+        return
     slots.add(hold)
     try:
-        await Phase(shop, work, hold).run()
+        await phase.run()
     finally:
         slots.remove(hold)
 
@@ -63,10 +83,9 @@ async def _run(shop: Workshop, slots: Slots, work: wire.Work, asked_at: float) -
 class _Question:
     """One question for work. It keeps its key, so an answer that was lost is given again."""
 
-    def __init__(self, shop: Workshop, slots: Slots, slot: int) -> None:
+    def __init__(self, shop: Workshop, slots: Slots) -> None:
         self._shop = shop
         self._slots = slots
-        self._slot = slot
         self._key = secrets.token_hex(16)
         self._asked_at = 0.0
 
@@ -81,18 +100,26 @@ class _Question:
     async def _ask(self) -> wire.Work | None:
         self._asked_at = time.monotonic()
         settings = self._shop.settings
-        return await self._shop.client.ask(
+        answer = await self._shop.client.ask(
             protocol.NEXT,
             None,
             wait=settings.waits.poll,
-            slot=self._slot,
+            slot=0,  # of all our free slots: the poll of a later process ends this one
             key=self._key,
             accept=",".join(settings.accept),
+            seen=self._slots.orders,
+            root=str(self._shop.runs),
         )
+        if answer is None:
+            return None
+        if answer.work is None:
+            self._slots.ordered(answer.orders)
+            self._slots.pause(answer.drain)
+        return answer.work
 
     async def _give_up(self, scope: anyio.CancelScope) -> None:
         while True:
             changed = self._slots.changed.next()
-            if self._slots.draining or self._slots.paused:
+            if not self._slots.takes:
                 scope.cancel("nothing new is taken")
             await changed.wait()

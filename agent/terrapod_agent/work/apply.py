@@ -1,23 +1,23 @@
 """The apply phase: run exactly the plan that was approved, and bring its state home."""
 
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
 import anyio
+import msgspec
 
 from terrapod_agent.beside import beside
 from terrapod_agent.slots import Hold
 from terrapod_agent.trouble import Failed, Stopped
-from terrapod_agent.work import artifacts, terraform
+from terrapod_agent.work import artifacts, counting, state, terraform
 from terrapod_agent.work.archive import unpack
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.prepare import LOCK_FILE
-from terrapod_agent.work.state import Watcher
+from terrapod_agent.work.snapshots import served
 from terrapod_agent.work.steps import Steps
 from terrapod_agent.work.workshop import Workshop
-from terrapod_common import wire
-
-_TAIL = 64 * 1024
+from terrapod_common import files, wire
 
 
 async def fetch_plan(
@@ -44,26 +44,32 @@ async def apply(
 ) -> wire.Report:
     """Apply the plan file; an apply that ends well counts, whatever was wished meanwhile."""
     binary = await shop.toolchain.get(work.tool)
-    watcher = Watcher(shop.client, folder, ticket, shop.backoff)
+    watcher = state.Watcher(shop.client, folder, ticket, shop.backoff)
     every = work.limits.state_every_seconds
-    async with beside(partial(watcher.watch, shop.settings.waits.state, every)):
-        ended = await steps.run("main", terraform.apply(binary, folder.plan))
+    values = folder.values if terraform.takes_values(work.tool) else None
+    async with AsyncExitStack() as stack:
+        if ticket.snapshots:
+            found = await stack.enter_async_context(served(folder, ticket, work.tool))
+            steps = steps.elsewhere(steps.root, found)
+        look_every = shop.settings.waits.state
+        await stack.enter_async_context(beside(partial(watcher.watch, look_every, every)))
+        ended = await steps.run("main", terraform.apply(binary, folder.plan, values))
     if ended.code == 0:
-        return applied(folder)
+        return wire.Report(status="applied")  # the server knows the counts of its plan
     if hold.stopping():
         raise Stopped
-    raise Failed(f"{binary.name} apply failed ({ended.told()})", shown=not ended.error)
+    raise Failed(f"{binary.name} apply failed ({ended.told()})", shown=ended.spoke)
 
 
-def applied(folder: Folder) -> wire.Report:
-    """The report of an apply that ended well, with the counts that terraform printed."""
-    with folder.log.open("rb") as file:
-        file.seek(max(0, folder.log.stat().st_size - _TAIL))
-        counts = terraform.applied_counts(file.read().decode(errors="replace"))
-    return wire.Report(
-        status="applied",
+def counted(folder: Folder, ticket: Ticket, report: wire.Report) -> wire.Report:
+    """The report of an apply that did not end well, with what it has done all the same."""
+    before, after = files.content(folder.state_before), state.reached(folder, ticket).content
+    if report.status == "applied" or after is None:
+        return report
+    counts = counting.done(before, after)
+    return msgspec.structs.replace(
+        report,
         additions=counts.additions,
         changes=counts.changes,
         destructions=counts.destructions,
-        imports=counts.imports,
     )

@@ -61,7 +61,8 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, root: Path
         assert source is not None
         _write(source, target, 0o700 if member.mode & 0o100 else 0o600)
     elif member.issym():
-        _check_link(member, target, root)
+        if leaves(member.linkname, target, root):
+            raise Failed(f"the archive has a link that leaves it: {member.name!r}")
         target.symlink_to(member.linkname)
     elif member.islnk():
         _hard_link(member, target, root)
@@ -76,15 +77,14 @@ def _write(source: IO[bytes], target: Path, mode: int) -> None:
             file.write(block)
 
 
-def _check_link(member: tarfile.TarInfo, target: Path, root: Path) -> None:
-    link = PurePosixPath(member.linkname)
-    parts = list(link.parts)
+def leaves(link: str, target: Path, root: Path) -> bool:
+    """Whether a link at ``target`` would lead, or could be made to lead, out of ``root``."""
+    parts = list(PurePosixPath(link).parts)
     while parts and parts[0] == "..":
         parts.pop(0)
     # After a name, `..` may mean another place once that name has become a link itself.
-    inside = not link.is_absolute() and ".." not in parts
-    if not inside or not (target.parent.resolve() / link).resolve().is_relative_to(root):
-        raise Failed(f"the archive has a link that leaves it: {member.name!r}")
+    inside = not PurePosixPath(link).is_absolute() and ".." not in parts
+    return not inside or not (target.parent.resolve() / link).resolve().is_relative_to(root)
 
 
 def _hard_link(member: tarfile.TarInfo, target: Path, root: Path) -> None:

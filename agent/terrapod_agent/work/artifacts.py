@@ -7,38 +7,62 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+from msgspec import Struct
 
 from terrapod_agent.client import Client
 from terrapod_agent.contact import insist
 from terrapod_agent.trouble import Failed
-from terrapod_agent.work.folder import STATE_HOME, Ticket
-from terrapod_agent.work.prepare import LOCK_FILE, OVERRIDE, VALUES
+from terrapod_agent.work.archive import leaves
+from terrapod_agent.work.folder import Ticket
+from terrapod_agent.work.prepare import DATA, LOCK_FILE, OVERRIDE
 from terrapod_common import protocol, wire
 from terrapod_common.loops import Backoff
 
-_OURS = (OVERRIDE, VALUES, LOCK_FILE)
+_HISTORY = ".git"  # of a module, which nothing reads once it is installed
 
 Seen = Mapping[Path, tuple[int, int, int]]
 
 
-def snapshot(tree: Path) -> Seen:
+class Working(Struct, frozen=True):
+    """A tree in which terraform works, and its root module in it."""
+
+    tree: Path
+    root: Path
+
+    def files(self) -> Iterator[Path]:
+        """All that is the user's, or made by the run."""
+        return _walk(self.tree, {self.root / name for name in (DATA, LOCK_FILE, OVERRIDE)})
+
+    def modules(self) -> Iterator[Path]:
+        """What init has installed, but for providers, which come by the lock file."""
+        data = self.root / DATA
+        if data.is_dir() and not data.is_symlink():
+            yield from _walk(data, {data / "providers"}, _HISTORY)
+
+
+def snapshot(working: Working) -> Seen:
     """The files of the tree, so that those which the plan makes can be told later."""
-    return {path: _print(path) for path in _walk(tree)}
+    return {path: _print(path) for path in working.files()}
 
 
-def pack_created(tree: Path, before: Seen, into: Path, limit: int) -> bool:
-    """Pack what is new or changed since ``before``; false when there is nothing."""
-    created = [path for path in _walk(tree) if before.get(path) != _print(path)]
+def pack_created(working: Working, before: Seen, into: Path, limit: int) -> bool:
+    """Pack modules, and what is new or changed since ``before``; false when there is nothing."""
+    created = [path for path in working.files() if before.get(path) != _print(path)]
     size = sum(path.lstat().st_size for path in created)
     if size > limit:
         raise Failed(
             f"the plan made {size} bytes of files in the working tree, more than the {limit}"
             " that are carried over to the apply"
         )
+    # With the modules that were planned, whatever their sources give later. Large ones are
+    # fetched again.
+    modules = [path for path in working.modules() if not _refused(path, working.tree)]
+    if sum(path.lstat().st_size for path in modules) <= limit - size:
+        created += modules
     if created:
         with tarfile.open(into, "w:gz", compresslevel=3) as tar:
             for path in created:
-                tar.add(path, path.relative_to(tree), recursive=False)
+                tar.add(path, path.relative_to(working.tree), recursive=False)
     return bool(created)
 
 
@@ -57,7 +81,7 @@ async def send(client: Client, ticket: Ticket, name: str, path: Path, backoff: B
         phase_id=ticket.phase_id,
         fence=ticket.fence,
         name=name,
-        digest=digest(path),
+        digest=await anyio.to_thread.run_sync(digest, path),
     )
     stored: wire.Stored = await insist(put, backoff)
     size = (await anyio.Path(path).stat()).st_size
@@ -83,14 +107,18 @@ async def fetch(
         raise Failed(f"{name} of the approved plan is not what was approved; nothing is applied")
 
 
-def _walk(tree: Path) -> Iterator[Path]:
-    for path in sorted(tree.iterdir()):
-        if path.name in (".terraform", STATE_HOME) or path.name.endswith(_OURS):
+def _walk(folder: Path, but: set[Path], without: str = "") -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path in but or path.name == without:
             continue
         if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
+            yield from _walk(path, but, without)
         elif path.is_symlink() or path.is_file():
             yield path
+
+
+def _refused(path: Path, tree: Path) -> bool:
+    return path.is_symlink() and leaves(str(path.readlink()), path, tree.resolve())
 
 
 def _print(path: Path) -> tuple[int, int, int]:

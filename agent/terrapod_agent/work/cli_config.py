@@ -1,9 +1,12 @@
 """The configuration file of terraform's command line that a phase runs with."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from msgspec import Struct
 
+from terrapod_agent.settings import Variable
+from terrapod_agent.trouble import Failed
 from terrapod_agent.work.variables import quoted
 
 
@@ -13,6 +16,19 @@ class Host(Struct, frozen=True, kw_only=True):
     name: str  # as a configuration writes it, with its port if that is not 443
     services: Mapping[str, str]  # service id, such as tfe.v2 -> URL
     token: str = ""
+
+
+VARIABLE = "TF_CLI_CONFIG_FILE"
+
+
+def content(passed_on: Iterable[Variable], hosts: Iterable[Host]) -> bytes:
+    """The whole file: what the operator of the agent lets runs have, then the hosts of the run."""
+    own = next((one.value for one in passed_on if one.name == VARIABLE), "")
+    try:
+        given = Path(own).read_text() if own else ""
+    except OSError as error:
+        raise Failed(f"the agent's own {VARIABLE} cannot be read: {error}") from error
+    return f"{given}\n{render(hosts)}".lstrip().encode()
 
 
 def render(hosts: Iterable[Host]) -> str:

@@ -1,20 +1,24 @@
 """Hands in the outcome of a phase: first the state, then the log, then the report."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
+import anyio
 import msgspec
 import structlog
 
 from terrapod_agent.contact import insist
+from terrapod_agent.executors.process import read_exit
 from terrapod_agent.trouble import Denied, FenceLost, Trouble
-from terrapod_agent.work import state
+from terrapod_agent.work import ended, state
 from terrapod_agent.work.folder import Folder, Ticket
-from terrapod_agent.work.logs import LogSender, MaskedLog
+from terrapod_agent.work.logs import LogCall, LogSender, MaskedLog
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import protocol, wire
 
 log = structlog.get_logger()
 _FAILED = 500
+_WORDS = 1000  # of a reason that is told to the server
 
 
 async def deliver(shop: Workshop, folder: Folder, ticket: Ticket) -> None:
@@ -26,56 +30,85 @@ async def deliver(shop: Workshop, folder: Folder, ticket: Ticket) -> None:
     ours = True
     if ticket.kind == "apply" and ticket.started and not ticket.state_stored:
         ticket, ours = await _state(shop, folder, ticket)
-    if ours and not ticket.reported:
-        if not await _rest(shop, folder, ticket):
+    if not ticket.reported:
+        if not await (_rest if ours else _late)(shop, folder, ticket):
             return
         ticket = msgspec.structs.replace(ticket, reported=True)
-        folder.keep(ticket)
+        folder.note(ticket)
     if ticket.state_stored or ticket.kind == "plan" or not ticket.started:
-        folder.remove()
+        await anyio.to_thread.run_sync(folder.remove)
 
 
-def sender(shop: Workshop, folder: Folder, ticket: Ticket) -> LogSender:
+def sender(
+    shop: Workshop, folder: Folder, ticket: Ticket, call: LogCall = protocol.LOG
+) -> LogSender:
     """What sends the log of this phase."""
     masked = MaskedLog(folder.log, ticket.secrets, ticket.log_limit)
-    return LogSender(shop.client, masked, ticket.phase_id, ticket.fence)
+    return LogSender(shop.client, masked, ticket.phase_id, ticket.fence, call)
 
 
 async def _state(shop: Workshop, folder: Folder, ticket: Ticket) -> tuple[Ticket, bool]:
-    content = state.newest(folder, ticket)
-    missing = content is None and _changed(ticket)
+    reached = await anyio.to_thread.run_sync(state.reached, folder, ticket)
+    content = reached.content
     put = partial(shop.client.send, protocol.STATE_PUT, phase_id=ticket.phase_id)
-    ours, stored = True, True
+    ours, trouble = True, ""
     if content is not None:
         try:
             await insist(partial(put, content, fence=ticket.fence, final="true"), shop.backoff)
         except FenceLost:
-            ours, stored = False, await _recovered(shop, ticket, content)
+            ours, trouble = False, await _recovered(shop, ticket, content)
         except Denied as denied:
-            stored = False
-            log.warning("the state was refused; it is kept", folder=folder.path, reason=str(denied))
-    if stored and (missing or state.torn(folder, ticket)):
-        stored = False  # the server holds the workspace, and the folder stays for a person
-        why = "it is not where it has to be" if missing else "terraform was cut off in writing it"
-        log.error("the state of an apply is not whole", folder=folder.path, reason=why)
-    ticket = msgspec.structs.replace(ticket, state_stored=stored)
-    folder.keep(ticket)
+            trouble = str(denied)
+            log.warning("the state was refused; it is kept", folder=folder.path, reason=trouble)
+    sent = content is not None and not trouble
+    if not trouble and reached.doubt:
+        trouble = reached.doubt  # the server holds the workspace, and the folder stays for a person
+        log.error("the state of an apply is not whole", folder=folder.path, reason=trouble)
+    ticket = msgspec.structs.replace(
+        ticket, state_stored=not trouble, state_trouble=trouble[:_WORDS], state_sent=sent
+    )
+    folder.note(ticket)
     return ticket, ours
 
 
-def _changed(ticket: Ticket) -> bool:
-    said = ticket.outcome
-    return said is not None and any((said.additions, said.changes, said.destructions, said.imports))
-
-
-async def _recovered(shop: Workshop, ticket: Ticket, content: bytes) -> bool:
+async def _recovered(shop: Workshop, ticket: Ticket, content: bytes) -> str:
+    """Hand in the state of an apply that is over for the server; why it was refused, if so."""
     put = partial(shop.client.send, protocol.RECOVERED, phase_id=ticket.phase_id)
     try:
         await insist(partial(put, content, fence=ticket.fence), shop.backoff)
     except Denied as denied:
         log.warning("a recovered state was refused; it is kept", reason=str(denied))
-        return False
+        return str(denied)
     log.warning("the state of a lost apply was handed in", run=ticket.run_id)
+    return ""
+
+
+async def _late(shop: Workshop, folder: Folder, ticket: Ticket) -> bool:
+    """The rest of the log of a lost apply, and what became of it; for the hold of its workspace.
+
+    False when the server failed at it: then all of it stays and is offered again.
+    """
+    if ticket.kind == "plan" or not ticket.started:
+        return True
+    said = wire.Late(
+        began=ticket.begun,
+        ended=ended.told(read_exit(folder.exit("main"))) if ticket.begun else "",
+        hard=ticket.outcome is not None and ticket.outcome.hard,
+        state="kept" if ticket.state_trouble else "handed_in" if ticket.state_sent else "none",
+        state_trouble=ticket.state_trouble,
+    )
+    put = partial(shop.client.call, protocol.LATE, said, phase_id=ticket.phase_id)
+    steps: dict[str, Callable[[], Awaitable[object]]] = {
+        "log": partial(sender(shop, folder, ticket, protocol.LATE_LOG).finish, shop.backoff),
+        "result": partial(insist, partial(put, fence=ticket.fence), shop.backoff),
+    }
+    for what, step in steps.items():  # a log that is too long must not keep the result
+        try:
+            await step()
+        except Trouble as trouble:
+            log.info("not taken late", what=what, phase=ticket.phase_id, reason=str(trouble))
+            if isinstance(trouble, Denied) and trouble.status == _FAILED:
+                return False
     return True
 
 
@@ -96,6 +129,7 @@ async def _rest(shop: Workshop, folder: Folder, ticket: Ticket) -> bool:
             await _again(shop, folder, ticket, denied)
     except FenceLost:
         log.info("the outcome of a phase came too late", phase=ticket.phase_id)
+        return await _late(shop, folder, ticket)
     except Trouble as trouble:
         log.warning("an outcome was refused", phase=ticket.phase_id, reason=str(trouble))
         return not (isinstance(trouble, Denied) and trouble.status == _FAILED)
@@ -128,5 +162,6 @@ def _addressed(ticket: Ticket, report: wire.Report, log_size: int) -> wire.Repor
         fence=ticket.fence,
         log_size=log_size,
         tool_version=ticket.tool_version,
+        state_trouble=ticket.state_trouble,
         state_uploaded=ticket.state_stored or ticket.kind == "plan" or not ticket.started,
     )

@@ -1,4 +1,8 @@
-"""The folder of one phase: all that an agent needs to pick it up again after a crash."""
+"""What a phase keeps on the disk: its own folder, and the place where its run executes.
+
+Its own folder holds all that an agent needs to pick the phase up again after a crash; a run never
+gets there. The place is where terraform works.
+"""
 
 import os
 import shutil
@@ -6,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import structlog
 from msgspec import Struct
 
+from terrapod_agent.work.place import Place
 from terrapod_common import files, wire
 
-# The state lies beside the configuration, under a name that no repository has.
-STATE_HOME = ".terrapod-state"
+log = structlog.get_logger()
 
 
 class Ticket(Struct, frozen=True, kw_only=True):
@@ -26,32 +31,85 @@ class Ticket(Struct, frozen=True, kw_only=True):
     log_limit: int
     secrets: list[bytes] = []  # to be masked in the log
     state_before: str = ""  # sha256 of the state that the phase began with
+    dump_before: str = ""  # and of an `errored.tfstate` that the configuration brought along
+    snapshots: bool = False  # the state of the apply is kept by the state server
+    state_password: str = ""  # of that server
+    must_differ: bool = False  # the plan makes or removes objects, so there is another state after
     tool_version: str = ""
     started: bool = False  # the server confirmed that terraform may run
+    begun: bool = True  # terraform may have been started on the plan; older agents did not say
     outcome: wire.Report | None = None
     state_stored: bool = False  # the last state is on the server
+    state_trouble: str = ""  # why it is not
+    state_sent: bool = False  # there was one, and it was sent
     reported: bool = False
     claim: str = ""  # the server's signature on it
 
 
 class Folder:
-    """Names in the folder of one phase."""
+    """Names in the folder of one phase and in the place of its run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.tree = path / "tree"  # the configuration
-        self.home = path / "home"
         self.log = path / "log"  # unmasked; terraform and the agent append to it
         self.init_log = path / "init.log"
         self.lock = path / "lock"
-        self.plan = path / "plan.tfplan"
         self.plan_json = path / "plan.json"
         self.archive = path / "configuration.tar.gz"
         self.created = path / "created.tar.gz"
+        self.state_before = path / "state.before"
         self.good_state = path / "state.whole"  # the newest state that was seen whole
+        self.snapshots = path / "snapshots"  # what the state server keeps
+        self._place = path / "place"  # where the place is: its root, and the run
+
+    @property
+    def place(self) -> Place:
+        """The place of the run."""
+        root, _, run_id = self._place.read_text().rpartition("/")
+        return Place(Path(root), run_id, self.path)
+
+    @property
+    def tree(self) -> Path:
+        """The configuration."""
+        return self.place.path / "tree"
+
+    @property
+    def home(self) -> Path:
+        """The HOME of the run."""
+        return self.place.path / "home"
+
+    @property
+    def temporary(self) -> Path:
+        """Its TMPDIR."""
+        return self.place.path / "tmp"
+
+    @property
+    def states(self) -> Path:
+        """Where terraform's local backend keeps states."""
+        return self.place.path / "state"
+
+    @property
+    def plan(self) -> Path:
+        """The saved plan."""
+        return self.place.path / "plan.tfplan"
+
+    @property
+    def plan_in_file(self) -> Path:
+        """The plan as it was made, when it was given another backend."""
+        return self.place.path / "plan.local.tfplan"
+
+    @property
+    def values(self) -> Path:
+        """The variables of category ``terraform``."""
+        return self.place.path / "variables.tfvars"
+
+    @property
+    def cli_config(self) -> Path:
+        """The configuration of terraform's command line."""
+        return self.place.path / "terraform.rc"
 
     def exit(self, step: str) -> Path:
-        """Where the keeper of a step says how it ended."""
+        """Where the shim of a step says how it ended."""
         return self.path / f"exit.{step}"
 
     def root(self, ticket: Ticket) -> Path:
@@ -59,15 +117,23 @@ class Folder:
         return self.tree / ticket.working_directory.strip("/")
 
     def state(self, ticket: Ticket) -> Path:
-        """Where terraform's local backend keeps the state of the workspace."""
-        home = self.root(ticket) / STATE_HOME
+        """Where the state of the workspace is while terraform works."""
+        if ticket.snapshots:
+            return self.snapshots / "terraform.tfstate"
         if ticket.workspace == "default":
-            return home / "terraform.tfstate"
-        return home / "workspaces" / ticket.workspace / "terraform.tfstate"
+            return self.states / "terraform.tfstate"
+        return self.states / "workspaces" / ticket.workspace / "terraform.tfstate"
 
     def keep(self, ticket: Ticket) -> None:
         """Write the ticket so that it survives a crash."""
         files.replace(self.path / "ticket.json", msgspec.json.encode(ticket))
+
+    def note(self, ticket: Ticket) -> None:
+        """The same, as far as the disk lets us: what is noted is in memory as well."""
+        try:
+            self.keep(ticket)
+        except OSError as error:
+            log.warning("a ticket can't be kept", phase=ticket.phase_id, reason=str(error))
 
     def ticket(self) -> Ticket | None:
         """The ticket, or nothing when the phase never got that far."""
@@ -77,25 +143,30 @@ class Folder:
             return None
 
     def say(self, text: str) -> None:
-        """Append a line of the agent's own to the log."""
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        """Append a line of the agent's own to the log; a full disk only costs the line."""
         try:
-            os.write(descriptor, f"{text}\n".encode())
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(descriptor, f"{text}\n".encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            log.warning("a line of a log can't be written", line=text, reason=str(error))
 
     def remove(self) -> None:
         """Forget the phase."""
+        if self._place.exists():
+            self.place.release()
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def create(phases: Path, work: wire.Work) -> Folder:
-    """A fresh folder for a claimed phase."""
+def create(phases: Path, runs: Path, work: wire.Work) -> Folder:
+    """A fresh folder for a claimed phase; its place is not taken yet."""
     files.private(phases)
     folder = Folder(phases / f"{work.phase_id}.{work.fence}")
     folder.remove()
-    for path in (folder.path, folder.tree, folder.home):
-        path.mkdir(mode=0o700)
+    folder.path.mkdir(mode=0o700)
+    files.replace(folder.path / "place", str(runs / work.run_id).encode())
     return folder
 
 

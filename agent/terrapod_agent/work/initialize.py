@@ -1,5 +1,6 @@
 """``terraform init``, whose output is shown only when it fails or takes long."""
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -18,13 +19,19 @@ async def initialize(
 ) -> None:
     """Run init, or raise :class:`Failed` after its output has been put into the log."""
     copy = _Copy(folder)
-    argv = terraform.init(binary, locked=locked and (steps.root / LOCK_FILE).exists())
+    locked = locked and (steps.root / LOCK_FILE).exists()
+    argv = terraform.init(binary, _states(folder, steps.root), locked=locked)
     async with beside(partial(copy.later, quiet)):
         ended = await steps.checked("init", argv, folder.init_log)
     if ended.code != 0 or copy.begun:
         copy.now()
     if ended.code != 0:
-        raise Failed(f"{binary.name} init failed ({ended.told()})", shown=not ended.error)
+        raise Failed(f"{binary.name} init failed ({ended.told()})", shown=ended.spoke)
+
+
+def _states(folder: Folder, root: Path) -> str:
+    # Relative, so that what terraform notes about it in the tree is the same in every run.
+    return os.path.relpath(folder.states, root)
 
 
 class _Copy:

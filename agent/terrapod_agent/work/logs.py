@@ -14,11 +14,13 @@ import anyio
 from terrapod_agent.client import Client
 from terrapod_agent.contact import insist
 from terrapod_agent.trouble import Failed
+from terrapod_agent.work.dump import Dumps
 from terrapod_agent.work.redact import Redactor
 from terrapod_common import protocol, wire
 from terrapod_common.loops import Backoff
 
 CHUNK = 64 * 1024
+LogCall = protocol.Call[bytes, wire.LogAnswer]
 
 
 class MaskedLog:
@@ -36,9 +38,10 @@ class MaskedLog:
         while len(self._ready) < CHUNK and not self._full:
             block = self._read()
             if block:
-                self._take(self._redactor.feed(block))
+                self._take(self._redactor.feed(self._dumps.feed(block)))
             else:
                 if final:
+                    self._take(self._redactor.feed(self._dumps.finish()))
                     self._take(self._redactor.finish())
                 break
         if self._full:
@@ -50,7 +53,9 @@ class MaskedLog:
         if offset < self.offset:
             self._rewind()
         while offset > self.offset:
-            step = min(offset - self.offset, len(self.peek(final=True)))
+            # Its end is looked for only where what is known does not reach: that lets go of what
+            # may yet become a secret.
+            step = min(offset - self.offset, len(self._ready) or len(self.peek(final=True)))
             if not step:
                 raise Failed(f"the server has more of the log ({offset} bytes) than was written")
             del self._ready[:step]
@@ -58,6 +63,7 @@ class MaskedLog:
 
     def _rewind(self) -> None:
         self._redactor = Redactor(self._secrets)
+        self._dumps = Dumps()
         self._position = 0  # in the unmasked file
         self._ready = bytearray()
         self._made = 0
@@ -94,8 +100,11 @@ class MaskedLog:
 class LogSender:
     """Sends the log of one phase while it grows."""
 
-    def __init__(self, client: Client, log: MaskedLog, phase_id: str, fence: int) -> None:
+    def __init__(
+        self, client: Client, log: MaskedLog, phase_id: str, fence: int, call: LogCall
+    ) -> None:
         self._client = client
+        self._call = call
         self._log = log
         self._phase_id = phase_id
         self._fence = fence
@@ -124,7 +133,7 @@ class LogSender:
     async def _put(self, chunk: bytes, backoff: Backoff) -> int:
         put = partial(
             self._client.send,
-            protocol.LOG,
+            self._call,
             chunk,
             phase_id=self._phase_id,
             fence=self._fence,

@@ -1,6 +1,10 @@
 """One phase from its claim to its outcome, which is always reported or kept for later."""
 
+import secrets
+import shutil
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
@@ -8,22 +12,38 @@ import msgspec
 import structlog
 
 from terrapod_agent.beside import beside
+from terrapod_agent.client import Fetched
 from terrapod_agent.contact import insist
+from terrapod_agent.door.door import Way, opened
+from terrapod_agent.door.keys import Keys
+from terrapod_agent.door.upstream import Upstream
 from terrapod_agent.slots import Hold
+from terrapod_agent.space import failure
 from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
+from terrapod_agent.work import cli_config, plan_file, snapshots, terraform
 from terrapod_agent.work import folder as folders
-from terrapod_agent.work import terraform
-from terrapod_agent.work.apply import apply, fetch_plan
+from terrapod_agent.work.apply import apply, counted, fetch_plan
 from terrapod_agent.work.archive import unpack
 from terrapod_agent.work.deliver import deliver, sender
+from terrapod_agent.work.ended import judged
 from terrapod_agent.work.folder import Ticket
 from terrapod_agent.work.initialize import initialize
 from terrapod_agent.work.plan import plan
-from terrapod_agent.work.prepare import fixed_environment, lay_out, place_state, working_folder
+from terrapod_agent.work.prepare import (
+    DUMP,
+    check_names,
+    digest_of,
+    fixed_environment,
+    lay_out,
+    place_state,
+    seed,
+    take_place,
+    working_folder,
+)
 from terrapod_agent.work.steps import Steps
 from terrapod_agent.work.variables import environment, masks
 from terrapod_agent.work.workshop import Workshop
-from terrapod_common import protocol, wire
+from terrapod_common import files, protocol, wire
 
 log = structlog.get_logger()
 
@@ -42,7 +62,9 @@ class Phase:
         self._shop = shop
         self._work = work
         self._hold = hold
-        self._folder = folders.create(shop.phases, work)
+        self._keys = Keys.made()
+        self._folder = folders.create(shop.phases, shop.runs, work)
+        password = secrets.token_urlsafe(32)
         self._ticket = Ticket(
             run_id=work.run_id,
             phase_id=work.phase_id,
@@ -51,9 +73,11 @@ class Phase:
             workspace=work.workspace,
             working_directory=work.working_directory,
             log_limit=work.limits.log_bytes,
-            secrets=masks(work.variables),
+            secrets=[*masks(work.variables), password.encode(), *sorted(self._keys.masks())],
+            state_password=password,
             tool_version=work.tool.version,
             claim=work.claim,
+            begun=False,
         )
         self._folder.keep(self._ticket)
 
@@ -62,10 +86,16 @@ class Phase:
         outcome = await self._outcome()
         if outcome is None:
             log.info("a phase was given up", phase=self._work.phase_id, run=self._work.run_id)
-            self._folder.remove()
+            await anyio.to_thread.run_sync(self._folder.remove)
             return
         self._hold.step = "delivering"
-        self._keep(outcome=outcome)
+        look_every = self._shop.settings.waits.survivor
+        outcome = await judged(self._folder, self._ticket, outcome, look_every)
+        if self._work.kind == "apply" and self._ticket.started:
+            work = partial(counted, self._folder, self._ticket, outcome)
+            outcome = await anyio.to_thread.run_sync(work)
+        self._ticket = msgspec.structs.replace(self._ticket, outcome=outcome)
+        self._folder.note(self._ticket)
         log.info("a phase has ended", phase=self._work.phase_id, outcome=outcome.status)
         await deliver(self._shop, self._folder, self._ticket)
 
@@ -87,8 +117,8 @@ class Phase:
             return self._stopped()
         except Failed as failed:
             return self._errored(str(failed), shown=failed.shown)
-        except Trouble as trouble:
-            return self._errored(str(trouble))
+        except (Trouble, OSError) as error:
+            return self._errored(_words(error))
         except Exception as error:
             log.exception("a phase failed by a mistake of ours", phase=self._work.phase_id)
             return self._errored(f"the agent failed: {type(error).__name__}: {error}")
@@ -99,16 +129,19 @@ class Phase:
         steps = await self._prepare()
         folder.say(terraform.header(work.tool, self._shop.platform))
         fixed = fixed_environment(folder, work.workspace)
+        fixed = {**fixed, cli_config.VARIABLE: str(folder.cli_config)}
         steps.environment, refused = environment(work, self._shop.passed_on, fixed)
         for name in refused:
             folder.say(f"Warning: the variable {name} is reserved and was not set.")
         await self._start()
-        async with beside(self._send_log):
+        steps.memory, steps.check = work.limits.memory_bytes, self._shop.toolchain.unchanged
+        async with beside(self._send_log), self._opened(steps):
             quiet = self._shop.settings.waits.init_quiet
             locked = work.kind == "apply"
             await initialize(steps, folder, binary, locked=locked, quiet=quiet)
             if work.kind == "plan":
                 return await plan(self._shop, work, steps, folder, self._ticket, binary)
+            steps.mark = lambda begun: self._keep(begun=begun)
             return await apply(self._shop, work, steps, folder, self._ticket, self._hold)
 
     async def _prepare(self) -> Steps:
@@ -117,22 +150,47 @@ class Phase:
         self._hold.step = "preparing"
         if not work.has_configuration:
             raise Failed("the run has no configuration")
+        await take_place(folder, self._shop.settings.waits.survivor)
         fetch = partial(self._shop.client.fetch, phase_id=work.phase_id, fence=work.fence)
         get = partial(fetch, protocol.CONFIGURATION, folder.archive)
         await insist(get, self._shop.backoff)
         limit = work.limits.configuration_bytes
         await anyio.to_thread.run_sync(unpack, folder.archive, folder.tree, limit)
         root = working_folder(folder, self._ticket)
+        await anyio.to_thread.run_sync(lay_out, folder, root, work.variables)
         if work.kind == "apply":
             await fetch_plan(self._shop, work, folder, self._ticket, root)
-        state = place_state(folder, self._ticket)
-        if work.has_state:
-            get = partial(fetch, protocol.STATE_GET, state)
-            fetched = await insist(get, self._shop.backoff)
-            self._keep(state_before=fetched.digest)
-        await anyio.to_thread.run_sync(lay_out, root, work.variables)
+            check_names(root)
+            found = await anyio.to_thread.run_sync(plan_file.contents, folder.plan)
+            if found is not None:
+                keeps = found.backend == snapshots.BACKEND
+                self._note(snapshots=keeps, must_differ=found.must_differ)
+        self._note(dump_before=await anyio.to_thread.run_sync(digest_of, root / DUMP))
+        await self._fetch_state(fetch)
         grace = self._shop.settings.grace or work.limits.grace_seconds
         return Steps(self._shop.executor, folder, self._hold, root=root, grace=grace)
+
+    async def _fetch_state(self, fetch: Callable[..., Awaitable[Fetched]]) -> None:
+        """The present state, where terraform finds it, and a copy to compare with."""
+        before, at = self._folder.state_before, place_state(self._folder, self._ticket)
+        if self._work.has_state:
+            await insist(partial(fetch, protocol.STATE_GET, before), self._shop.backoff)
+        elif (empty := seed(self._work)) is not None:
+            files.new(before, empty)
+        else:
+            return
+        self._note(state_before=await anyio.to_thread.run_sync(digest_of, before))
+        await anyio.to_thread.run_sync(shutil.copyfile, before, at)
+
+    @asynccontextmanager
+    async def _opened(self, steps: Steps) -> AsyncIterator[None]:
+        """The door of the phase is open, and its place in the hands of the run's own user."""
+        shop, folder = self._shop, self._folder
+        upstream = Upstream(shop.client, shop.backoff, self._work, self._keys.download)
+        async with opened(Way(upstream, shop.public, self._work.hosts), self._keys) as hosts:
+            files.new(folder.cli_config, cli_config.content(shop.passed_on, hosts))
+            async with shop.executor.admitted(folder.place.path) as steps.account:
+                yield
 
     async def _start(self) -> None:
         """Ask to start; after this the server counts on us."""
@@ -197,6 +255,17 @@ class Phase:
             self._folder.say(f"\nError: {message}")
         return wire.Report(status="errored", message=message)
 
-    def _keep(self, **changes: object) -> None:
+    def _note(self, **changes: object) -> None:
+        """Change the ticket, which is on the disk before terraform may work."""
         self._ticket = msgspec.structs.replace(self._ticket, **changes)
-        self._folder.keep(self._ticket)
+
+    def _keep(self, **changes: object) -> None:
+        ticket = msgspec.structs.replace(self._ticket, **changes)
+        self._folder.keep(ticket)  # what can't be kept has not happened
+        self._ticket = ticket
+
+
+def _words(error: Trouble | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"the agent cannot go on: {failure(error)}"
+    return str(error)

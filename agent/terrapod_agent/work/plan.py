@@ -4,8 +4,9 @@ from pathlib import Path
 
 import anyio
 
+from terrapod_agent.executors.base import Exit
 from terrapod_agent.trouble import Failed
-from terrapod_agent.work import artifacts, terraform
+from terrapod_agent.work import artifacts, snapshots, terraform
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.prepare import LOCK_FILE
 from terrapod_agent.work.steps import Steps
@@ -17,17 +18,25 @@ async def plan(
     shop: Workshop, work: wire.Work, steps: Steps, folder: Folder, ticket: Ticket, binary: Path
 ) -> wire.Report:
     """Plan and upload; the report says what the plan would do."""
-    before = await anyio.to_thread.run_sync(artifacts.snapshot, folder.tree)
-    ended = await steps.checked("main", terraform.plan(binary, work.flags, folder.plan))
+    working = artifacts.Working(folder.tree.resolve(), steps.root)
+    before = await anyio.to_thread.run_sync(artifacts.snapshot, working)
+    argv = terraform.plan(binary, work.flags, folder.values, folder.plan)
+    ended = await steps.checked("main", argv)
     if ended.code not in (terraform.NO_CHANGES, terraform.CHANGES):
-        raise Failed(f"{binary.name} plan failed ({ended.told()})", shown=not ended.error)
-    shown = await steps.checked("show", terraform.show(binary, folder.plan), folder.plan_json)
+        raise Failed(f"{binary.name} plan failed ({ended.told()})", shown=ended.spoke)
+    await snapshots.choose(steps, folder, ticket, work.tool, binary)
+    shown = await _show(steps, folder, binary)
+    if shown.code != 0 and folder.plan_in_file.exists():
+        # This terraform does not take it after all.
+        folder.plan_in_file.rename(folder.plan)
+        shown = await _show(steps, folder, binary)
     if shown.code != 0:
         raise Failed(f"{binary.name} show of the plan failed ({shown.told()})")
-    counts = terraform.planned_counts(folder.plan_json.read_bytes())
+    counts = await anyio.to_thread.run_sync(_counts, folder.plan_json)
+    plain = await anyio.to_thread.run_sync(_plain, folder.plan_json, work.variables)
     limit = work.limits.created_files_bytes
     created = await anyio.to_thread.run_sync(
-        artifacts.pack_created, folder.tree, before, folder.created, limit
+        artifacts.pack_created, working, before, folder.created, limit
     )
     left = [(wire.PLAN_FILE, folder.plan), (wire.PLAN_JSON, folder.plan_json)]
     left += [(wire.CREATED_FILES, folder.created)] if created else []
@@ -42,4 +51,19 @@ async def plan(
         changes=counts.changes,
         destructions=counts.destructions,
         imports=counts.imports,
+        plain_variables=plain,
     )
+
+
+async def _show(steps: Steps, folder: Folder, binary: Path) -> Exit:
+    folder.plan_json.unlink(missing_ok=True)
+    return await steps.checked("show", terraform.show(binary, folder.plan), folder.plan_json)
+
+
+def _counts(shown: Path) -> terraform.Counts:
+    return terraform.planned_counts(shown.read_bytes())
+
+
+def _plain(shown: Path, given: list[wire.Variable]) -> list[str]:
+    plain = terraform.plain_variables(shown.read_bytes())
+    return sorted(plain & {one.key for one in given})

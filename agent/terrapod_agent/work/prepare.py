@@ -1,23 +1,44 @@
-"""Makes the folder in which terraform finds configuration, variables, backend and state."""
+"""Makes the place in which terraform finds configuration, variables, backend and state."""
 
+import hashlib
 import os
-import shutil
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import anyio
 import msgspec
 
+from terrapod_agent.executors.process import held, survivor_gone
 from terrapod_agent.trouble import Failed
-from terrapod_agent.work.folder import STATE_HOME, Folder, Ticket
-from terrapod_agent.work.variables import tfvars
+from terrapod_agent.work import variables
+from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_common import files, wire
 
 LOCK_FILE = ".terraform.lock.hcl"
-_OVERRIDES = ("override.tf", "override.tf.json", "override.tofu", "override.tofu.json")
-_TFVARS = (".auto.tfvars", ".auto.tfvars.json")
-EMERGENCY = "errored.tfstate"  # what terraform writes when it can't write to its backend
-OVERRIDE = "terrapod_override.tf.json"
-VALUES = "terrapod.auto.tfvars"
+DATA = ".terraform"
+DUMP = "errored.tfstate"  # what terraform writes when it can't write to its backend
+OVERRIDE = "zzzz_terrapod_override.tf"
+_CONTENT = b'terraform {\n  backend "local" {}\n}\n'
+_OVERRIDES = tuple(
+    ending + kind for ending in ("override.tf", "override.tofu") for kind in ("", ".json")
+)
+_SEED_OF = uuid.UUID("9d9f46b4-3c37-4a87-9b8e-5a3c7a1f0c52")
+_SURVIVOR_SECONDS = 60.0
+
+
+async def take_place(folder: Folder, look_every: float) -> None:
+    """Take the run's place, once nothing of an earlier phase works in it any more."""
+    place = folder.place
+    before = place.other
+    if before is not None and held(before / "lock"):
+        with anyio.move_on_after(_SURVIVOR_SECONDS):
+            await survivor_gone(before / "lock", before / "exit.main", look_every)
+        if held(before / "lock"):
+            raise Failed(f"a program of an earlier phase still works in {place.path}")
+    await anyio.to_thread.run_sync(place.take)
+    for path in (folder.tree, folder.home, folder.temporary, folder.states):
+        path.mkdir(mode=0o700)
 
 
 def working_folder(folder: Folder, ticket: Ticket) -> Path:
@@ -30,39 +51,41 @@ def working_folder(folder: Folder, ticket: Ticket) -> Path:
     return root
 
 
-def lay_out(root: Path, variables: Iterable[wire.Variable]) -> None:
-    """Add our files to the root module; their names sort last, so that they win."""
-    # A repository's own would be taken for the state that a failing apply leaves.
-    (root / EMERGENCY).unlink(missing_ok=True)
-    names = [path.name for path in root.iterdir()]
-    override = last_name(OVERRIDE, [name for name in names if name.endswith(_OVERRIDES)])
-    backend = {
-        "path": f"{STATE_HOME}/terraform.tfstate",
-        "workspace_dir": f"{STATE_HOME}/workspaces",
-    }
-    document = {"terraform": {"backend": {"local": backend}}}
-    files.replace(root / override, msgspec.json.encode(document))
-    if values := tfvars(variables):
-        name = last_name(VALUES, [name for name in names if name.endswith(_TFVARS)])
-        files.replace(root / name, values.encode())
+def lay_out(folder: Folder, root: Path, given: Iterable[wire.Variable]) -> None:
+    """Add our one file to the root module, and put beside the tree what else a run needs."""
+    check_names(root)
+    if (root / OVERRIDE).is_symlink() or (root / OVERRIDE).exists():
+        raise Failed(f"the configuration has a file {OVERRIDE}, a name that is Terrapod's own")
+    files.new(root / OVERRIDE, _CONTENT)
+    files.new(folder.values, variables.tfvars(given).encode())
+    # Of an archive: the backend of somebody's working copy is not ours.
+    for name in ("terraform.tfstate", "environment"):
+        stray = root / DATA / name
+        if stray.is_symlink() or stray.is_file():
+            stray.unlink()
 
 
-def last_name(name: str, others: Iterable[str]) -> str:
-    """A name that ends in ``name`` and sorts after all ``others``, byte by byte."""
-    newest = max(map(os.fsencode, others), default=b"")
-    # Beyond `~` only letters outside of ASCII sort; nothing sorts after this one.
-    lead = "~" if newest[:1] <= b"~" else "\U0010fffd"
-    candidate = lead + name
-    while os.fsencode(candidate) <= newest:
-        candidate = lead + candidate
-    return candidate
+def check_names(root: Path) -> None:
+    """Raise :class:`Failed` where our override would not be the last word on the backend."""
+    for name in [path.name for path in root.iterdir()]:
+        if name == OVERRIDE or not name.endswith(_OVERRIDES):
+            continue
+        # OpenTofu takes a file that ends in `.tofu` for the one of that name that ends in `.tf`.
+        same = name.partition(".")[0] == OVERRIDE.partition(".")[0]
+        if same or os.fsencode(name) > os.fsencode(OVERRIDE):
+            raise Failed(
+                f"the configuration has a file {name!r}, which sorts after {OVERRIDE} and could"
+                " change where the state is kept; call it something that sorts before"
+            )
 
 
 def fixed_environment(folder: Folder, workspace: str) -> Mapping[str, str]:
     """What the agent sets, whatever a workspace wants."""
     return {
         "HOME": str(folder.home),
+        "TMPDIR": str(folder.temporary),
         "TF_WORKSPACE": workspace,
+        "TF_CLI_CONFIG_FILE": str(folder.cli_config),
         "TF_IN_AUTOMATION": "1",
         "TF_INPUT": "0",
         "CHECKPOINT_DISABLE": "1",
@@ -71,13 +94,35 @@ def fixed_environment(folder: Folder, workspace: str) -> Mapping[str, str]:
 
 def place_state(folder: Folder, ticket: Ticket) -> Path:
     """Where the state has to be put; the folder is there afterwards."""
-    # A configuration, or what a plan has made, could bring a state of its own.
-    brought = folder.root(ticket) / STATE_HOME
-    if brought.is_symlink() or brought.is_file():
-        brought.unlink()
-    elif brought.exists():
-        shutil.rmtree(brought)
     # With its folder in place the workspace exists for terraform, also without a state.
     state = folder.state(ticket)
     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return state
+
+
+def seed(work: wire.Work) -> bytes | None:
+    """A state without anything in it, for the first run of a workspace.
+
+    terraform removes an empty file at its end, so that "nothing was written" and "nothing could
+    be written" would look alike. This one is left as it is, or there is a reason. OpenTofu gets
+    none, for it may be told to take encrypted states alone.
+    """
+    if work.tool.name != "terraform":
+        return None
+    return msgspec.json.encode(
+        {
+            "version": 4,
+            "terraform_version": work.tool.version,
+            "serial": 0,
+            # The same for plan and apply, which compares it.
+            "lineage": str(uuid.uuid5(_SEED_OF, work.run_id)),
+            "outputs": {},
+            "resources": [],
+        }
+    )
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a regular file, or nothing."""
+    content = files.content(path)
+    return "" if content is None else hashlib.sha256(content).hexdigest()

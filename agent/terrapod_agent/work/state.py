@@ -1,4 +1,4 @@
-"""Brings the state to the server while an apply writes it, and once more at its end."""
+"""Which state an apply has reached, and its way to the server while the apply writes it."""
 
 import hashlib
 import time
@@ -10,15 +10,20 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from terrapod_agent.beside import beside
 from terrapod_agent.client import Client
 from terrapod_agent.contact import insist
+from terrapod_agent.executors.process import held
+from terrapod_agent.slots import Signal
 from terrapod_agent.trouble import Denied, FenceLost
+from terrapod_agent.work import dump
 from terrapod_agent.work.folder import Folder, Ticket
-from terrapod_agent.work.prepare import EMERGENCY
+from terrapod_agent.work.prepare import DUMP
 from terrapod_common import files, protocol
 from terrapod_common.loops import Backoff
 
 log = structlog.get_logger()
+_SERVER_SECONDS = 15.0
 
 
 class _State(Struct):
@@ -28,69 +33,145 @@ class _State(Struct):
     encryption_version: str | None = None  # OpenTofu, when it encrypts
 
 
+class Reached(Struct, frozen=True):
+    """The newest state of an apply, and why it may not be the last one."""
+
+    content: bytes | None  # nothing when it is the one that the apply began with
+    doubt: str = ""
+
+
 def whole(path: Path) -> bytes | None:
     """The state at ``path`` if it parses; terraform rewrites it in place, so it may not."""
+    content = files.content(path)
+    return content if content is not None and parses(content) else None
+
+
+def parses(content: bytes) -> bool:
+    """Whether this is a state, and all of it."""
     try:
-        content = path.read_bytes()
         state = msgspec.json.decode(content, type=_State)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-    known = state.version is not None or state.encryption_version is not None
-    return content if known else None
-
-
-def newest(folder: Folder, ticket: Ticket) -> bytes | None:
-    """The last state that an apply reached, or nothing when it is the one it began with."""
-    for path in (folder.root(ticket) / EMERGENCY, folder.state(ticket), folder.good_state):
-        content = whole(path)
-        if content is not None:
-            same = hashlib.sha256(content).hexdigest() == ticket.state_before
-            return None if same else content
-    return None
-
-
-def torn(folder: Folder, ticket: Ticket) -> bool:
-    """Whether terraform was cut off in the middle of writing a state.
-
-    Then what :func:`newest` finds is not the last one, so nobody may take it for that.
-    """
-    path = folder.state(ticket)
-    if whole(folder.root(ticket) / EMERGENCY) is not None or whole(path) is not None:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
-    # An empty file says something only where there was a state before.
-    return path.exists() and bool(path.stat().st_size or ticket.state_before)
+    return state.version is not None or state.encryption_version is not None
+
+
+def reached(folder: Folder, ticket: Ticket) -> Reached:
+    """What an apply that has ended left of its state. To be asked in a worker.
+
+    That of an apply that failed counts as the last one only where terraform wrote it to its end.
+    """
+    if ticket.snapshots:
+        _wait_for(folder.snapshots / "lock")
+    written = whole(folder.state(ticket))
+    ended_well = ticket.outcome is not None and ticket.outcome.status == "applied"
+    content, doubt = written, ""
+    if written is None:
+        content, doubt = whole(folder.good_state), _missing(folder.state(ticket))
+    if not ended_well:
+        found, broken = _emergency(folder, ticket)
+        content = found or content
+        doubt = broken if found is None and broken else doubt if found is None else ""
+    same = content is not None and _digest(content) == ticket.state_before
+    if same and ended_well and ticket.must_differ:
+        doubt = doubt or "it is the one that the apply began with"
+    return Reached(None if same else content, doubt)
+
+
+def _wait_for(lock: Path) -> None:
+    """Wait until the state server has written what it still got from terraform."""
+    until = time.monotonic() + _SERVER_SECONDS
+    while held(lock) and time.monotonic() < until:
+        time.sleep(0.05)  # in a worker; a lock tells nobody
+
+
+def _missing(path: Path) -> str:
+    try:
+        size = path.lstat().st_size
+    except OSError:
+        return "it is not where it has to be"
+    return "terraform was cut off in writing it" if size else "terraform could not write it"
+
+
+def _emergency(folder: Folder, ticket: Ticket) -> tuple[bytes | None, str]:
+    """The state that terraform left where it could not write to its backend."""
+    path = folder.root(ticket) / DUMP
+    there = path.is_symlink() or path.exists()
+    content = files.content(path) if there else None
+    left = there and (content is None or _digest(content) != ticket.dump_before)
+    if left and content is not None and parses(content):
+        return content, ""
+    printed = dump.last(files.content(folder.log) or b"")
+    if printed is not None and parses(printed):
+        return printed, ""
+    return None, f"{DUMP} is there and is not whole" if left else ""
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 class Watcher:
-    """Uploads intermediate states: the newest, one at a time, not more often than allowed."""
+    """Brings intermediate states home: the newest, one at a time, not more often than allowed.
+
+    What fails here is told once and tried again; it is never in the way of the apply.
+    """
 
     def __init__(self, client: Client, folder: Folder, ticket: Ticket, backoff: Backoff) -> None:
         self._client = client
         self._folder = folder
         self._ticket = ticket
         self._backoff = backoff
+        self._path = folder.state(ticket)
+        self._pending: bytes | None = None
+        self._found = Signal()
+        self._told = False
 
     async def watch(self, look_every: float, send_every: float) -> None:
         """Go on until cancelled; once the phase is no longer ours, only keep states aside."""
-        path, seen, sent_at = self._folder.state(self._ticket), 0, -send_every
-        pending: bytes | None = None
-        before = path.stat().st_mtime_ns if path.exists() else 0
+        async with beside(partial(self._send, send_every)):
+            await self._look(look_every)
+
+    async def _look(self, every: float) -> None:
+        seen = before = _changed(self._path)
         while True:
-            await anyio.sleep(look_every)
-            changed = path.stat().st_mtime_ns if path.exists() else 0
-            if changed not in (seen, before) and (content := await _read(path)):
-                # Kept aside: a kill in the middle of a write leaves half a file.
-                await anyio.to_thread.run_sync(files.replace, self._folder.good_state, content)
-                seen, pending = changed, content
-            if pending and time.monotonic() - sent_at >= send_every:
-                sent_at = time.monotonic()
-                try:
-                    await self._put(pending)
-                except FenceLost:
-                    send_every = float("inf")  # go on keeping the newest aside
-                except Denied as denied:  # the last state is what counts
-                    log.warning("an intermediate state was refused", reason=str(denied))
-                pending = None
+            await anyio.sleep(every)
+            changed = _changed(self._path)
+            if changed in (seen, before):
+                continue
+            content = await anyio.to_thread.run_sync(whole, self._path)
+            if content is not None and await anyio.to_thread.run_sync(self._aside, content):
+                seen, self._pending = changed, content
+                self._found.give()
+
+    def _aside(self, content: bytes) -> bool:
+        """Kept aside: a kill in the middle of a write leaves half a file."""
+        if self._ticket.snapshots:
+            return True  # these are replaced whole
+        try:
+            files.replace(self._folder.good_state, content)
+        except OSError as error:
+            if not self._told:
+                said = "a state cannot be kept aside; this is tried again"
+                log.warning(said, phase=self._ticket.phase_id, reason=error.strerror)
+            self._told = True
+            return False
+        self._told = False
+        return True
+
+    async def _send(self, every: float) -> None:
+        while True:
+            found = self._found.next()
+            if self._pending is None:
+                await found.wait()
+                continue
+            content, self._pending, began = self._pending, None, time.monotonic()
+            try:
+                await self._put(content)
+            except FenceLost:
+                return
+            except Denied as denied:  # the last state is what counts
+                log.warning("an intermediate state was refused", reason=str(denied))
+            await anyio.sleep(max(0.0, began + every - time.monotonic()))
 
     async def _put(self, content: bytes) -> None:
         put = partial(
@@ -104,5 +185,8 @@ class Watcher:
         await insist(put, self._backoff)
 
 
-async def _read(path: Path) -> bytes | None:
-    return await anyio.to_thread.run_sync(whole, path)
+def _changed(path: Path) -> int:
+    try:
+        return path.lstat().st_mtime_ns
+    except OSError:
+        return 0

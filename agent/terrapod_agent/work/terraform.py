@@ -12,9 +12,7 @@ from terrapod_common import wire
 NO_CHANGES, CHANGES = 0, 2  # exit codes of a plan with -detailed-exitcode
 
 _NAMES = {"terraform": "Terraform", "tofu": "OpenTofu"}
-_COUNT = re.compile(r"(\d+) (imported|added|changed|destroyed)")
-_COMPLETE = re.compile(r"(?:Apply|Destroy) complete! Resources: ([^\n]*)")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_EPHEMERAL, _EPHEMERAL_TOFU = (1, 10), (1, 11)
 
 
 class Counts(Struct, frozen=True):
@@ -40,25 +38,49 @@ class _Plan(Struct):
     resource_changes: list[_Resource] = []
 
 
+class _Declared(Struct):
+    sensitive: bool = False
+    ephemeral: bool = False
+
+
+class _Root(Struct):
+    variables: dict[str, _Declared] = {}
+
+
+class _Configuration(Struct):
+    root_module: _Root = msgspec.field(default_factory=_Root)
+
+
+class _Configured(Struct):
+    configuration: _Configuration = msgspec.field(default_factory=_Configuration)
+
+
 def header(tool: wire.Tool, platform: str) -> str:
     """The three lines that open every log; clients throw away those of an apply."""
     first = f"{_NAMES[tool.name]} v{tool.version}"
     return f"{first}\non {platform}\nInitializing plugins and modules..."
 
 
-def init(binary: Path, *, locked: bool) -> tuple[str, ...]:
-    """``init``; with a lock file that came from the plan it must not choose anew."""
-    return (str(binary), "init", "-input=false", *(["-lockfile=readonly"] if locked else []))
+def init(binary: Path, states: str, *, locked: bool) -> tuple[str, ...]:
+    """``init``, with states below ``states``; with a plan's lock file it must not choose anew."""
+    return (
+        *(str(binary), "init", "-input=false"),
+        f"-backend-config=path={states}/terraform.tfstate",
+        f"-backend-config=workspace_dir={states}/workspaces",
+        *(["-lockfile=readonly"] if locked else []),
+    )
 
 
-def plan(binary: Path, flags: wire.Flags, out: Path) -> tuple[str, ...]:
+def plan(binary: Path, flags: wire.Flags, values: Path, out: Path) -> tuple[str, ...]:
     """``plan`` into a file."""
     argv = [str(binary), "plan", "-input=false", f"-out={out}", "-detailed-exitcode"]
+    argv += [f"-var-file={values}"]
     argv += ["-destroy"] if flags.destroy else []
     argv += ["-refresh-only"] if flags.refresh_only else []
     argv += [] if flags.refresh else ["-refresh=false"]
     argv += [f"-target={address}" for address in flags.targets]
     argv += [f"-replace={address}" for address in flags.replaces]
+    argv += [f"-invoke={address}" for address in flags.invokes]
     argv += ["-generate-config-out=generated.tf"] if flags.allow_config_generation else []
     return tuple(argv)
 
@@ -68,9 +90,21 @@ def show(binary: Path, planned: Path) -> tuple[str, ...]:
     return (str(binary), "show", "-json", str(planned))
 
 
-def apply(binary: Path, planned: Path) -> tuple[str, ...]:
-    """``apply`` of exactly one plan file."""
-    return (str(binary), "apply", "-input=false", str(planned))
+def apply(binary: Path, planned: Path, values: Path | None = None) -> tuple[str, ...]:
+    """``apply`` of exactly one plan file; ``values`` again where it has ephemeral ones."""
+    given = [] if values is None else [f"-var-file={values}"]
+    return (str(binary), "apply", "-input=false", *given, str(planned))
+
+
+def takes_values(tool: wire.Tool) -> bool:
+    """Whether an apply of a saved plan takes values, as it needs those that are ephemeral."""
+    return version(tool) >= (_EPHEMERAL if tool.name == "terraform" else _EPHEMERAL_TOFU)
+
+
+def version(tool: wire.Tool) -> tuple[int, ...]:
+    """The numbers of a tool's version; a later stage, such as a release candidate, is ignored."""
+    numbers = re.findall(r"\d+", tool.version.partition("-")[0])
+    return tuple(map(int, numbers[:3]))
 
 
 def planned_counts(document: bytes) -> Counts:
@@ -86,13 +120,7 @@ def planned_counts(document: bytes) -> Counts:
     )
 
 
-def applied_counts(log: str) -> Counts:
-    """What an apply says at its end that it did."""
-    found = _COMPLETE.findall(_COLOUR.sub("", log))
-    said = {what: int(number) for number, what in _COUNT.findall(found[-1])} if found else {}
-    return Counts(
-        additions=said.get("added", 0),
-        changes=said.get("changed", 0),
-        destructions=said.get("destroyed", 0),
-        imports=said.get("imported", 0),
-    )
+def plain_variables(document: bytes) -> set[str]:
+    """The variables that the configuration of a plan declares and does not keep from being seen."""
+    declared = msgspec.json.decode(document, type=_Configured).configuration.root_module.variables
+    return {name for name, one in declared.items() if not (one.sensitive or one.ephemeral)}

@@ -1,11 +1,14 @@
 """Keeps the executables of terraform and tofu, by digest, verified before each is used."""
 
+import hashlib
+import stat
 import time
 from functools import partial
 from pathlib import Path
 
 import anyio
 import structlog
+from anyio import to_thread
 
 from terrapod_agent.client import Client, Located
 from terrapod_agent.contact import insist
@@ -15,6 +18,7 @@ from terrapod_common.loops import Backoff
 
 log = structlog.get_logger()
 
+_Print = tuple[int, int, int, int]
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
@@ -33,11 +37,12 @@ class Toolchain:
         self._backoff = backoff
         self._os, _, self._arch = platform.partition("_")
         self._one_at_a_time = anyio.Lock()  # slots that want the same tool download it once
+        self._checked: dict[Path, _Print] = {}  # as they were when their digest was right
 
     async def get(self, tool: wire.Tool) -> Path:
         """The executable for a phase."""
         async with self._one_at_a_time:
-            if tool.digest and (cached := self._cached(tool, tool.digest)):
+            if tool.digest and (cached := await self._cached(tool, tool.digest)):
                 return cached
             locate = partial(
                 self._client.locate_tool,
@@ -48,7 +53,12 @@ class Toolchain:
             )
             located = await insist(locate, self._backoff)
             wanted = tool.digest or located.digest
-            return self._cached(tool, wanted) or await self._download(tool, located, wanted)
+            return await self._cached(tool, wanted) or await self._download(tool, located, wanted)
+
+    async def unchanged(self, path: Path) -> None:
+        """Raise :class:`Failed` when a tool is no longer the one that :meth:`get` gave."""
+        if not await self._right(path):
+            raise Failed(f"{path.name} was changed on the agent's machine; it is not started")
 
     def sweep(self, days: float) -> None:
         """Remove what no phase has used for so long."""
@@ -69,15 +79,55 @@ class Toolchain:
             )
         path = self._path(tool, wanted)
         files.private(path.parent)
-        part.chmod(0o700)
-        return part.rename(path)
+        part.chmod(0o755)  # runs that are other users start it, too
+        part.rename(path)
+        await self.unchanged(path)
+        return path
 
-    def _cached(self, tool: wire.Tool, digest: str) -> Path | None:
+    async def _cached(self, tool: wire.Tool, digest: str) -> Path | None:
         path = self._path(tool, digest)
         if not path.exists():
+            return None
+        if not await self._right(path):
+            log.error("a tool in the cache was changed; it is fetched again", path=str(path))
+            path.unlink(missing_ok=True)
             return None
         path.parent.touch()  # the sweep goes by this
         return path
 
+    async def _right(self, path: Path) -> bool:
+        """Whether a tool has the digest that its folder is named for.
+
+        It is read only when size, inode or times are not those of the last time. The time of
+        change is the kernel's: whoever writes to a file can't set it back.
+        """
+        now = _print(path)
+        if now is not None and now == self._checked.get(path):
+            return True
+        self._checked.pop(path, None)
+        right = await to_thread.run_sync(_digest, path) == path.parent.name
+        # Looked at before it was read: a change meanwhile is a change after the check.
+        if right and now is not None:
+            self._checked[path] = now
+        return right
+
     def _path(self, tool: wire.Tool, digest: str) -> Path:
         return self._folder / digest / tool.name
+
+
+def _print(path: Path) -> _Print | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return (status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with files.open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

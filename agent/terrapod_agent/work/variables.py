@@ -37,12 +37,16 @@ def effective(variables: Iterable[wire.Variable]) -> list[wire.Variable]:
 
 def tfvars(variables: Iterable[wire.Variable]) -> str:
     """The content of a tfvars file with the variables of category ``terraform``."""
-    lines = []
-    for variable in effective(variables):
-        if variable.category == "terraform":
-            value = variable.value if variable.hcl else quoted(variable.value)
-            lines.append(f"{variable.key} = {value}\n")
-    return "".join(lines)
+    return "".join(
+        f"{variable.key} = {_expression(variable)}\n"
+        for variable in effective(variables)
+        if variable.category == "terraform"
+    )
+
+
+def _expression(variable: wire.Variable) -> str:
+    # In parentheses an expression may begin, break and end where it likes.
+    return f"(\n{variable.value}\n)" if variable.hcl else quoted(variable.value)
 
 
 def quoted(text: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from terrapod_agent.client import Client
+from terrapod_agent.door.public import Address
 from terrapod_agent.executors.base import Executor
 from terrapod_agent.settings import AgentSettings, Variable
 from terrapod_agent.work.toolchain import Toolchain
@@ -20,6 +21,8 @@ class Workshop(Struct, frozen=True, kw_only=True):
     settings: AgentSettings
     passed_on: tuple[Variable, ...]
     platform: str
+    runs: Path  # where runs have their places
+    public: Address
 
     @property
     def backoff(self) -> Backoff:

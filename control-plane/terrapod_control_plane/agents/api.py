@@ -42,9 +42,9 @@ async def show(ctx: Ctx, pool_id: FromPath[str]) -> PoolDoc:
 
 
 @delete("/agent-pools/{pool_id:str}")
-async def remove(ctx: Ctx, pool_id: FromPath[str]) -> None:
-    """Remove a pool."""
-    await service.delete_pool(ctx, pool_id)
+async def remove(ctx: Ctx, pool_id: FromPath[str], asked: Query) -> None:
+    """Remove a pool; `move-to` says which one takes its workspaces and the runs that wait."""
+    await service.delete_pool(ctx, pool_id, asked.get("move-to") or None)
 
 
 @post("/agent-pools/{pool_id:str}/authentication-tokens")

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import anyio
 from msgspec import Struct
 
 from terrapod_common import ids, wire
@@ -18,11 +19,15 @@ from terrapod_control_plane.variables import service as variables
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.service import Workspace
 
+_LONGEST_PATH = 4096
+
 
 async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
     """Note that the agent lives, renew what it holds, tell it what it has lost."""
     await ctx.must(Action.LISTENER_ACT, listener)
     await queries.seen(listener, said, ctx.now())
+    if said.dropped:
+        await work.dropped(ctx, listener, said.dropped)
     leases = await work.renew(ctx, listener, said.holding)
     lost = [held for held in said.holding if held.phase_id not in leases]
     await recovery.shown_by_agent(ctx, listener, lost)
@@ -32,7 +37,8 @@ async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
         every_seconds=settings.beat_busy_seconds if busy else settings.beat_idle_seconds,
         leases=leases,
         lost=[held.phase_id for held in lost],
-        orders=await work.orders(ctx, listener),
+        # An order is about a phase that the agent holds.
+        orders=await work.orders(ctx, listener) if busy else [],
     )
 
 
@@ -50,11 +56,16 @@ async def orders(ctx: Context, listener: str, wait: float, seen: int) -> wire.Or
 
 
 class Slot(Struct, frozen=True, kw_only=True):
-    """An idle slot that asks: its number, the key of the question, the kinds it accepts."""
+    """An idle slot that asks: its number, the key of the question, the kinds it accepts.
+
+    ``seen`` is how many orders the agent knows; -1 when it wants none with its work.
+    """
 
     number: int
     key: str
     accept: str
+    seen: int = -1
+    root: str = ""
 
     @property
     def kinds(self) -> list[str]:
@@ -63,8 +74,8 @@ class Slot(Struct, frozen=True, kw_only=True):
         return named or ["plan", "apply"]
 
 
-async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wire.Work | None:
-    """A phase for an idle slot, or nothing when none came in time."""
+async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wire.Next | None:
+    """A phase for an idle slot or an order for its agent, or nothing when neither came in time."""
     await ctx.must(Action.LISTENER_ACT, listener)
     claimer = Claimer(
         listener=listener,
@@ -73,15 +84,36 @@ async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wir
         # Without a key a lost answer cannot be asked again, but every question is its own.
         key=slot.key[:100] or ids.new("re"),
         accept=slot.kinds,
+        root=slot.root.replace("\0", "")[:_LONGEST_PATH] or None,
     )
     wait = min(wait, ctx.settings.agents.longest_wait_seconds)
-    phase = None
+    found: Phase | wire.Orders | None = None
     # Who asks again has given up the question before; without a number a slot is any slot.
     asker = f"{listener} {slot.number if slot.number >= 0 else claimer.key}"
     with ctx.parts.bus.alone(asker):
-        phase = await work.claim(ctx, claimer, wait, partial(_still_welcome, ctx))
-    found = await queries.listener(listener)
-    return None if phase is None else await _work(ctx, phase, found.platform if found else "")
+        found = await _claimed_or_ordered(ctx, claimer, wait, slot.seen)
+    if found is None:
+        return None
+    if isinstance(found, wire.Orders):
+        return wire.Next(orders=found.orders, drain=found.drain)
+    asking = await queries.listener(listener)
+    return wire.Next(work=await _work(ctx, found, asking.platform if asking else ""))
+
+
+async def _claimed_or_ordered(
+    ctx: Context, claimer: Claimer, wait: float, seen: int
+) -> Phase | wire.Orders | None:
+    deadline, still = anyio.current_time() + wait, partial(_still_welcome, ctx)
+    if seen < 0:
+        return await work.claim(ctx, claimer, wait, still)
+    woken = False
+    while True:
+        # Not looked at before a wake-up: an idle agent holds nothing that has orders already.
+        with ctx.parts.bus.until(f"orders:{claimer.listener}"):
+            if woken and len(found := await work.orders(ctx, claimer.listener)) != seen:
+                return wire.Orders(orders=found)
+            return await work.claim(ctx, claimer, deadline - anyio.current_time(), still)
+        woken = True
 
 
 async def _still_welcome(ctx: Context) -> None:
@@ -117,6 +149,7 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
             if phase.kind == "apply"
             else {}
         ),
+        hosts=list(ctx.settings.hosts()),
     )
 
 
@@ -155,6 +188,7 @@ def _flags(run: Run) -> wire.Flags:
         targets=run.target_addrs,
         replaces=run.replace_addrs,
         allow_config_generation=run.allow_config_generation,
+        invokes=run.invoke_action_addrs,
     )
 
 

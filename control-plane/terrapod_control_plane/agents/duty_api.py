@@ -29,15 +29,18 @@ async def beat(ctx: Ctx, listener_id: FromPath[str], request: AnyRequest) -> pla
 async def next_work(
     ctx: Ctx, listener_id: FromPath[str], asked: Query, request: AnyRequest
 ) -> plain.Answer:
-    """A phase for an idle slot, as a long poll."""
+    """A phase for an idle slot, as a long poll; with ``seen`` also orders for its agent."""
     slot = duty.Slot(
         number=plain.number(asked.get("slot")),
         key=asked.get("key", ""),
         accept=asked.get("accept", ""),
+        seen=plain.number(asked.get("seen")),
+        root=asked.get("root", ""),
     )
     wait = plain.seconds(asked.get("wait"))
     found = await plain.unless_gone(request, lambda: duty.next_work(ctx, listener_id, slot, wait))
-    return plain.answer(found)
+    # Who does not name the orders that it has seen gets work or nothing.
+    return plain.answer(found.work if found and slot.seen < 0 else found)
 
 
 @get("/listeners/{listener_id:str}/orders", opt=AGENTS)
@@ -122,6 +125,35 @@ async def recover_state(
     return plain.answer(await handover.recover_state(ctx, held, body))
 
 
+@put(_PHASE + "/late-log", opt=AGENTS)
+async def late_log(
+    ctx: Ctx,
+    listener_id: FromPath[str],
+    phase_id: FromPath[str],
+    asked: Query,
+    request: AnyRequest,
+) -> plain.Answer:
+    """The rest of the log of an apply that was given up, at an offset of the agent's own log."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    data = b"".join([chunk async for chunk in limited(request, _LARGEST_CHUNK)])
+    offset = plain.number(asked.get("offset"))
+    return plain.answer(await handover.late_log(ctx, held, offset, data))
+
+
+@put(_PHASE + "/late-result", opt=AGENTS)
+async def late_result(
+    ctx: Ctx,
+    listener_id: FromPath[str],
+    phase_id: FromPath[str],
+    asked: Query,
+    request: AnyRequest,
+) -> plain.Answer:
+    """What became of an apply that was given up; changes only what the hold says."""
+    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    said = await plain.body(request, wire.Late)
+    return plain.answer(await handover.late_result(ctx, held, said))
+
+
 @put(_PHASE + "/artifacts/{name:str}", opt=AGENTS, request_max_body_size=None)
 async def save_artifact(
     ctx: Ctx,
@@ -161,6 +193,8 @@ ROUTES = [
     state,
     save_state,
     recover_state,
+    late_log,
+    late_result,
     save_artifact,
     artifact,
 ]

@@ -23,11 +23,26 @@ class PoolDeleted(Event, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "pool.deleted"
     pool: str
+    moved_to: str | None = None  # what named it or waited for it
 
     @property
     def subject(self) -> str:
         """The pool."""
         return self.pool
+
+
+class ListenerForgotten(Event, frozen=True, kw_only=True):
+    """An agent did not come back for so long that it would have to join again."""
+
+    kind: ClassVar[str] = "listener.forgotten"
+    listener: str
+    pool: str
+    name: str
+
+    @property
+    def subject(self) -> str:
+        """The listener."""
+        return self.listener
 
 
 class ListenerJoined(Event, frozen=True, kw_only=True):

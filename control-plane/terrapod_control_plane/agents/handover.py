@@ -62,6 +62,18 @@ async def recover_state(ctx: Context, held: Held, body: AsyncIterator[bytes]) ->
     return await transfers.recover_state(ctx, held, body)
 
 
+async def late_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire.LogAnswer:
+    """The rest of the log of an apply that was given up."""
+    await ctx.must(Action.LISTENER_ACT, held[1])
+    return await work.late_log(ctx, held, offset, data)
+
+
+async def late_result(ctx: Context, held: Held, said: wire.Late) -> wire.Taken:
+    """What became of an apply that was given up."""
+    await ctx.must(Action.LISTENER_ACT, held[1])
+    return await work.late_result(ctx, held, said)
+
+
 async def save_artifact(
     ctx: Context, held: Held, named: Named, body: AsyncIterator[bytes]
 ) -> wire.Stored:

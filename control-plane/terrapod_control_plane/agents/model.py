@@ -31,9 +31,11 @@ class Listener(Struct, frozen=True, kw_only=True):
     platform: str = ""
     slots: int = 1
     draining: bool = False
+    trouble: str = ""  # why it takes no work
     created_at: datetime
     last_seen_at: datetime | None = None
     revoked_at: datetime | None = None
+    root: str | None = None  # where its runs work
 
     @property
     def pool(self) -> str:

@@ -39,9 +39,22 @@ async def pool(id_: str, online_since: datetime) -> Pool | None:
     return await db.one(Pool, f"{_POOL} where p.id = $2", online_since, id_)
 
 
-async def lock_pool(id_: str) -> None:
-    """Let nobody else join or delete a pool until the end of the transaction."""
-    await db.execute("select id from agent_pools where id = $1 for no key update", id_)
+async def lock_pool(*ids: str) -> None:
+    """Let nobody else join or delete these pools until the end of the transaction."""
+    sql = "select id from agent_pools where id = any($1) order by id for no key update"
+    await db.execute(sql, ids)
+
+
+async def other_pools(id_: str) -> list[str]:
+    """Two of the other pools, if there are so many."""
+    rows = await db.rows("select id from agent_pools where id <> $1 limit 2", id_)
+    return [row["id"] for row in rows]
+
+
+async def listener_ids(pool_id: str) -> list[str]:
+    """The listeners of a pool."""
+    rows = await db.rows("select id from listeners where pool_id = $1", pool_id)
+    return [row["id"] for row in rows]
 
 
 async def pools(search: str, online_since: datetime, paging: Paging) -> Page[Pool]:
@@ -58,7 +71,12 @@ async def pools(search: str, online_since: datetime, paging: Paging) -> Page[Poo
 
 _SEEN = """
 select p.id, p.name, max(l.last_seen_at) as last_seen, coalesce(sum(l.slots) filter
-    (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining), 0)::int as slots
+    (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining and l.trouble = ''),
+    0)::int as slots,
+    coalesce(min(l.name || ' takes no work: ' || l.trouble)
+    filter (where l.last_seen_at > $2 and l.revoked_at is null and l.trouble <> ''), '') as trouble,
+    coalesce(array_agg(distinct coalesce(l.root, '')) filter
+    (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining), '{}') as roots
 from agent_pools p left join listeners l on l.pool_id = p.id
 where p.id = any($1) group by p.id
 """
@@ -68,7 +86,13 @@ async def pools_seen(ids: Sequence[str], online_since: datetime) -> dict[str, Po
     """What pools can do now."""
     rows = await db.rows(_SEEN, ids, online_since)
     return {
-        row["id"]: PoolSeen(name=row["name"], slots=row["slots"], last_seen=row["last_seen"])
+        row["id"]: PoolSeen(
+            name=row["name"],
+            slots=row["slots"],
+            last_seen=row["last_seen"],
+            trouble=row["trouble"],
+            roots=tuple(row["roots"]),
+        )
         for row in rows
     }
 
@@ -161,15 +185,41 @@ async def newest_certificate(listener_id: str) -> Certificate | None:
     )
 
 
+_ENDED = """
+delete from certificates where fingerprint = any(array(
+    select fingerprint from certificates where not_after < $1 order by not_after limit $2))
+returning listener_id
+"""
+
+
+async def forget_certificates(before: datetime, at_most: int) -> list[str]:
+    """Remove certificates that ended before then; of which listeners they were."""
+    return [row["listener_id"] for row in await db.rows(_ENDED, before, at_most)]
+
+
+_GONE = """
+delete from listeners l where id = any($1)
+  and not exists (select from certificates c where c.listener_id = l.id)
+returning *
+"""
+
+
+async def forget_listeners(ids: Sequence[str]) -> list[Listener]:
+    """Remove those of the listeners that have no certificate any more."""
+    return await db.many(Listener, _GONE, ids)
+
+
 async def seen(listener_id: str, beat: Beat, now: datetime) -> None:
     """Note a beat."""
     await db.execute(
         "update listeners set last_seen_at = $2, version = $3, platform = $4, slots = $5, "
-        "draining = $6 where id = $1",
+        "draining = $6, trouble = $7, root = $8 where id = $1",
         listener_id,
         now,
         beat.version[:100],
         beat.platform[:100],
         beat.slots,
         beat.draining,
+        beat.trouble,
+        beat.root.replace("\0", "")[:4096] or None,
     )

@@ -1,7 +1,8 @@
 """JSON:API shapes of pools and listeners."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from terrapod_common.jsonapi import Payload, Resource, many, one
 
@@ -23,6 +24,7 @@ class PoolDoc(Resource, tag="agent-pools", kw_only=True):
 class PoolCreate(Payload, tag="agent-pools", kw_only=True):
     """A pool to be made."""
 
+    idle: ClassVar[Mapping[str, Collection[Any]]] = {"organization-scoped": (True,)}
     name: str
     service_account_name: str | None = None
 

@@ -21,6 +21,7 @@ from terrapod_control_plane.kernel.policy import Action, Actor
 from terrapod_control_plane.organizations import service as organizations
 from terrapod_control_plane.runs import service as runs
 from terrapod_control_plane.runs.work import service as work
+from terrapod_control_plane.workspaces.of_pools import service as workspaces
 
 _SEEN_FOR = 1.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,89}")
@@ -108,16 +109,45 @@ async def names(ctx: Context, wanted: Sequence[str]) -> Mapping[str, str]:
     return await queries.names(wanted)
 
 
-async def delete_pool(ctx: Context, id_: str) -> None:
-    """Remove a pool; its agents are out at once, its tokens of no use."""
+async def delete_pool(ctx: Context, id_: str, move_to: str | None = None) -> None:
+    """Remove a pool; its agents are out at once, its tokens of no use.
+
+    Workspaces that name it, and runs that wait for it, go to the pool that is said. Nothing goes
+    anywhere unsaid: runs carry secrets, and another pool has other agents.
+    """
     await ctx.must(Action.POOL_MANAGE, id_)
-    async with db.transaction():
-        await queries.lock_pool(id_)
-        if await runs.any_open_in(ctx, id_):
-            raise Conflict("Runs still wait for this pool: cancel them or let them end first.")
-        await queries.delete_pool(id_)
-        await identity.forget_tokens_of(ctx, id_)
-        await ctx.emit(PoolDeleted(pool=id_))
+    if move_to is not None:
+        await ctx.must(Action.POOL_MANAGE, move_to)
+    if move_to == id_:
+        raise Unprocessable("The pool can't move to itself.", pointer="move-to")
+    try:
+        async with db.transaction():
+            await identity.forget_tokens_of(ctx, id_)  # first, as who joins uses up a token first
+            await queries.lock_pool(id_, *([move_to] if move_to else []))
+            await _empty(ctx, id_, move_to)
+            await queries.delete_pool(id_)
+            await ctx.emit(PoolDeleted(pool=id_, moved_to=move_to))
+    except db.Missing:
+        raise Conflict("A workspace was given this pool just now; try again.") from None
+
+
+async def _empty(ctx: Context, id_: str, move_to: str | None) -> None:
+    """Let everything go elsewhere that names a pool or waits for it; or refuse."""
+    heir = move_to
+    if heir is None and await organizations.is_default_pool(ctx, id_):
+        others = await queries.other_pools(id_)
+        if len(others) > 1:
+            raise Conflict("This is the default pool: say which pool takes its place.")
+        heir = others[0] if others else None
+    await workspaces.leave(ctx, id_, move_to)
+    if heir is not None:
+        await runs.pool_left(ctx, id_, heir)
+    # After the workspaces, which a run that is made just now holds while it asks for the default.
+    await organizations.pool_left(ctx, id_, heir)
+    if await runs.any_open_in(ctx, id_):
+        raise Conflict("Runs still wait for this pool: let them end, or say where they move to.")
+    if await runs.any_held_by(ctx, await queries.listener_ids(id_)):
+        raise Conflict("Agents of this pool carry out runs: cancel them or let them end first.")
 
 
 async def create_token(

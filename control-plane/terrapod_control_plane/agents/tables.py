@@ -26,9 +26,11 @@ class Listeners(Table, tablename="listeners", db=ENGINE):
     platform = Text()
     slots = Integer()
     draining = Boolean()
+    trouble = Text()
     created_at = Timestamptz()
     last_seen_at = Timestamptz(null=True, default=None)
     revoked_at = Timestamptz(null=True, default=None)
+    root = Text(null=True, default=None)
 
 
 class Certificates(Table, tablename="certificates", db=ENGINE):

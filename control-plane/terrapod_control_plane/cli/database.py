@@ -13,8 +13,15 @@ from terrapod_control_plane.settings import Settings
 @contextmanager
 def database(settings: Settings) -> Iterator[str]:
     """The DSN to connect to; the embedded server is stopped when the block ends."""
+    with started(settings) as (dsn, _):
+        yield dsn
+
+
+@contextmanager
+def started(settings: Settings) -> Iterator[tuple[str, Embedded | None]]:
+    """The same, with the embedded server if it is that, for who stays long enough to watch it."""
     if url := settings.database.url.reveal():
-        yield url
+        yield url, None
         return
     embedded = Embedded(
         settings.data_dir / "postgres", start_timeout=settings.database.start_timeout_seconds
@@ -25,7 +32,7 @@ def database(settings: Settings) -> Iterator[str]:
         typer.echo(f"The embedded PostgreSQL can't start: {error}", err=True)
         raise typer.Exit(1) from None
     try:
-        yield dsn
+        yield dsn, embedded
     finally:
         embedded.stop()
 

@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from terrapod_control_plane.cli.demo_stage import (
     DemoFailed,
     Stage,
+    carried_reads,
     carried_terraform,
     program,
     within,
@@ -107,7 +108,8 @@ def _start_agent(stage: Stage, tale: Tale) -> None:
     trust = ["--ca-file", str(stage.data / "ca.pem")]
     for line in stage.captured([*join, *trust, "--data-dir", home], f"{token}\n").splitlines():
         _say(line)
-    process = stage.spawn("agent", [agent, "run", "--data-dir", home], {})
+    place = {"TERRAPOD_AGENT_RUNS_DIR": str(stage.folder / "runs")} | carried_reads()
+    process = stage.spawn("agent", [agent, "run", "--data-dir", home], place)
     _say(f"terrapod-agent run: process {process.pid}")
 
 

@@ -174,6 +174,12 @@ def carried_terraform(folder: Path) -> Path:
     return executable
 
 
+def carried_reads() -> dict[str, str]:
+    """What a sandbox has to show for a terraform that starts in our Python."""
+    folders = dict.fromkeys((sys.prefix, sys.base_prefix))
+    return {"TERRAPOD_AGENT_SANDBOX_READS": ",".join(folders)}
+
+
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:

@@ -66,6 +66,23 @@ def join_token(  # noqa: PLR0917 - the options of a command
         typer.echo(made["attributes"]["token"])
 
 
+@app.command("delete")
+def delete(
+    name: Name,
+    move_to: Annotated[
+        str | None, typer.Option(help="The pool that takes its workspaces and waiting runs.")
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Delete a pool; its agents are out at once."""
+    with connected(url, token, ca_file) as client:
+        heir = f"?move-to={segment(_pool(client, move_to)['id'])}" if move_to else ""
+        client.send("DELETE", f"agent-pools/{segment(_pool(client, name)['id'])}{heir}")
+        typer.echo(f"The pool {name} is gone.")
+
+
 def _pool(client: Client, name: str) -> Any:
     for pool in client.all(_POOLS):
         if name in (pool["id"], pool["attributes"]["name"]):

@@ -2,6 +2,7 @@
 
 import signal
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
@@ -16,6 +17,7 @@ from terrapod_control_plane.settings import Settings
 if TYPE_CHECKING:
     from terrapod_control_plane import boot
     from terrapod_control_plane.kernel.events import Bus
+    from terrapod_control_plane.kernel.postgres import Embedded
 
 
 def serve(
@@ -29,39 +31,55 @@ def serve(
 
     The first start makes everything: a database, keys, a certificate authority, an administrator.
     """
-    from terrapod_control_plane.cli.database import database  # noqa: PLC0415 - slow to import
-    from terrapod_control_plane.kernel.db import Unreachable  # noqa: PLC0415
-    from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
-    from terrapod_control_plane.kernel.single import NotAlone  # noqa: PLC0415
-    from terrapod_control_plane.migrations.run import RestoreUnfinished  # noqa: PLC0415
-    from terrapod_control_plane.web.tls import ListenFailed  # noqa: PLC0415
+    from terrapod_control_plane.cli.database import started  # noqa: PLC0415 - slow to import
 
     effective = read(settings)
     logs.configure(effective.logging.format, effective.logging.level)
-    try:
-        effective.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as refused:
-        typer.echo(f"terrapod can't run: {effective.data_dir}: {refused.strerror}", err=True)
-        raise typer.Exit(1) from None
+    _make(effective.data_dir)
     try:
         # The embedded server ends with this thread, so it is started here, in the main one.
-        with database(effective) as dsn:
-            anyio.run(
-                partial(_serve, effective, dsn, paused=paused), backend_options={"use_uvloop": True}
-            )
-    except* (KeyMissing, ListenFailed, NotAlone, RestoreUnfinished, Unreachable) as group:
+        with started(effective) as (dsn, embedded):
+            serving = partial(_serve, effective, dsn, embedded, paused=paused)
+            anyio.run(serving, backend_options={"use_uvloop": True})
+    except* _expected() as group:
         for error in leaves(group):
             typer.echo(f"terrapod can't run: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-async def _serve(settings: Settings, dsn: str, *, paused: bool) -> None:
+def _expected() -> tuple[type[Exception], ...]:
+    """What a line explains better than a traceback."""
+    from terrapod_control_plane.kernel.db import Unreachable  # noqa: PLC0415 - slow to import
+    from terrapod_control_plane.kernel.postgres import PostgresFailed  # noqa: PLC0415
+    from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
+    from terrapod_control_plane.kernel.single import NotAlone  # noqa: PLC0415
+    from terrapod_control_plane.migrations.run import RestoreUnfinished  # noqa: PLC0415
+    from terrapod_control_plane.web.tls import ListenFailed  # noqa: PLC0415
+
+    return (KeyMissing, ListenFailed, NotAlone, PostgresFailed, RestoreUnfinished, Unreachable)
+
+
+def _make(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as refused:
+        typer.echo(f"terrapod can't run: {data_dir}: {refused.strerror}", err=True)
+        raise typer.Exit(1) from None
+
+
+async def _serve(
+    settings: Settings, dsn: str, embedded: "Embedded | None", *, paused: bool
+) -> None:
     from terrapod_control_plane import boot  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.certificates import Certificates  # noqa: PLC0415
-    from terrapod_control_plane.web import tls  # noqa: PLC0415
+    from terrapod_control_plane.web import limits, tls  # noqa: PLC0415
 
-    public = tls.Listener(settings.server.host, settings.server.port)
-    agents = tls.Listener(settings.server.agent_host, settings.server.agent_port)
+    server = settings.server
+    people, machines = limits.of_ports(
+        server, limits.raise_open_files(), settings.database.pool_size
+    )
+    public = tls.Listener(server.host, server.port, limits=people)
+    agents = tls.Listener(server.agent_host, server.agent_port, limits=machines)
     try:
         public.bind()
         agents.bind()
@@ -70,6 +88,8 @@ async def _serve(settings: Settings, dsn: str, *, paused: bool) -> None:
             certificates = Certificates(opened.parts)
             certificates.give(public, agents)
             loops = [Loop("certificates", certificates.keep)]
+            if embedded is not None:
+                loops.append(_watch(embedded, settings, opened))
             said = partial(_say, settings, opened)
             stop = anyio.Event()
             async with anyio.create_task_group() as tasks:
@@ -87,6 +107,14 @@ async def _serve(settings: Settings, dsn: str, *, paused: bool) -> None:
     finally:
         public.close()
         agents.close()
+
+
+def _watch(embedded: "Embedded", settings: Settings, opened: "boot.Opened") -> Loop:
+    from terrapod_control_plane.kernel.postgres_watch import Watch  # noqa: PLC0415 - slow to import
+
+    condition, patience = opened.parts.condition, settings.database.dead_at_most_seconds
+    watch = Watch(embedded, patience, lambda why: condition.saw({"database": why}))
+    return Loop("postgres", watch.keep)
 
 
 async def _stop_on_signal(stop: anyio.Event, bus: "Bus") -> None:

@@ -9,7 +9,7 @@ from litestar.response import Redirect, Stream
 from terrapod_common.jsonapi import Page, present
 from terrapod_control_plane.configurations import service
 from terrapod_control_plane.configurations.schema import ConfigurationDoc, NewConfiguration
-from terrapod_control_plane.web.auth import PUBLIC
+from terrapod_control_plane.web.auth import PUBLIC, SIGNED
 from terrapod_control_plane.web.params import Ctx, PagingParam
 from terrapod_control_plane.web.streams import limited, streamed
 
@@ -52,7 +52,7 @@ async def archive(ctx: Ctx, token: FromPath[str]) -> Stream:
     return await streamed(await service.download(ctx, token), _BYTES)
 
 
-@put("/configuration-uploads/{token:str}", opt=PUBLIC, request_max_body_size=None)
+@put("/configuration-uploads/{token:str}", opt=SIGNED, request_max_body_size=None)
 async def upload(ctx: Ctx, token: FromPath[str], request: Request[Any, Any, Any]) -> Response[None]:
     """Take the archive; the URL is the credential."""
     body = limited(request, ctx.settings.configurations.bytes_at_most)

@@ -1,10 +1,13 @@
 """Whether an uploaded archive may be unpacked: pure, and strict about what it does not know.
 
-Agents unpack what passes here. So every path stays inside, no member passes through a link, and
-the size is bounded before anything is written anywhere.
+Agents unpack what passes here. So every path stays inside, no member passes through a link, links
+end inside, names are text that nobody mistakes, and the size is bounded before anything is written
+anywhere.
 """
 
 import gzip
+import os
+import re
 import tarfile
 import zlib
 from pathlib import PurePosixPath
@@ -12,10 +15,16 @@ from typing import BinaryIO, Protocol, Self
 
 from msgspec import Struct
 
-_FREE = 1024 * 1024  # unpacked bytes that no ratio is asked of
+from terrapod_common.overrides import OVERRIDE, rivals
+
 _HEADER_AT_MOST = 256 * 1024
 _NAME_AT_MOST = 2048
+_PART_AT_MOST = 255  # what file systems take
 _DEPTH_AT_MOST = 64
+_HOPS_AT_MOST = 40  # links behind links that the kernel follows
+_STEPS_AT_MOST = 2_000_000  # of all links together
+# Controls, and what a name that is no UTF-8 is read as.
+_NO_NAME = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PIECE = 256 * 1024
 _EXTENDED = (
     tarfile.XHDTYPE,
@@ -41,6 +50,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     bytes_at_most: int
     files_at_most: int
     ratio_at_most: int
+    ratio_free_bytes: int  # unpacked bytes that no ratio is asked of
 
 
 class Readable(Protocol):
@@ -53,7 +63,7 @@ class Readable(Protocol):
 
 def check(archive: Readable, size: int, bounds: Bounds) -> None:
     """Read a gzip-compressed tar of ``size`` bytes to its end; raises :class:`BadArchive`."""
-    allowed = min(bounds.bytes_at_most, _FREE + size * bounds.ratio_at_most)
+    allowed = min(bounds.bytes_at_most, bounds.ratio_free_bytes + size * bounds.ratio_at_most)
     try:
         with gzip.GzipFile(fileobj=_opened(archive), mode="rb") as unzipped:
             plain = _Bounded(unzipped, allowed)
@@ -77,6 +87,7 @@ def _check_members(plain: "_Bounded", files_at_most: int) -> None:
                 raise BadArchive(f"The archive has more than {files_at_most} members.")
             tar.members = []  # else it keeps them all
             tree.add(member)
+    tree.check_links()
 
 
 class _Bounded:
@@ -112,58 +123,127 @@ class _Member(tarfile.TarInfo):
 
 
 class _Tree:
-    """What the archive would make; a path is a folder or a link, never both."""
+    """What the archive would make; a path is a folder, a file or a link, and stays it."""
 
     def __init__(self) -> None:
-        self._folders: set[PurePosixPath] = {PurePosixPath()}
-        self._links: set[PurePosixPath] = set()
+        self._folders: set[str] = {"."}
+        self._files: set[str] = set()
+        self._links: dict[str, str] = {}
 
     def add(self, member: tarfile.TarInfo) -> None:
         path = _inside(member.name)
-        shown = repr(member.name[:200])
+        shown = _shown(member.name)
         if member.issparse() or not (member.isfile() or member.isdir() or _is_link(member)):
             raise BadArchive(f"{shown} is neither file, folder nor link.")
-        for folder in path.parents:
-            if folder in self._links:
-                raise BadArchive(f"{shown} lies behind a link.")
-            self._folders.add(folder)
+        self._add_parents(path, shown)
+        name = str(path)
         if member.isdir():
-            self._add_folder(path, shown)
+            self._must_be_new(name, shown, beside=self._folders)
+            self._folders.add(name)
         elif member.issym():
-            self._add_link(path, member.linkname, shown)
-        elif member.islnk() and _inside(member.linkname) in self._links:
-            raise BadArchive(f"{shown} is a hard link to a link.")
-        elif path in self._folders:
-            raise BadArchive(f"{shown} is a folder already.")
+            self._must_be_new(name, shown)
+            self._links[name] = _target(member.linkname, shown)
+        else:
+            if member.islnk() and str(_inside(member.linkname)) not in self._files:
+                raise BadArchive(f"{shown} is a hard link to no file that came before it.")
+            self._must_be_new(name, shown, beside=self._files)
+            self._files.add(name)
 
-    def _add_folder(self, path: PurePosixPath, shown: str) -> None:
-        if path in self._links:
-            raise BadArchive(f"{shown} is a link already.")
-        self._folders.add(path)
+    def check_links(self) -> None:
+        """Each link ends inside, whatever other links it passes; known once all have been read."""
+        _Links(self._links).check()
 
-    def _add_link(self, path: PurePosixPath, target: str, shown: str) -> None:
-        if path in self._folders:
-            raise BadArchive(f"{shown} is a folder already.")
-        parts = PurePosixPath(target).parts
-        ups = next((i for i, part in enumerate(parts) if part != ".."), len(parts))
-        # Only leading dots: behind a link, `..` is not what it looks like.
-        if target.startswith("/") or not target or "\0" in target or ".." in parts[ups:]:
-            raise BadArchive(f"{shown} links to {target[:200]!r}, which may lie outside.")
-        if ups > len(path.parent.parts):
-            raise BadArchive(f"{shown} links to {target[:200]!r}, which lies outside.")
-        self._links.add(path)
+    def _add_parents(self, path: PurePosixPath, shown: str) -> None:
+        parent = path.parent
+        while str(parent) not in self._folders:
+            if str(parent) in self._links:
+                raise BadArchive(f"{shown} lies behind a link.")
+            if str(parent) in self._files:
+                raise BadArchive(f"{shown} lies in what is a file already.")
+            self._folders.add(str(parent))
+            parent = parent.parent
+
+    def _must_be_new(self, name: str, shown: str, beside: set[str] | None = None) -> None:
+        # A file that comes twice is the later one, as tar has it; nothing changes its kind.
+        for kind, known in (
+            ("folder", self._folders),
+            ("file", self._files),
+            ("link", self._links.keys()),
+        ):
+            if name in known and known is not beside:
+                raise BadArchive(f"{shown} is a {kind} already.")
+
+
+class _Links:
+    """Follows links as the kernel would, within the archive."""
+
+    def __init__(self, links: dict[str, str]) -> None:
+        self._links = links
+        self._ends: dict[str, tuple[str, ...]] = {}
+        self._steps = 0
+
+    def check(self) -> None:
+        for name in self._links:
+            self._end_of(name, 0)
+
+    def _end_of(self, name: str, hops: int) -> tuple[str, ...]:
+        """Where a link ends, as the parts of a path from the root of the archive."""
+        if (known := self._ends.get(name)) is not None:
+            return known
+        if hops >= _HOPS_AT_MOST:
+            raise BadArchive(f"{_shown(name)} links to what never ends.")
+        target = self._links[name]
+        at = list(PurePosixPath(name).parent.parts)
+        for part in PurePosixPath(target).parts:
+            self._steps += 1
+            if self._steps > _STEPS_AT_MOST:
+                raise BadArchive("The archive has too many links.")
+            if part == "..":
+                if not at:
+                    raise BadArchive(f"{_shown(name)} links to {target!r}, which lies outside.")
+                at.pop()
+                continue
+            at.append(part)
+            if (path := "/".join(at)) in self._links:
+                at = list(self._end_of(path, hops + 1))
+        self._ends[name] = end = tuple(at)
+        return end
 
 
 def _is_link(member: tarfile.TarInfo) -> bool:
     return member.issym() or member.islnk()
 
 
+def _target(text: str, shown: str) -> str:
+    if not text or len(os.fsencode(text)) > _NAME_AT_MOST or _NO_NAME.search(text):
+        raise BadArchive(f"{shown} links to what is no name.")
+    if text.startswith("/"):
+        raise BadArchive(f"{shown} links to {text[:200]!r}, which lies outside.")
+    return text
+
+
 def _inside(name: str) -> PurePosixPath:
-    if len(name) > _NAME_AT_MOST:
+    if len(os.fsencode(name)) > _NAME_AT_MOST:
         raise BadArchive("The archive has a name that is too long.")
+    if _NO_NAME.search(name):
+        raise BadArchive(f"{_shown(name)} is no name: it has control characters, or is no UTF-8.")
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise BadArchive(f"{name[:200]!r} lies outside of the archive.")
+    if path.is_absolute() or ".." in path.parts:
+        raise BadArchive(f"{_shown(name)} lies outside of the archive.")
     if len(path.parts) > _DEPTH_AT_MOST:
-        raise BadArchive(f"{name[:200]!r} lies too deep.")
+        raise BadArchive(f"{_shown(name)} lies too deep.")
+    for part in path.parts:
+        if len(os.fsencode(part)) > _PART_AT_MOST:
+            raise BadArchive(
+                f"{_shown(name)} has a part that is longer than {_PART_AT_MOST} bytes."
+            )
+        if rivals(part):
+            raise BadArchive(
+                f"{_shown(name)} would come after {OVERRIDE}, which Terrapod adds to every run: "
+                "choose a name that sorts before it."
+            )
     return path
+
+
+def _shown(name: str) -> str:
+    return ascii(name[:200])

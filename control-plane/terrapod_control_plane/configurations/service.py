@@ -216,6 +216,7 @@ async def _problem(ctx: Context, stored: Configuration, size: int) -> str:
         bytes_at_most=limits.unpacked_bytes_at_most,
         files_at_most=limits.files_at_most,
         ratio_at_most=limits.ratio_at_most,
+        ratio_free_bytes=limits.ratio_free_bytes,
     )
     async with aclosing(ctx.parts.blobs.read(stored.key)) as stream:
         try:

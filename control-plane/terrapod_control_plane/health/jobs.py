@@ -1,18 +1,34 @@
 """Housekeeping of the kernel."""
 
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 
+from terrapod_control_plane.health.service import Looks
 from terrapod_control_plane.kernel import events, spared
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job
 
 _MINUTE = 60.0
 _HOUR = 3600.0
+_AT_ONCE = 1000  # rows that one statement removes, so that none takes long
+_LOOK_EVERY = 1.0
 
 
 async def trim_outbox(ctx: Context) -> None:
     """Drop events that nobody will ask for any more."""
-    await events.trim(ctx.now() - timedelta(days=ctx.settings.database.outbox_days))
+    await _trim(events.trim, ctx.now() - timedelta(days=ctx.settings.database.outbox_days))
+
+
+async def trim_audit(ctx: Context) -> None:
+    """Drop what the audit record keeps no longer."""
+    days = ctx.settings.retention.audit_days
+    if days > 0:
+        await _trim(events.trim_audit, ctx.now() - timedelta(days=days))
+
+
+async def _trim(some: Callable[[datetime, int], Awaitable[int]], before: datetime) -> None:
+    while await some(before, _AT_ONCE) == _AT_ONCE:
+        pass
 
 
 async def delete_doomed(ctx: Context) -> None:
@@ -20,7 +36,11 @@ async def delete_doomed(ctx: Context) -> None:
     await spared.delete_doomed({"blobs": ctx.parts.blobs, "binaries": ctx.parts.binaries})
 
 
-JOBS = [
-    Job(name="outbox.trim", run=trim_outbox, every=_HOUR, exclusive=True),
-    Job(name="blobs.doomed", run=delete_doomed, every=_MINUTE),
-]
+def jobs() -> list[Job]:
+    """What keeps the kernel in order, and tells whether it is."""
+    return [
+        Job(name="outbox.trim", run=trim_outbox, every=_HOUR, exclusive=True),
+        Job(name="audit.trim", run=trim_audit, every=_HOUR, exclusive=True),
+        Job(name="blobs.doomed", run=delete_doomed, every=_MINUTE),
+        Job(name="health.look", run=Looks().look, every=_LOOK_EVERY),
+    ]

@@ -11,6 +11,7 @@ from terrapod_common.clock import Clock
 from terrapod_control_plane.kernel import access, db, events
 from terrapod_control_plane.kernel.authority import Authority
 from terrapod_control_plane.kernel.blobs.base import Blobs
+from terrapod_control_plane.kernel.condition import Condition
 from terrapod_control_plane.kernel.ephemeral.base import Ephemeral
 from terrapod_control_plane.kernel.policy import Action, Actor, Scope
 from terrapod_control_plane.kernel.secrets import KeyRing, Signer
@@ -27,6 +28,8 @@ class PoolSeen(Struct, frozen=True, kw_only=True):
     name: str
     slots: int  # of its agents that are online and take work
     last_seen: datetime | None  # of any of its agents
+    trouble: str = ""  # of an agent that is online and takes no work: its name, and why
+    roots: tuple[str, ...] = ()  # where runs work on those that are online; "" takes any
 
 
 class Staff(Struct, frozen=True):
@@ -51,6 +54,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     resolvers: Mapping[str, access.Resolver]
     handlers: Mapping[type[events.Event], Sequence[Handler]]
     staff: Staff
+    condition: Condition
 
 
 class Context(Struct, frozen=True, kw_only=True):

@@ -6,8 +6,9 @@ no task group is opened and nothing is fetched from a network inside of one.
 
 import enum
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import anyio
@@ -26,6 +27,9 @@ class _Engine(PostgresEngine):
 ENGINE = _Engine(config={}, extensions=())
 
 M = TypeVar("M", bound=Struct)
+
+# What the transaction under way leaves to be done after its commit.
+_AFTER: ContextVar[list[Callable[[], None]] | None] = ContextVar("after", default=None)
 
 # A value that PostgreSQL cannot take as it is, such as text with a NUL; and a broken unique rule.
 BadData = asyncpg.DataError
@@ -112,14 +116,27 @@ async def transaction() -> AsyncIterator[None]:
         yield
         return
     pool = _pool()
+    after: list[Callable[[], None]] = []
     async with pool.acquire() as connection, connection.transaction():
         current = PostgresTransaction(ENGINE)
         current.connection = connection
-        token = ENGINE.current_transaction.set(current)
+        token, waiting = ENGINE.current_transaction.set(current), _AFTER.set(after)
         try:
             yield
         finally:
             ENGINE.current_transaction.reset(token)
+            _AFTER.reset(waiting)
+    for act in after:
+        act()
+
+
+def on_commit(act: Callable[[], None]) -> None:
+    """Do this once the transaction has been committed, and never if it is not."""
+    waiting = _AFTER.get()
+    if waiting is None:
+        act()
+    else:
+        waiting.append(act)
 
 
 def in_transaction() -> bool:

@@ -19,6 +19,9 @@ from terrapod_control_plane.kernel import db
 T = TypeVar("T")
 CHANNEL = "terrapod"
 _KEEP_ALIVE = 10.0
+# A look in vain counts for those behind in the line too, unless something was said meanwhile. Not
+# for longer: a row that was skipped because somebody held its lock is said by nobody.
+_IN_VAIN = 5.0
 
 log = structlog.get_logger()
 
@@ -66,9 +69,21 @@ async def wake(topics: Sequence[str]) -> None:
     await db.execute("select pg_notify('terrapod', topic) from unnest($1::text[]) topic", topics)
 
 
-async def trim(before: datetime) -> None:
-    """Drop events that nobody will ask for any more; the audit record stays."""
-    await db.execute("delete from outbox where at < $1", before)
+# By where they lie, which is safe for rows that are never changed: no plan reads the whole table.
+_TRIM = """
+delete from {table}
+where ctid = any(array(select ctid from {table} where at < $1 order by at limit $2))
+"""
+
+
+async def trim(before: datetime, at_most: int) -> int:
+    """Drop events that nobody will ask for any more; how many they were."""
+    return await db.execute(_TRIM.format(table="outbox"), before, at_most)
+
+
+async def trim_audit(before: datetime, at_most: int) -> int:
+    """Drop entries of the audit record that are older than it is kept; how many they were."""
+    return await db.execute(_TRIM.format(table="audit_entries"), before, at_most)
 
 
 class Line:
@@ -76,6 +91,20 @@ class Line:
 
     def __init__(self) -> None:
         self.turn = anyio.Lock()
+        self._vain: anyio.Event | None = None
+        self._looked_at = 0.0
+
+    def forget(self) -> None:
+        """Whoever comes to an empty line looks for itself."""
+        self._vain = None
+
+    def looked(self, signal: anyio.Event) -> None:
+        """Somebody has found nothing while this was the signal to wait for."""
+        self._vain, self._looked_at = signal, anyio.current_time()
+
+    def knows_of_nothing(self, signal: anyio.Event) -> bool:
+        """Whether there was nothing a moment ago, and nothing was said since."""
+        return self._vain is signal and anyio.current_time() < self._looked_at + _IN_VAIN
 
 
 class Bus:
@@ -85,6 +114,7 @@ class Bus:
         self._signals: dict[str, anyio.Event] = {}
         self._lines: dict[str, Line] = {}
         self._alone: dict[str, anyio.CancelScope] = {}
+        self._until: dict[str, set[anyio.CancelScope]] = {}
         self._closed = False
 
     def signal(self, topic: str) -> anyio.Event:
@@ -95,16 +125,19 @@ class Bus:
         """Let everybody who waits for the topic look again."""
         if signal := self._signals.pop(topic, None):
             signal.set()
+        for scope in self._until.pop(topic, ()):
+            scope.cancel("woken")
 
     def wake_all(self) -> None:
         """Let everybody look again, for commits may have passed unheard."""
-        for topic in list(self._signals):
+        for topic in [*self._signals, *self._until]:
             self.wake(topic)
 
     def close(self) -> None:
         """Let everybody who waits go with nothing, for the process is about to end."""
         self._closed = True
-        self.wake_all()
+        for topic in list(self._signals):
+            self._signals.pop(topic).set()
 
     async def first(
         self, topic: str, attempt: Callable[[], Awaitable[T | None]], wait: float
@@ -134,19 +167,49 @@ class Bus:
         Those who look for different things stand in different lines of the topic.
         """
         deadline = anyio.current_time() + wait
-        turn = self._lines.setdefault(f"{topic} {line}", Line()).turn
+        stood = self._lines.setdefault(f"{topic} {line}", Line())
         try:
             # Without this, who waits for no time at all would never look.
-            turn.acquire_nowait()
+            stood.turn.acquire_nowait()
+            stood.forget()
         except anyio.WouldBlock:
             with anyio.move_on_after(wait) as limit:
-                await turn.acquire()
+                await stood.turn.acquire()
             if limit.cancelled_caught:
                 return None
         try:
-            return await self.first(topic, attempt, deadline - anyio.current_time())
+            return await self._at_the_head(topic, attempt, deadline, stood)
         finally:
-            turn.release()
+            stood.turn.release()
+
+    async def _at_the_head(
+        self, topic: str, attempt: Callable[[], Awaitable[T | None]], deadline: float, line: Line
+    ) -> T | None:
+        while not self._closed:
+            woken = self.signal(topic)  # taken before looking, so no wake-up falls between
+            if not line.knows_of_nothing(woken):
+                if (found := await attempt()) is not None:
+                    return found
+                line.looked(woken)
+            # Only the waiting has a limit: an attempt is never cut off in its transaction.
+            with anyio.move_on_after(deadline - anyio.current_time()) as limit:
+                await woken.wait()
+            if limit.cancelled_caught:
+                return None
+        return None
+
+    @contextmanager
+    def until(self, topic: str) -> Iterator[anyio.CancelScope]:
+        """Give up what is awaited inside at the next wake-up for the topic."""
+        with anyio.CancelScope() as scope:
+            self._until.setdefault(topic, set()).add(scope)
+            try:
+                yield scope
+            finally:
+                if (scopes := self._until.get(topic)) is not None:
+                    scopes.discard(scope)
+                    if not scopes:
+                        del self._until[topic]
 
     @contextmanager
     def alone(self, key: str) -> Iterator[None]:

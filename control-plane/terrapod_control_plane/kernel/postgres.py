@@ -27,6 +27,7 @@ from terrapod_control_plane.kernel.postgres_home import (
 from terrapod_control_plane.kernel.postgres_process import (
     NAME,
     Address,
+    clear_sockets,
     end_previous,
     find_address,
     is_ready,
@@ -40,6 +41,7 @@ __all__ = ["Embedded", "PostgresFailed"]
 
 _LOG_LIMIT = 10 * 1024 * 1024
 _STOP_TIMEOUT = 60.0
+_SAID_AT_MOST = 8192
 
 
 class Embedded:
@@ -52,6 +54,15 @@ class Embedded:
         # A bare descriptor: it must not close because somebody dropped this object.
         self._lock: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._place: tuple[Home, Address] | None = None
+        self._log_begin = 0  # where the log of the present process starts
+
+    @property
+    def pid(self) -> int:
+        """The server process, alive or not."""
+        if self._process is None:
+            raise RuntimeError("this PostgreSQL was not started")
+        return self._process.pid
 
     @property
     def running(self) -> bool:
@@ -64,8 +75,7 @@ class Embedded:
         Must be called from the main thread: the signal that shuts PostgreSQL down when we are
         killed comes when the thread that started it ends.
         """
-        if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("start the embedded PostgreSQL from the main thread")
+        _must_be_in_main_thread()
         try:
             return self._start(time.monotonic() + self._timeout)
         except OSError as error:
@@ -74,6 +84,34 @@ class Embedded:
         except PostgresFailed:
             self.stop()
             raise
+
+    def start_again(self) -> None:
+        """Begins to start a server that has ended, in the main thread too; raises PostgresFailed.
+
+        It takes as long as it has to recover: see :meth:`came_up`.
+        """
+        _must_be_in_main_thread()
+        if self._place is None or self.running:
+            raise RuntimeError("only a server that was started and has ended is started again")
+        home, address = self._place
+        try:
+            end_previous(home, time.monotonic() + self._timeout)
+            clear_sockets(address)
+            self._spawn(home, address)
+        except OSError as error:
+            raise PostgresFailed(f"the embedded PostgreSQL cannot start: {error}") from error
+
+    def came_up(self) -> bool:
+        """Whether it serves by now; raises PostgresFailed when it has ended instead."""
+        if self._place is None or self._process is None or not self.running:
+            raise PostgresFailed(f"PostgreSQL has ended: {self.last_words()}")
+        return is_ready(self._place[0], self._process.pid)
+
+    def last_words(self) -> str:
+        """How it ended, and what it said last."""
+        code = self._process.poll() if self._process is not None else None
+        how = f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
+        return f"{how}: {self._said()}"
 
     def stop(self) -> None:
         """Shuts the server down, rolling back what is open, and waits for its end."""
@@ -104,6 +142,7 @@ class Embedded:
             self._initialize(home, password)
         _compare_versions(home)
         address = self._serve(home, deadline)
+        self._place = home, address
         script = f"SELECT 'CREATE DATABASE {NAME}' WHERE NOT EXISTS "
         script += f"(SELECT FROM pg_database WHERE datname = '{NAME}') \\gexec\n"
         run_sql(address, password, script)
@@ -172,19 +211,27 @@ class Embedded:
 
     def _launch(self, home: Home, address: Address, deadline: float) -> str | None:
         """None when the server is ready, else what it said."""
-        with self._open_log() as log:
-            begin = log.tell()
-            process = self._process = spawn_server(home, address, log)
+        process = self._spawn(home, address)
         while not is_ready(home, process.pid):
             try:
                 process.wait(0.01)
             except subprocess.TimeoutExpired:
                 if time.monotonic() < deadline:
                     continue
-            said = last_lines(self._log.read_bytes()[begin:].decode(errors="replace"))
             late = f"not ready within {self._timeout:.0f} s; " if self.running else ""
-            return late + said
+            return late + self._said()
         return None
+
+    def _spawn(self, home: Home, address: Address) -> subprocess.Popen[bytes]:
+        with self._open_log() as log:
+            self._log_begin = log.tell()
+            self._process = spawn_server(home, address, log)
+        return self._process
+
+    def _said(self) -> str:
+        with self._log.open("rb") as log:
+            log.seek(max(self._log_begin, self._log.stat().st_size - _SAID_AT_MOST))
+            return last_lines(log.read().decode(errors="replace"))
 
     def _open_log(self) -> IO[bytes]:
         if self._log.exists() and self._log.stat().st_size > _LOG_LIMIT:
@@ -199,6 +246,11 @@ class Embedded:
         if record.exists():
             shutil.rmtree(record.read_text(), ignore_errors=True)
             record.unlink()
+
+
+def _must_be_in_main_thread() -> None:
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("start the embedded PostgreSQL from the main thread")
 
 
 def _compare_versions(home: Home) -> None:

@@ -114,9 +114,7 @@ def _takes_sockets(folder: Path) -> bool:
     if len(os.fsencode(name)) > _SOCKET_FOLDER_LIMIT or set(name) & set(",\"'"):
         return False
     probe = folder / "probe"
-    # What a killed server left would stop the next one if its number is in use again.
-    for name in ("probe", f".s.PGSQL.{_PORT}", f".s.PGSQL.{_PORT}.lock"):
-        (folder / name).unlink(missing_ok=True)
+    _clear(folder)
     with socket.socket(socket.AF_UNIX) as trial:
         try:
             trial.bind(str(probe))
@@ -125,6 +123,18 @@ def _takes_sockets(folder: Path) -> bool:
             return False
     probe.unlink()
     return True
+
+
+def clear_sockets(address: Address) -> None:
+    """Removes what a killed server left in its folder."""
+    if address.folder is not None:
+        _clear(address.folder)
+
+
+def _clear(folder: Path) -> None:
+    # It would stop the next server if the number in it is in use again.
+    for name in ("probe", f".s.PGSQL.{_PORT}", f".s.PGSQL.{_PORT}.lock"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def spawn_server(home: Home, address: Address, log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -236,8 +246,10 @@ def _gone(pid: int, deadline: float) -> bool:
             handle = os.pidfd_open(pid)
         except ProcessLookupError:
             return True
+        poll = select.poll()  # takes any number of a file, unlike select
+        poll.register(handle, select.POLLIN)
         try:
-            return bool(select.select([handle], [], [], max(0, deadline - time.monotonic()))[0])
+            return bool(poll.poll(max(0, deadline - time.monotonic()) * 1000))
         finally:
             os.close(handle)
     while _serves(pid, Path()) and time.monotonic() < deadline:

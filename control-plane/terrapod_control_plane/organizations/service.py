@@ -33,3 +33,16 @@ async def default_pool(ctx: Context) -> str | None:
 async def pool_created(ctx: Context, pool: str) -> None:
     """The first pool becomes the default."""
     await queries.set_first_pool(pool)
+
+
+@internal
+async def is_default_pool(ctx: Context, pool: str) -> bool:
+    """Whether a pool is the default at this moment."""
+    found = await queries.get(NAME)
+    return found is not None and found.default_agent_pool_id == pool
+
+
+@internal
+async def pool_left(ctx: Context, old: str, new: str | None) -> None:
+    """Another pool takes the place of one that goes, if that was the default."""
+    await queries.replace_pool(old, new)

@@ -1,5 +1,7 @@
 """Makes a run of what was asked for and of what its workspace is at this moment."""
 
+from typing import Never
+
 import msgspec
 
 from terrapod_common import ids
@@ -13,6 +15,9 @@ from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
 from terrapod_control_plane.toolchains import service as toolchains
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.service import Workspace
+
+_INVOKES = "1.14.0"
+_INVOKE_POINTER = "/data/attributes/invoke-action-addrs"
 
 
 async def create(ctx: Context, new: NewRun, configuration: str) -> Run:
@@ -35,6 +40,8 @@ async def create(ctx: Context, new: NewRun, configuration: str) -> Run:
 
 async def _fresh(ctx: Context, new: NewRun, workspace: Workspace, configuration: str) -> Run:
     version = new.terraform_version or workspace.terraform_version
+    version = await toolchains.resolve(ctx, workspace.tool, version) or version
+    _may_invoke(new, workspace, version)
     now, id_ = ctx.now(), ids.new("run")
     return Run(
         id=id_,
@@ -49,7 +56,7 @@ async def _fresh(ctx: Context, new: NewRun, workspace: Workspace, configuration:
         message=new.message or "Queued manually via the API",
         source=new.source,
         trigger_reason=new.trigger_reason,
-        terraform_version=await toolchains.resolve(ctx, workspace.tool, version) or version,
+        terraform_version=version,
         tool=workspace.tool,
         workspace_name=workspace.name,
         working_directory=workspace.working_directory,
@@ -63,12 +70,29 @@ async def _fresh(ctx: Context, new: NewRun, workspace: Workspace, configuration:
         allow_config_generation=new.allow_config_generation,
         target_addrs=new.target_addrs,
         replace_addrs=new.replace_addrs,
+        invoke_action_addrs=new.invoke_action_addrs,
         variables=_sealed(ctx, id_, new),
         created_by=ctx.actor.id or None,
         created_at=now,
         changed_at=now,
         state_version_id=workspace.current_state_version_id,
     )
+
+
+def _may_invoke(new: NewRun, workspace: Workspace, version: str) -> None:
+    if not new.invoke_action_addrs:
+        return
+    if workspace.tool != "terraform" or toolchains.is_before(version, _INVOKES):
+        tool = f"{workspace.tool} {version}"
+        _refuse_invoke(f"{tool} has no actions that can be invoked; terraform {_INVOKES} has")
+    if len(new.invoke_action_addrs) > 1:
+        _refuse_invoke("terraform invokes one action at a time")
+    if new.is_destroy or new.target_addrs or new.replace_addrs:
+        _refuse_invoke("an action is invoked without destroying, targets and replacements")
+
+
+def _refuse_invoke(why: str) -> Never:
+    raise Unprocessable(f"invoke-action-addrs: {why}.", pointer=_INVOKE_POINTER)
 
 
 def _phase(run: Run, kind: PhaseKind) -> Phase:

@@ -29,6 +29,21 @@ class RunChanged(Event, frozen=True, kw_only=True):
         return (f"run:{self.run}", *pool, *orders)
 
 
+class HoldSet(Event, frozen=True, kw_only=True):
+    """An apply of unknown end put its workspace on hold, or more is known of it now."""
+
+    kind: ClassVar[str] = "workspace.hold-set"
+    workspace: str
+    run: str
+    reason: str
+    late: bool = False  # told by an agent that had been given up
+
+    @property
+    def subject(self) -> str:
+        """The workspace."""
+        return self.workspace
+
+
 class HoldEnded(Event, frozen=True, kw_only=True):
     """A person let applies of a workspace go on."""
 

@@ -42,6 +42,7 @@ async def of(
             ahead=stands.ahead,
             busy=stands.busy,
             log_at=stands.log_at,
+            root=stands.root,
         )
         return _in_workspace(with_agent, workspaces.get(run.workspace_id), people)
 

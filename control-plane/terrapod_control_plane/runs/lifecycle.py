@@ -142,6 +142,31 @@ def phase_moved(phase: Phase, to: PhaseStatus, at: datetime, **changes: Any) -> 
     return msgspec.structs.replace(phase, status=to, status_timestamps=stamps, **changes)
 
 
+def given_up(phase: Phase) -> Phase:
+    """The started apply whose agent does not answer; what it still has to say is taken late."""
+    # Who took its name over has raised the fence already.
+    fence = phase.fence if phase.lost_fence is None else phase.lost_fence
+    arrived = phase.log_size - phase.log_base
+    return msgspec.structs.replace(phase, lost_fence=fence, late_from=arrived)
+
+
+def shown(run: Run, now: datetime) -> Run:
+    """The run as it is shown: its end not before whoever follows its plan has seen that end."""
+    if not run.final or run.shown_at is None or run.shown_at <= now:
+        return run
+    stamps = {k: at for k, at in run.status_timestamps.items() if k != _STAMPS[run.status]}
+    return msgspec.structs.replace(run, status=S.APPLYING, status_timestamps=stamps, reason="")
+
+
+def phase_shown(phase: Phase, now: datetime) -> Phase:
+    """The same for its apply."""
+    hidden = phase.shown_at is not None and phase.shown_at > now
+    if phase.kind != "apply" or not phase.ended or not hidden:
+        return phase
+    stamps = {k: at for k, at in phase.status_timestamps.items() if k != f"{phase.status}-at"}
+    return msgspec.structs.replace(phase, status="running", status_timestamps=stamps)
+
+
 def ordered(phase: Phase, at: datetime) -> Phase:
     """The phase whose agent is asked to stop it."""
     return msgspec.structs.replace(phase, order_kind="cancel", ordered_at=phase.ordered_at or at)
@@ -160,5 +185,6 @@ def phase_queued(phase: Phase, run: Run, at: datetime) -> Phase:
         lease_until=None,
         start_confirmed=False,
         claim_key=None,
+        lost_fence=None,
         artifacts={},  # what a lost attempt left must not meet the plan of the next one
     )

@@ -79,7 +79,9 @@ class Run(Struct, frozen=True, kw_only=True):
     allow_config_generation: bool
     target_addrs: list[str]
     replace_addrs: list[str]
+    invoke_action_addrs: list[str] = []
     variables: bytes | None  # sealed
+    plain_variables: list[str] | None = None  # that anybody may see, as the plan found out
     has_changes: bool | None = None
     created_by: str | None
     confirmed_by: str | None = None
@@ -89,6 +91,7 @@ class Run(Struct, frozen=True, kw_only=True):
     force_cancel_available_at: datetime | None = None
     state_version_id: str | None = None  # the state that was planned against
     reason: str = ""  # why it errored or was discarded
+    shown_at: datetime | None = None  # its end is not shown before
     number: int = 0  # the order of creation, given by the database
 
     @property
@@ -136,6 +139,13 @@ class Phase(Struct, frozen=True, kw_only=True):
     log_complete: bool = False
     log_index: list[tuple[int, int, int]] | None = None
     log_at: datetime | None = None
+    hold_cause: str = ""  # why it put its workspace on hold
+    lost_fence: int | None = None  # under which its agent was given up after the start
+    late_from: int = 0  # how much of the agent's log had arrived by then
+    late_size: int = 0  # and how much came after that
+    late_at: datetime | None = None  # when the agent had said everything
+    shown_at: datetime | None = None  # of its run, where that was asked for too
+    root: str | None = None  # where the runs of the agent work that claimed it last
 
     @property
     def ended(self) -> bool:
@@ -160,6 +170,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     log_at: datetime | None = None
     ahead: int = 0  # phases that its pool hands out before, counted up to MANY
     busy: int = 0  # phases that agents of its pool hold
+    root: str | None = None  # where its plan was made, if it is an apply that waits
 
 
 class Artifact(Struct, frozen=True):
@@ -189,4 +200,5 @@ class NewRun(Struct, frozen=True, kw_only=True):
     allow_config_generation: bool = False
     target_addrs: list[str] = []
     replace_addrs: list[str] = []
+    invoke_action_addrs: list[str] = []
     variables: list[RunVariable] = []

@@ -8,7 +8,14 @@ from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.policy import Action, Verdict, allows
 from terrapod_control_plane.runs import facts, lifecycle, queries, service
 from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
-from terrapod_control_plane.runs.schema import ApplyDoc, PhaseDoc, PlanDoc, RunCreate, RunDoc
+from terrapod_control_plane.runs.schema import (
+    ApplyDoc,
+    PhaseDoc,
+    PlanDoc,
+    RunCreate,
+    RunDoc,
+    RunVariableDoc,
+)
 from terrapod_control_plane.runs.why import why
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.workspaces import service as workspaces
@@ -23,6 +30,7 @@ _SPARE = timedelta(hours=1)
 @internal
 async def documents(ctx: Context, runs: Sequence[Run]) -> list[RunDoc]:
     """Runs with their actions, permissions and reasons to wait."""
+    runs = [lifecycle.shown(run, ctx.now()) for run in runs]
     found = await workspaces.many(ctx, list({run.workspace_id for run in runs}))
     of = {workspace.id: workspace for workspace in found}
     known = await facts.of(ctx, runs, of)
@@ -47,7 +55,7 @@ def _document(
     fields = {name: getattr(run, name) for name in RunDoc.__struct_fields__ if hasattr(run, name)}
     extra = {
         "status": run.status.value,
-        "variables": work.variables_of(ctx, run),
+        "variables": _variables(ctx, run, workspace),
         "position_in_queue": ahead,
         "actions": _actions(ctx, run),
         "permissions": _permissions(ctx, workspace),
@@ -59,6 +67,22 @@ def _document(
         "apply": run.apply_id,
     }
     return RunDoc(**(fields | extra))
+
+
+def _variables(ctx: Context, run: Run, workspace: Workspace | None) -> list[RunVariableDoc]:
+    """With the values that the plan's configuration does not call sensitive; before, with none."""
+    scope = workspace.scope if workspace else None
+    reads = scope is not None and allows(ctx.actor, Action.VARIABLE_READ, scope) is Verdict.ALLOWED
+    plain = frozenset(run.plain_variables or ()) if reads else frozenset[str]()
+    return [
+        RunVariableDoc(
+            key=given.key,
+            # No value is empty, for each one is an expression.
+            value=given.value if given.key in plain else "",
+            sensitive=given.key not in plain,
+        )
+        for given in work.variables_of(ctx, run)
+    ]
 
 
 def _actions(ctx: Context, run: Run) -> dict[str, bool]:
@@ -92,6 +116,7 @@ def apply(ctx: Context, phase: Phase) -> ApplyDoc:
 
 
 def _filled(ctx: Context, phase: Phase, into: type[P]) -> P:
+    phase = lifecycle.phase_shown(phase, ctx.now())
     runs = ctx.settings.runs
     longest = timedelta(seconds=runs.plan_limit_seconds + runs.apply_limit_seconds) + _SPARE
     waits = timedelta(days=runs.wait_for_person_days)

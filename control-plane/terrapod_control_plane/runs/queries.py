@@ -14,6 +14,7 @@ _RUN_FIELDS = (
     "status_timestamps",
     "is_current",
     "pool_id",
+    "plain_variables",
     "has_changes",
     "confirmed_by",
     "changed_at",
@@ -21,6 +22,7 @@ _RUN_FIELDS = (
     "force_cancel_available_at",
     "state_version_id",
     "reason",
+    "shown_at",
 )
 _PHASE_FIELDS = (
     "status",
@@ -40,6 +42,11 @@ _PHASE_FIELDS = (
     "imports",
     "artifacts",
     "log_complete",
+    "hold_cause",
+    "lost_fence",
+    "late_from",
+    "late_size",
+    "late_at",
 )
 
 
@@ -61,15 +68,13 @@ async def save(run: Run) -> None:
     await db.update(Runs, run, *_RUN_FIELDS)
 
 
-_READS = """
-with of as (update runs set state_version_id = $2 where plan_id = $1)
-update phases set variables = $3 where id = $1
-"""
-
-
 async def reads(plan: str, state: str | None, variables: bytes) -> None:
-    """Note which state and which variables a plan reads."""
-    await db.execute(_READS, plan, state, variables)
+    """Note which state and which variables a plan reads; needs a transaction.
+
+    Two statements: PostgreSQL runs those of one in an order of its own, and the run comes first.
+    """
+    await db.execute("update runs set state_version_id = $2 where plan_id = $1", plan, state)
+    await db.execute("update phases set variables = $2 where id = $1", plan, variables)
 
 
 async def save_phase(phase: Phase) -> None:
@@ -116,13 +121,20 @@ async def phase(id_: str) -> Phase | None:
 
 
 async def phases(ids: Sequence[str]) -> list[Phase]:
-    """Phases by their ids."""
-    return await db.many(Phase, "select * from phases where id = any($1)", ids)
+    """Phases by their ids, with the moment from which the ends of their runs are shown."""
+    sql = "select p.*, r.shown_at from phases p join runs r on r.id = p.run_id where p.id = any($1)"
+    return await db.many(Phase, sql, ids)
+
+
+async def show_end(run: str, at: datetime) -> None:
+    """Show the end of a run from then on, if it is not shown before."""
+    sql = "update runs set shown_at = $2 where id = $1 and shown_at > $2"
+    await db.execute(sql, run, at)
 
 
 async def unstarted(run: str) -> list[Phase]:
     """The phases of a run that were never queued, locked until the end of the transaction."""
-    sql = "select * from phases where run_id = $1 and status = 'pending' for update"
+    sql = "select * from phases where run_id = $1 and status = 'pending' order by id for update"
     return await db.many(Phase, sql, run)
 
 
@@ -131,17 +143,21 @@ async def locked_phase(id_: str) -> Phase | None:
     return await db.one(Phase, "select * from phases where id = $1 for update", id_)
 
 
-async def of_workspace(workspace: str, statuses: Sequence[str], paging: Paging) -> Page[Run]:
+async def of_workspace(
+    workspace: str, statuses: Sequence[str], now: datetime, paging: Paging
+) -> Page[Run]:
     """The runs of a workspace, newest first; all statuses when none is named."""
     where = (
-        "from runs where workspace_id = $1 and (cardinality($2::text[]) = 0 or status = any($2))"
+        "from runs where workspace_id = $1 and (cardinality($2::text[]) = 0 "
+        "or case when shown_at > $3 then 'applying' else status end = any($2))"
     )
-    total = await db.value(f"select count(*) {where}", workspace, list(statuses))
+    total = await db.value(f"select count(*) {where}", workspace, list(statuses), now)
     found = await db.many(
         Run,
-        f"select * {where} order by number desc limit $3 offset $4",
+        f"select * {where} order by number desc limit $4 offset $5",
         workspace,
         list(statuses),
+        now,
         paging.size,
         paging.offset,
     )
@@ -166,8 +182,11 @@ async def next_waiting(workspace: str) -> Run | None:
 
 
 _AHEAD = """
-select r.id, (select count(*) from runs a where a.workspace_id = r.workspace_id
-    and a.number < r.number and (a.status = 'pending' or a.is_current)) as ahead
+select r.id,
+    (select count(*) from runs a where a.workspace_id = r.workspace_id
+        and a.number < r.number and a.status = 'pending')
+    + (select count(*) from runs a where a.workspace_id = r.workspace_id
+        and a.number < r.number and a.is_current and a.status <> 'pending') as ahead
 from runs r where r.id = any($1)
 """
 
@@ -184,7 +203,9 @@ select f.run_id, f.log_at,
         and a.status = 'queued' and a.lease_until is null and a.rank < f.rank
         and f.status = 'queued' limit $2) first) as ahead,
     (select count(*) from phases b
-        where b.pool_id = f.pool_id and b.lease_until is not null) as busy
+        where b.pool_id = f.pool_id and b.lease_until is not null) as busy,
+    (select p.root from phases p where f.kind = 'apply' and f.lease_until is null
+        and p.run_id = f.run_id and p.kind = 'plan') as root
 from phases f where f.run_id = any($1) and f.status in ('queued', 'running')
 """
 
@@ -225,25 +246,6 @@ async def capacity() -> tuple[int, int]:
     return (found["pending"], found["running"]) if found else (0, 0)
 
 
-async def waiting_workspaces() -> list[str]:
-    """Workspaces in which a run might go on."""
-    sql = (
-        "select distinct workspace_id from runs r where status = 'confirmed' "
-        "or (status = 'pending' and not exists "
-        "(select from runs c where c.workspace_id = r.workspace_id and c.is_current))"
-    )
-    return [row["workspace_id"] for row in await db.rows(sql)]
-
-
-async def forgotten(before: datetime) -> list[str]:
-    """Runs that have waited for a person, a turn or an agent since before then."""
-    sql = (
-        "select id from runs where changed_at < $1 and status in ('pending', 'plan_queued', "
-        "'planned', 'planned_and_saved', 'confirmed', 'apply_queued') order by number"
-    )
-    return [row["id"] for row in await db.rows(sql, before)]
-
-
 async def any_open_in(pool: str) -> bool:
     """Whether a run that is not over counts on the agents of a pool."""
     sql = (
@@ -253,10 +255,32 @@ async def any_open_in(pool: str) -> bool:
     return bool(await db.value(sql, pool))
 
 
-async def without_pool() -> list[Run]:
-    """Open runs that no pool can get yet."""
-    return await db.many(
-        Run,
-        "select * from runs where pool_id is null and status in "
-        "('pending', 'plan_queued', 'planned', 'confirmed', 'apply_queued')",
+async def any_held_by(listeners: Sequence[str]) -> bool:
+    """Whether one of these agents has a phase."""
+    sql = (
+        "select exists (select from phases where listener_id = any($1) and lease_until is not null)"
     )
+    return bool(await db.value(sql, listeners))
+
+
+# In the order in which their workspaces are locked.
+_NOT_OVER = """
+select id from runs
+where status not in ('applied', 'discarded', 'errored', 'canceled', 'planned_and_finished')
+  and {} order by workspace_id, number
+"""
+
+
+async def open_in(pool: str) -> list[str]:
+    """The runs that are not over and count on the agents of a pool."""
+    return [row["id"] for row in await db.rows(_NOT_OVER.format("pool_id = $1"), pool)]
+
+
+async def open_of(workspace: str) -> list[str]:
+    """The runs of a workspace that are not over."""
+    return [row["id"] for row in await db.rows(_NOT_OVER.format("workspace_id = $1"), workspace)]
+
+
+async def without_pool() -> list[str]:
+    """The runs that are not over and that no pool can get yet."""
+    return [row["id"] for row in await db.rows(_NOT_OVER.format("pool_id is null"))]

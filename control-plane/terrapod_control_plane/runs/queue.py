@@ -1,13 +1,19 @@
 """Whose turn it is in a workspace, decided under the workspace's row lock."""
 
+from functools import partial
+
+import structlog
+
 from terrapod_common.errors import NotFound
-from terrapod_control_plane.kernel import epochs
+from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.runs import lifecycle, queries
 from terrapod_control_plane.runs.events import RunChanged
 from terrapod_control_plane.runs.model import Phase, Run, Status
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.service import Workspace
+
+log = structlog.get_logger()
 
 
 async def advance(ctx: Context, workspace_id: str) -> None:
@@ -104,5 +110,7 @@ async def finish(ctx: Context, run: Run, *phases: Phase, listener: str | None = 
         if phase.id not in known
     ]
     await store(ctx, run, *phases, *never, listener=listener)
+    told = {"run": run.id, "workspace": run.workspace_id, "status": run.status.value}
+    db.on_commit(partial(log.info, "a run has ended", **told, reason=run.reason))
     await advance(ctx, run.workspace_id)
     return run

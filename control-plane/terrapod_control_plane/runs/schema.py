@@ -3,10 +3,18 @@
 from datetime import datetime
 from typing import Annotated, ClassVar
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from terrapod_common.jsonapi import Payload, Resource, many, one
 from terrapod_control_plane.runs.model import RunVariable
+
+
+class RunVariableDoc(Struct, kw_only=True):
+    """A variable that was given for one run; without its value where that may not be seen."""
+
+    key: str
+    value: str
+    sensitive: bool
 
 
 class RunDoc(Resource, tag="runs", kw_only=True):
@@ -34,7 +42,7 @@ class RunDoc(Resource, tag="runs", kw_only=True):
     force_cancel_available_at: datetime | None
     status_timestamps: dict[str, datetime]
     is_drift_detection: bool = False
-    variables: list[RunVariable] = []
+    variables: list[RunVariableDoc] = []
     position_in_queue: int = 0
     policy_paths: list[str] = []
     invoke_action_addrs: list[str] = []
@@ -117,6 +125,7 @@ class RunCreate(Payload, tag="runs", kw_only=True):
     terraform_version: str | None = None
     target_addrs: list[str] | None = None
     replace_addrs: list[str] | None = None
+    invoke_action_addrs: list[str] | None = None
     variables: list[RunVariable] | None = None
     workspace: Annotated[str, one("workspaces")]
     configuration_version: Annotated[str | UnsetType | None, one("configuration-versions")] = UNSET

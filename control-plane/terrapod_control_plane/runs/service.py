@@ -14,10 +14,10 @@ from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
 from terrapod_control_plane.organizations import service as organizations
-from terrapod_control_plane.runs import creation, lifecycle, queries, queue
+from terrapod_control_plane.runs import creation, holds, lifecycle, queries, queue, viewers
 from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
 from terrapod_control_plane.workspaces import service as workspaces
-from terrapod_control_plane.workspaces.events import WorkspaceUnlocked
+from terrapod_control_plane.workspaces.events import WorkspaceUnlocked, WorkspaceUpdated
 
 
 @internal
@@ -77,7 +77,9 @@ async def workspace_unlocked(ctx: Context, event: WorkspaceUnlocked) -> None:
 async def show(ctx: Context, id_: str) -> Run:
     """A run."""
     await ctx.must(Action.RUN_READ, id_)
-    return _found(id_, await queries.get(id_))
+    run = _found(id_, await queries.get(id_))
+    await viewers.asks(ctx, run)
+    return run
 
 
 def _found(id_: str, run: Run | None) -> Run:
@@ -107,7 +109,7 @@ async def of_workspace(
 ) -> Page[Run]:
     """The runs of a workspace, newest first."""
     await ctx.must(Action.RUN_READ, workspace)
-    return await queries.of_workspace(workspace, statuses, paging)
+    return await queries.of_workspace(workspace, statuses, ctx.now(), paging)
 
 
 async def queue_of_all(ctx: Context, paging: Paging) -> Page[Run]:
@@ -126,10 +128,10 @@ async def capacity(ctx: Context) -> tuple[int, int]:
 async def phase(ctx: Context, id_: str) -> Phase:
     """A plan or an apply."""
     await ctx.must(Action.RUN_READ, id_)
-    found = await queries.phase(id_)
-    if found is None:
+    found = await queries.phases([id_])
+    if not found:
         raise NotFound(f"There is no {id_}.")
-    return found
+    return found[0]
 
 
 async def phase_in_full(ctx: Context, id_: str) -> Phase:
@@ -220,8 +222,9 @@ async def force_cancel(ctx: Context, id_: str) -> Run:
         canceled = lifecycle.force_cancel(run, ctx.now())
         ended = lifecycle.phase_moved(phase, "canceled", ctx.now(), order_kind="force_cancel")
         if applying:
-            reason = f"{run.id} was force-canceled during its apply"
-            await workspaces.set_hold(ctx, run.workspace_id, run.id, reason)
+            ended = await holds.place(
+                ctx, run, lifecycle.given_up(ended), "it was force-canceled during its apply"
+            )
         return await queue.finish(ctx, canceled, ended, listener=phase.listener_id)
 
 
@@ -232,11 +235,43 @@ async def any_open_in(ctx: Context, pool: str) -> bool:
 
 
 @internal
+async def any_held_by(ctx: Context, listeners: Sequence[str]) -> bool:
+    """Whether one of these agents carries out a run."""
+    return await queries.any_held_by(listeners)
+
+
+@internal
 async def pool_created(ctx: Context) -> None:
     """Runs that no pool could get go to the default one."""
     pool = await organizations.default_pool(ctx)
     for waiting in await queries.without_pool() if pool else ():
-        run = msgspec.structs.replace(await _locked(ctx, waiting.id), pool_id=pool)
-        plan = await queue.phase(run.plan_id)
-        moved = msgspec.structs.replace(plan, pool_id=pool)
-        await queue.store(ctx, run, moved, pool=pool)
+        await _move(ctx, waiting, pool)
+
+
+@internal
+async def pool_left(ctx: Context, old: str, new: str) -> None:
+    """What is not over in a pool goes to another; what an agent has stays with it."""
+    for waiting in await queries.open_in(old):
+        await _move(ctx, waiting, new)
+
+
+@internal
+async def workspace_updated(ctx: Context, event: WorkspaceUpdated) -> None:
+    """Runs that wait move with their workspace to another pool."""
+    if "agent_pool_id" in event.changed:
+        workspace = await workspaces.get(ctx, event.workspace)
+        pool = workspace.agent_pool_id or await organizations.default_pool(ctx)
+        for waiting in await queries.open_of(event.workspace):
+            await _move(ctx, waiting, pool)
+
+
+async def _move(ctx: Context, id_: str, pool: str | None) -> None:
+    run = await _locked(ctx, id_)
+    if not run.final and run.pool_id != pool:
+        phases = [await queue.phase(phase) for phase in (run.plan_id, run.apply_id)]
+        moved = [
+            msgspec.structs.replace(phase, pool_id=pool)
+            for phase in phases
+            if phase.status == "queued" and not phase.held
+        ]
+        await queue.store(ctx, msgspec.structs.replace(run, pool_id=pool), *moved, pool=pool)

@@ -35,7 +35,9 @@ class Runs(Table, tablename="runs", db=ENGINE):
     allow_config_generation = Boolean()
     target_addrs = Array(Text(), default=list)
     replace_addrs = Array(Text(), default=list)
+    invoke_action_addrs = Array(Text(), default=list)
     variables = Bytea(null=True, default=None)
+    plain_variables = Array(Text(), null=True, default=None)
     has_changes = Boolean(null=True, default=None)
     created_by = Text(null=True, default=None)
     confirmed_by = Text(null=True, default=None)
@@ -45,6 +47,7 @@ class Runs(Table, tablename="runs", db=ENGINE):
     force_cancel_available_at = Timestamptz(null=True, default=None)
     state_version_id = Text(null=True, default=None)
     reason = Text()
+    shown_at = Timestamptz(null=True, default=None)
 
 
 class Phases(Table, tablename="phases", db=ENGINE):
@@ -81,3 +84,9 @@ class Phases(Table, tablename="phases", db=ENGINE):
     log_complete = Boolean()
     log_index = JSONB(null=True, default=None)
     log_at = Timestamptz(null=True, default=None)
+    hold_cause = Text()
+    lost_fence = BigInt(null=True, default=None)
+    late_from = BigInt()
+    late_size = BigInt()
+    late_at = Timestamptz(null=True, default=None)
+    root = Text(null=True, default=None)

@@ -25,6 +25,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     busy: int = 0  # phases that agents of the pool hold
     agent: str | None = None  # the name of the agent that holds the phase
     log_at: datetime | None = None
+    root: str | None = None  # where the plan was made that waits to be applied
 
 
 def why(run: Run, facts: Facts) -> str | None:
@@ -84,10 +85,21 @@ def _agent(run: Run, facts: Facts) -> str:
     behind = f", {facts.ahead}{many} ahead of it" if facts.ahead else ""
     if facts.pool.slots == 0:
         last = f"the last was seen at {_moment(seen)}" if seen else "none was ever seen"
-        return f"no agent of the pool {name} is online and takes work; {last}"
+        nobody = f"no agent of the pool {name} is online and takes work; {last}"
+        return f"the agent {facts.pool.trouble}" if facts.pool.trouble else nobody
     if facts.busy >= facts.pool.slots:
-        return f"all agents of the pool {name} are busy{behind}"
-    return f"waits for an agent of the pool {name} to take it{behind}"
+        return _elsewhere(facts) or f"all agents of the pool {name} are busy{behind}"
+    return _elsewhere(facts) or f"waits for an agent of the pool {name} to take it{behind}"
+
+
+def _elsewhere(facts: Facts) -> str | None:
+    if facts.pool is None or not facts.root or {"", facts.root}.intersection(facts.pool.roots):
+        return None
+    others = ", ".join(sorted(facts.pool.roots))
+    return (
+        f"no agent of the pool {facts.pool.name} that is online has its runs in {facts.root}, where"
+        f" the plan was made (they have them in {others})"
+    )
 
 
 def _moment(at: datetime) -> str:

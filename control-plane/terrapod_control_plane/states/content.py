@@ -1,7 +1,8 @@
 """The content of a state: stored, and read for what it says of itself."""
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any
 
 import anyio
@@ -11,9 +12,11 @@ from msgspec import Meta, Raw, Struct
 
 from terrapod_common.errors import Unprocessable
 from terrapod_control_plane.kernel.blobs.base import Blobs, whole
-from terrapod_control_plane.states.model import Content, Parsed, ParsedOutput, Resource
+from terrapod_control_plane.states.model import Content, Excerpt, Parsed, ParsedOutput, Resource
+from terrapod_control_plane.states.packing import RESOURCES_AT_MOST, packed
 
-_HERE_AT_MOST = 1024 * 1024
+# Longer ones would be felt by whoever else waits for the event loop.
+_HERE_AT_MOST = 128 * 1024
 # Each one holds a whole state.
 _AT_ONCE = 2
 _NOTHING = Raw(b"null")
@@ -108,49 +111,60 @@ async def store(blobs: Blobs, key: str, chunks: AsyncIterable[bytes], *, md5: st
     return Content(size=size, md5=passing.md5, sha256=passing.sha256, parsed=read)
 
 
-async def _read(blobs: Blobs, key: str, passing: Passing) -> Parsed:
-    if passing.content is not None:
-        return parsed(bytes(passing.content))
-    # Few are in memory at a time, however many are sent; and they are read in another process.
+async def again(blobs: Blobs, key: str) -> Parsed:
+    """What a stored content says of itself; raises :class:`BadState`."""
     async with _at_once:
         return await anyio.to_process.run_sync(parsed, await whole(blobs, key))
 
 
+async def _read(blobs: Blobs, key: str, passing: Passing) -> Parsed:
+    if passing.content is not None:
+        return parsed(bytes(passing.content))
+    # Few are in memory at a time, however many are sent; and they are read in another process.
+    return await again(blobs, key)
+
+
 def parsed(content: bytes) -> Parsed:
-    """What a state says of itself; raises :class:`BadState`."""
+    """What a state says of itself; raises :class:`BadState`.
+
+    It goes from one process to another, so outputs and resources are packed already.
+    """
     try:
         state = msgspec.json.decode(content, type=_State)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadState(f"The content is not a state: {error}") from None
-    resources = state.resources or []
+    resources, outputs = state.resources or [], state.outputs or {}
     return Parsed(
         serial=state.serial,
         lineage=state.lineage,
         terraform_version=clean(state.terraform_version),
-        resources=[_summary(resource) for resource in resources if resource.instances],
         resource_count=sum(len(r.instances) for r in resources if r.mode == "managed"),
-        outputs=[_output(name, output) for name, output in (state.outputs or {}).items()],
+        output_count=len(outputs),
+        excerpts=[*_of_resources(resources), *_of_outputs(outputs)],
     )
 
 
-def clean(value: Any) -> Any:
+def _of_resources(resources: Sequence[_Resource]) -> Iterator[Excerpt]:
+    there = (_summary(resource) for resource in resources if resource.instances)
+    return packed("resources", islice(there, RESOURCES_AT_MOST))
+
+
+def _of_outputs(outputs: Mapping[str, _Output]) -> Iterator[Excerpt]:
+    return packed("outputs", (_output(name, outputs[name]) for name in sorted(outputs)))
+
+
+def clean(text: str) -> str:
     """The same without what no column can hold; the content itself is kept as it came."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd")
-    if isinstance(value, list):
-        return [clean(one) for one in value]
-    if isinstance(value, dict):
-        return {clean(key): clean(one) for key, one in value.items()}
-    return value
+    return text.replace("\0", "\ufffd")
 
 
 def _summary(resource: _Resource) -> Resource:
     return Resource(
-        name=clean(resource.name),
-        type=clean(resource.type if resource.mode == "managed" else f"data.{resource.type}"),
+        name=resource.name,
+        type=resource.type if resource.mode == "managed" else f"data.{resource.type}",
         count=len(resource.instances),
-        module=clean(resource.module),
-        provider=clean(resource.provider),
+        module=resource.module,
+        provider=resource.provider,
     )
 
 
@@ -158,9 +172,10 @@ def _output(name: str, output: _Output) -> ParsedOutput:
     kind = output.type[0] if isinstance(output.type, list) and output.type else output.type
     text = kind if isinstance(kind, str) else "dynamic"
     return ParsedOutput(
-        name=clean(name),
+        name=name,
         sensitive=output.sensitive,
-        type=clean(_TYPES.get(text, text)),
-        detailed_type=clean(output.type),
-        value=Raw(bytes(output.value)),
+        type=_TYPES.get(text, text),
+        detailed_type=Raw(msgspec.json.encode(output.type)),
+        # As it stands in the state: numbers may be larger than any of ours.
+        value=Raw(bytes(output.value).decode(errors="replace").encode()),
     )

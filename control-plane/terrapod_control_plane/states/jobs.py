@@ -7,6 +7,7 @@ from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.settings import Settings
 from terrapod_control_plane.states import queries
+from terrapod_control_plane.states import service as states
 from terrapod_control_plane.states.events import StateDiscarded
 
 
@@ -17,8 +18,7 @@ async def drop_pending(ctx: Context) -> None:
         dropped = await queries.discard_pending(before)
         for version in dropped:
             await ctx.emit(StateDiscarded(state_version=version.id, workspace=version.workspace_id))
-    for version in dropped:
-        await ctx.parts.blobs.delete(version.blob)
+    await states.forget_contents(ctx, dropped)
 
 
 def jobs(settings: Settings) -> list[Job]:

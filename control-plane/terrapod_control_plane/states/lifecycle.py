@@ -70,8 +70,8 @@ def finalized(version: StateVersion, content: Content, now: datetime) -> StateVe
         md5=content.md5,
         size=content.size,
         terraform_version=content.parsed.terraform_version,
-        resources=content.parsed.resources,
         resource_count=content.parsed.resource_count,
+        output_count=content.parsed.output_count,
         finalized_at=now,
     )
 

@@ -35,8 +35,8 @@ class StateVersion(Struct, frozen=True, kw_only=True):
     size: int = 0
     force: bool = False
     terraform_version: str = ""
-    resources: list[Resource] = []
     resource_count: int = 0
+    output_count: int | None = 0  # unknown of those from before excerpts were kept
     finalized_at: datetime | None = None
 
     @property
@@ -56,9 +56,11 @@ class StateVersion(Struct, frozen=True, kw_only=True):
 
 
 class Shown(StateVersion, frozen=True, kw_only=True):
-    """A version with its outputs and the addresses that the caller may use."""
+    """A version with some of its outputs and resources, and the addresses for the caller."""
 
     outputs: list[str]
+    resources: list[Resource] = []
+    resources_processed: bool = True
     hosted_state_download_url: str | None = None
     hosted_state_upload_url: str | None = None
     hosted_json_state_upload_url: str | None = None
@@ -74,23 +76,14 @@ class Offer(Struct, frozen=True, kw_only=True):
     force: bool = False
 
 
-class Output(Struct, frozen=True, kw_only=True):
-    """An output of a state; its value is sealed."""
+class ParsedOutput(Struct, frozen=True, array_like=True):
+    """An output as it stands in a state."""
 
-    id: str
-    state_version_id: str
     name: str
     sensitive: bool
     type: str
-    detailed_type: Any
-    sealed: bytes
-
-
-class OutputLink(Struct, frozen=True, kw_only=True):
-    """Which version an output belongs to."""
-
-    id: str
-    state_version_id: str
+    detailed_type: Raw
+    value: Raw
 
 
 class Readable(Struct, frozen=True, kw_only=True):
@@ -104,14 +97,22 @@ class Readable(Struct, frozen=True, kw_only=True):
     value: Any
 
 
-class ParsedOutput(Struct, frozen=True, kw_only=True):
-    """An output as it stands in a state."""
+Excerpted = Literal["outputs", "resources"]
 
-    name: str
-    sensitive: bool
-    type: str
-    detailed_type: Any
-    value: Raw
+
+class Excerpt(Struct, frozen=True, kw_only=True):
+    """Some of the outputs or resources of a state, packed; sealed where it is kept."""
+
+    kind: Excerpted
+    first: int  # its number in the state
+    count: int
+    content: bytes
+
+
+class ExcerptOf(Excerpt, frozen=True, kw_only=True):
+    """An excerpt and the version that it is of; its content is sealed."""
+
+    state_version_id: str
 
 
 class Parsed(Struct, frozen=True, kw_only=True):
@@ -120,9 +121,9 @@ class Parsed(Struct, frozen=True, kw_only=True):
     serial: int
     lineage: str
     terraform_version: str
-    resources: list[Resource]
     resource_count: int
-    outputs: list[ParsedOutput]
+    output_count: int
+    excerpts: list[Excerpt]
 
 
 class Content(Struct, frozen=True, kw_only=True):

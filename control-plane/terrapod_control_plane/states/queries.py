@@ -1,11 +1,11 @@
-"""SQL of state versions and outputs."""
+"""SQL of state versions and of their excerpts."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.states.model import Output, OutputLink, StateVersion
+from terrapod_control_plane.states.model import Excerpt, ExcerptOf, StateVersion
 from terrapod_control_plane.states.tables import StateVersions
 
 
@@ -69,44 +69,47 @@ async def discard_pending(before: datetime) -> list[StateVersion]:
     return await db.many(StateVersion, _DISCARD, before)
 
 
-_INSERT_OUTPUTS = """
-insert into state_outputs (id, state_version_id, name, sensitive, type, detailed_type, sealed)
-select id, $1, name, sensitive, type, detailed::jsonb, sealed
-from unnest($2::text[], $3::text[], $4::boolean[], $5::text[], $6::text[], $7::bytea[])
-     as new (id, name, sensitive, type, detailed, sealed)
+_INSERT_EXCERPTS = """
+insert into state_excerpts (state_version_id, kind, first, count, sealed)
+select $1, * from unnest($2::text[], $3::integer[], $4::integer[], $5::bytea[])
+on conflict do nothing
 """
 
 
-async def insert_outputs(version: str, outputs: Sequence[Output]) -> None:
-    """Store the outputs of a version."""
+async def insert_excerpts(
+    version: str, excerpts: Sequence[Excerpt], sealed: Sequence[bytes]
+) -> None:
+    """Store excerpts of a version; the same that came before with the same content stay."""
     await db.execute(
-        _INSERT_OUTPUTS,
+        _INSERT_EXCERPTS,
         version,
-        [output.id for output in outputs],
-        [output.name for output in outputs],
-        [output.sensitive for output in outputs],
-        [output.type for output in outputs],
-        [db.encode(output.detailed_type) for output in outputs],
-        [output.sealed for output in outputs],
+        [one.kind for one in excerpts],
+        [one.first for one in excerpts],
+        [one.count for one in excerpts],
+        sealed,
     )
 
 
-async def output_links(versions: Sequence[str]) -> list[OutputLink]:
-    """Which outputs versions have, by their names."""
-    return await db.many(OutputLink, _LINKS, versions)
+async def forget_excerpts(versions: Sequence[str]) -> None:
+    """Remove what is known of contents that are not there any more."""
+    await db.execute("delete from state_excerpts where state_version_id = any($1)", versions)
 
 
-_LINKS = """
-select id, state_version_id from state_outputs
-where state_version_id = any($1) order by name collate "C"
+_FEW_RESOURCES = """
+select state_version_id, kind, first, count, sealed as content from state_excerpts e
+where state_version_id = any($1) and kind = 'resources'
+  and ($2::integer is null or octet_length(sealed) <= $2 and not exists (
+    select from state_excerpts more where more.state_version_id = e.state_version_id
+        and more.kind = 'resources' and more.first <> e.first))
+order by state_version_id, first
 """
 
 
-async def workspace_of_output(id_: str) -> str | None:
-    """The workspace of an output."""
-    sql = (
-        "select s.workspace_id from state_outputs o "
-        "join state_versions s on s.id = o.state_version_id where o.id = $1"
-    )
-    found: str | None = await db.value(sql, id_)
-    return found
+async def resources(versions: Sequence[str], bytes_at_most: int | None) -> list[ExcerptOf]:
+    """The resources of versions; those of large ones are left out where there is a limit."""
+    return await db.many(ExcerptOf, _FEW_RESOURCES, versions, bytes_at_most)
+
+
+async def set_output_count(version: str, count: int) -> None:
+    """Note how many outputs a version has."""
+    await db.execute("update state_versions set output_count = $2 where id = $1", version, count)

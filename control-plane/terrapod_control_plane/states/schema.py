@@ -35,9 +35,10 @@ class StateVersionDoc(Resource, tag="state-versions", kw_only=True):
     hosted_state_upload_url: str | None
     hosted_json_state_upload_url: str | None
     hosted_json_state_download_url: str | None = None
-    resources_processed: bool = True
+    resources_processed: bool
     resources: list[ResourceDoc]
     resource_count: int
+    output_count: int | None
     modules: dict[str, Any] = field(default_factory=dict)
     providers: dict[str, Any] = field(default_factory=dict)
     run: Annotated[str | None, one("runs")] = None

@@ -1,27 +1,32 @@
 """Use cases of state versions."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 
 from anyio.to_thread import run_sync
 from msgspec import structs
 
 from terrapod_common import ids
 from terrapod_common.errors import NotFound
+from terrapod_control_plane.kernel.blobs.base import BlobMissing
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
-from terrapod_control_plane.kernel.secrets import KeyRing
-from terrapod_control_plane.states import addresses, model, queries
+from terrapod_control_plane.states import addresses, content, model, packing, queries
 from terrapod_control_plane.states.addresses import DOWNLOAD
 from terrapod_control_plane.states.events import StateFinalized
-from terrapod_control_plane.states.model import Content, Output, ParsedOutput, Shown
+from terrapod_control_plane.states.model import Excerpt, Resource, Shown
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.service import Workspace
 
 StateVersion = model.StateVersion  # for the slices above
-_BATCH = 2000
-_FEW = 100
+_AT_ONCE = 50  # excerpts that are written by one statement
+_SMALL = 64 * 1024  # what is sealed or opened in the event loop
+# A version names so many of its outputs; all of them have a list of their own.
+_LINKED = 1000
+_LINKED_IN_LIST = 100
+_RESOURCES_IN_LIST = 4096  # bytes of them, sealed
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -37,8 +42,7 @@ async def scope(id_: str) -> Scope | None:
 @internal
 async def output_scope(id_: str) -> Scope | None:
     """An output belongs to the workspace of its version."""
-    workspace = await queries.workspace_of_output(id_)
-    return await workspaces.scope(workspace) if workspace else None
+    return await scope(ids.parted(id_)[0])
 
 
 async def show(ctx: Context, id_: str) -> Shown:
@@ -117,10 +121,9 @@ async def read_current(
 
 
 @internal
-async def keep(ctx: Context, version: StateVersion, stored: Content) -> None:
-    """Write down a version whose content is stored."""
+async def insert(ctx: Context, version: StateVersion) -> None:
+    """Write down a version whose content and excerpts are stored."""
     await queries.insert(version)
-    await keep_outputs(ctx, version.id, stored)
 
 
 @internal
@@ -136,14 +139,39 @@ async def rewrite(ctx: Context, version: StateVersion) -> None:
 
 
 @internal
-async def keep_outputs(ctx: Context, version: str, stored: Content) -> None:
-    """Write down the outputs of a version, their values sealed."""
-    parsed = stored.parsed.outputs
-    for at in range(0, len(parsed), _BATCH):
-        # Beside the loop: a state may have very many, and every beat of an agent waits for it.
-        seal = partial(_outputs, ctx.parts.ring, version, parsed[at : at + _BATCH])
-        few = len(parsed) < _FEW
-        await queries.insert_outputs(version, seal() if few else await run_sync(seal))
+async def keep_excerpts(ctx: Context, version: str, excerpts: Sequence[Excerpt]) -> None:
+    """Write down what a content says of itself, before the version is made to count.
+
+    There may be very much of it, so nobody may be waiting for the caller's transaction.
+    """
+    for at in range(0, len(excerpts), _AT_ONCE):
+        some = excerpts[at : at + _AT_ONCE]
+        seal = partial(packing.sealed, ctx.parts.ring, version, some)
+        small = sum(len(one.content) for one in some) <= _SMALL
+        await queries.insert_excerpts(version, some, seal() if small else await run_sync(seal))
+
+
+@internal
+async def forget_contents(ctx: Context, versions: Sequence[StateVersion]) -> None:
+    """Remove contents, after the commit with which they ceased to count."""
+    if versions:
+        await queries.forget_excerpts([version.id for version in versions])
+    for version in versions:
+        await ctx.parts.blobs.delete(version.blob)
+
+
+@internal
+async def digested(ctx: Context, version: StateVersion) -> StateVersion:
+    """The version with its count of outputs; one from before there were excerpts gets them now."""
+    if version.output_count is not None:
+        return version
+    try:
+        read = await content.again(ctx.parts.blobs, version.blob)
+    except (content.BadState, BlobMissing):
+        return version
+    await keep_excerpts(ctx, version.id, read.excerpts)
+    await queries.set_output_count(version.id, read.output_count)
+    return structs.replace(version, output_count=read.output_count)
 
 
 @internal
@@ -159,22 +187,6 @@ async def make_current(ctx: Context, version: StateVersion) -> None:
             run=version.run_id,
         )
     )
-
-
-def _outputs(ring: KeyRing, version: str, parsed: Sequence[ParsedOutput]) -> list[Output]:
-    made = [(ids.new("wsout"), output) for output in parsed]
-    return [
-        Output(
-            id=id_,
-            state_version_id=version,
-            name=output.name,
-            sensitive=output.sensitive,
-            type=output.type,
-            detailed_type=output.detailed_type,
-            sealed=ring.seal(bytes(output.value), f"output:{id_}"),
-        )
-        for id_, output in made
-    ]
 
 
 @internal
@@ -203,19 +215,44 @@ async def get(id_: str) -> StateVersion:
 
 @internal
 async def shown(ctx: Context, version: StateVersion, scope: Scope) -> Shown:
-    """The version with its outputs and the addresses that the caller may use."""
-    return (await _all_shown(ctx, [version], scope))[0]
+    """The version with its resources and outputs and the addresses that the caller may use."""
+    version = await digested(ctx, version)
+    resources = await _resources(ctx, [version], None)
+    return _shown(ctx, version, scope, resources.get(version.id, []), _LINKED)
 
 
 async def _all_shown(
     ctx: Context, versions: Sequence[StateVersion], scope: Scope | None
 ) -> list[Shown]:
-    links = await queries.output_links([version.id for version in versions])
-    shown = [
-        Shown(
-            **structs.asdict(version),
-            outputs=[link.id for link in links if link.state_version_id == version.id],
-        )
-        for version in versions
+    found = await _resources(ctx, versions, _RESOURCES_IN_LIST)
+    return [
+        _shown(ctx, version, scope, found.get(version.id), _LINKED_IN_LIST) for version in versions
     ]
-    return [addresses.with_addresses(ctx, one, scope) for one in shown]
+
+
+def _shown(
+    ctx: Context,
+    version: StateVersion,
+    scope: Scope | None,
+    resources: list[Resource] | None,
+    linked: int,
+) -> Shown:
+    count = min(version.output_count or 0, linked)
+    one = Shown(
+        **structs.asdict(version),
+        outputs=[ids.part("wsout", version.id, number) for number in range(count)],
+        resources=resources or [],
+        resources_processed=resources is not None or version.resource_count == 0,
+    )
+    return addresses.with_addresses(ctx, one, scope)
+
+
+async def _resources(
+    ctx: Context, versions: Sequence[StateVersion], bytes_at_most: int | None
+) -> Mapping[str, list[Resource]]:
+    found = await queries.resources([version.id for version in versions], bytes_at_most)
+    ring = ctx.parts.ring
+    return {
+        version: [r for one in some for r in packing.opened(ring, version, one, Resource)]
+        for version, some in groupby(found, lambda one: one.state_version_id)
+    }

@@ -1,6 +1,6 @@
-"""Table of state versions; outputs are written in bulk, by plain SQL."""
+"""Table of state versions; their excerpts are written in bulk, by plain SQL."""
 
-from piccolo.columns import JSONB, BigInt, Boolean, Integer, Text, Timestamptz
+from piccolo.columns import BigInt, Boolean, Integer, Text, Timestamptz
 from piccolo.table import Table
 
 from terrapod_control_plane.kernel.db import ENGINE
@@ -22,6 +22,6 @@ class StateVersions(Table, tablename="state_versions", db=ENGINE):
     size = BigInt()
     force = Boolean()
     terraform_version = Text()
-    resources = JSONB()
     resource_count = Integer()
+    output_count = Integer(null=True, default=None)
     finalized_at = Timestamptz(null=True, default=None)

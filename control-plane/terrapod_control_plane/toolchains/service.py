@@ -146,6 +146,14 @@ async def find(ctx: Context, at: Platform) -> Tool | None:
 
 
 @internal
+def is_before(version: str, bound: str) -> bool:
+    """Whether a version is known to come before another; a pre-release counts as its release."""
+    if not versions.is_exact(version):
+        return False
+    return versions.parsed(version).numbers < versions.parsed(bound).numbers
+
+
+@internal
 async def resolve(ctx: Context, tool: str, version: str) -> str | None:
     """The version that `latest` or a constraint means now; an exact one stays as it is."""
     if versions.is_exact(version):

@@ -1,7 +1,7 @@
 """JSON:API shapes of variables."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
 
@@ -33,6 +33,7 @@ class VariableDoc(Resource, tag="vars", kw_only=True):
 class NewVariable(Payload, tag="vars", kw_only=True):
     """A variable to be made."""
 
+    echoes: ClassVar[type[Resource] | None] = VariableDoc
     key: Key
     value: str | None = None
     description: Description | None = None
@@ -44,6 +45,7 @@ class NewVariable(Payload, tag="vars", kw_only=True):
 class VariableChange(Payload, tag="vars", kw_only=True):
     """What may be changed of a variable; what is left out stays."""
 
+    echoes: ClassVar[type[Resource] | None] = VariableDoc
     key: Key | UnsetType = UNSET
     value: str | UnsetType | None = UNSET
     description: Description | UnsetType | None = UNSET

@@ -9,7 +9,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
 
-from terrapod_common.errors import Forbidden, Unauthorized
+from terrapod_common.errors import Forbidden, TooLarge, Unauthorized
 from terrapod_control_plane.kernel.context import Context, Parts
 from terrapod_control_plane.kernel.policy import Actor
 
@@ -18,6 +18,8 @@ _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9a-fA-F:]+\](:\d{1,5})?")
 
 # Marks of routes, for `opt=`.
 PUBLIC: dict[str, Any] = {"public": True}  # needs no token: the URL or the body is the credential
+# The same for a content whose signed URL is looked at before the body is.
+SIGNED: dict[str, Any] = PUBLIC | {"signed": True}
 AGENTS: dict[str, Any] = {"plane": "agents"}  # only on the agent port
 
 
@@ -32,7 +34,18 @@ async def authenticate(
     connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
 ) -> None:
     """The guard of every route: finds the actor, or refuses before the body is read."""
-    connection.state.actor = await _actor(connection, handler)
+    connection.state.actor = actor = await _actor(connection, handler)
+    if actor is NOBODY and not handler.opt.get("signed"):
+        _small(connection)
+
+
+def _small(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """Refuses a stranger's body by its announced length; what announces none is counted."""
+    parts: Parts = connection.app.state.parts
+    allowed = parts.settings.server.stranger_bytes_at_most
+    announced = connection.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > allowed:
+        raise TooLarge(f"The body has {announced} bytes, {allowed} are allowed.")
 
 
 async def _actor(

@@ -1,5 +1,6 @@
 """Plain JSON in and out, as agents speak it, and long polls that notice a client leaving."""
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -8,8 +9,11 @@ import msgspec
 from litestar import Request, Response
 from msgspec import Struct
 
-from terrapod_common.errors import BadRequest, TooLarge, Unprocessable
+from terrapod_common.errors import BadRequest, Unprocessable
 from terrapod_common.reading import Malformed, read_json
+from terrapod_common.wire import LARGEST
+from terrapod_control_plane.web.auth import NOBODY
+from terrapod_control_plane.web.streams import limited
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
@@ -17,13 +21,16 @@ Answer = Response[Any]
 AnyRequest = Request[Any, Any, Any]
 
 _LARGEST = 1024 * 1024
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
+_DIGITS = 17  # of the largest number, and no more work than that
 
 
 async def body(request: AnyRequest, into: type[S]) -> S:
     """The request's JSON as a struct."""
-    raw = await request.body()
-    if len(raw) > _LARGEST:
-        raise TooLarge("The body is too large.")
+    settings = request.app.state.parts.settings.server
+    by_nobody = request.state.actor is NOBODY
+    largest = settings.stranger_bytes_at_most if by_nobody else _LARGEST
+    raw = b"".join([chunk async for chunk in limited(request, largest)])
     try:
         found: S = read_json(raw or b"{}", into)
     except Malformed as error:
@@ -41,16 +48,21 @@ def answer(found: Struct | None, status: int = 200) -> Answer:
 
 
 def number(text: str | None) -> int:
-    """A whole number of a query, -1 when it is none."""
-    fits = text is not None and text.isdecimal() and len(text) < 17
-    return int(text) if fits and text else -1
+    """A whole number of a query, -1 when there is none; refuses what is no number or too large."""
+    if text is None or text == "-1":
+        return -1
+    if not (text.isascii() and text.isdecimal() and len(text) < _DIGITS and int(text) <= LARGEST):
+        raise BadRequest(f"{text[:40]!r} is not a whole number from 0 to {LARGEST}.")
+    return int(text)
 
 
 def seconds(text: str | None) -> float:
-    """A duration of a query, 0 when it is none."""
-    whole, _, fraction = (text or "").partition(".")
-    fits = whole.isdecimal() and len(whole) < 10 and (fraction.isdecimal() or not fraction)
-    return float(text) if fits and text else 0.0
+    """A duration of a query, 0 when there is none; refuses what is none."""
+    if not text:
+        return 0.0
+    if not _SECONDS.fullmatch(text):
+        raise BadRequest(f"{text[:40]!r} is not a number of seconds.")
+    return float(text)
 
 
 async def unless_gone(request: AnyRequest, attempt: Callable[[], Awaitable[T | None]]) -> T | None:

@@ -1,13 +1,15 @@
 """Bodies that are never held whole."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from litestar import Request
 from litestar.exceptions import InternalServerException
 from litestar.response import Stream
+from msgspec.json import encode
 
 from terrapod_common.errors import BadRequest, TooLarge
+from terrapod_common.jsonapi import Resource, dump_one, present
 
 
 async def streamed(
@@ -26,6 +28,21 @@ async def streamed(
             yield chunk
 
     return Stream(all_of_them(), media_type=media_type, headers=dict(headers or {}))
+
+
+async def documents(some: AsyncIterator[Sequence[object]], into: type[Resource]) -> Stream:
+    """A list of resources as it is made, for one that may be very long."""
+
+    async def texts() -> AsyncIterator[bytes]:
+        yield b'{"data":['
+        between = b""
+        async for models in some:
+            texts = [encode(dump_one(present(model, into))) for model in models]
+            yield between + b",".join(texts)
+            between = b","
+        yield b"]}"
+
+    return await streamed(texts(), "application/json")
 
 
 async def limited(request: Request[Any, Any, Any], at_most: int) -> AsyncIterator[bytes]:

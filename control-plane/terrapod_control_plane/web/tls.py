@@ -14,12 +14,13 @@ from typing import Any, cast
 
 import anyio
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from terrapod_control_plane.web.acceptor import Acceptor
+from terrapod_control_plane.web.connection import LimitedProtocol
+from terrapod_control_plane.web.limits import Limits
 
 _BACKLOG = 2048
-# Longer than the beat of an idle agent, so that it keeps its connection.
-_KEEP_ALIVE = 75
-# How long a peer that has got its whole answer may take to agree to the end of a connection.
+# How long the tasks of connections that were cut may take to end.
 _GOODBYE = 0.5
 
 
@@ -72,9 +73,17 @@ class Reloadable:
 class Listener:
     """An address that is listened on; port 0 takes a free one."""
 
-    def __init__(self, host: str, port: int, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        ssl_context: ssl.SSLContext | None = None,
+        *,
+        limits: Limits | None = None,
+    ) -> None:
         self.host = host
         self.ssl_context = ssl_context
+        self.limits = limits or Limits()
         self._port = port
         self._socket: socket.socket | None = None
 
@@ -129,47 +138,15 @@ def _complaint(host: str, port: int, error: OSError) -> str:
     return f"cannot listen on {where}: {error.strerror or os.strerror(error.errno or 0)}"
 
 
-class PeerCertificateProtocol(HttpToolsProtocol):
-    """Puts the verified client certificate into `scope["extensions"]["tls"]["client_cert"]`.
-
-    The names are those that uvicorn is about to use, so that this class can be dropped then.
-    """
-
-    _certificate: bytes | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Reads the certificate once a connection, after the handshake."""
-        super().connection_made(transport)
-        tls = transport.get_extra_info("ssl_object")
-        self._certificate = tls.getpeercert(binary_form=True) if tls else None
-
-    def on_message_begin(self) -> None:
-        """Extends the new request's scope."""
-        super().on_message_begin()
-        if self._certificate is not None:
-            scope = cast("dict[str, Any]", self.scope)
-            scope["extensions"] = {"tls": {"client_cert": self._certificate}}
-
-    def shutdown(self) -> None:
-        """Closes when idle; a peer that does not answer the goodbye is left soon after."""
-        super().shutdown()
-        # Annotated as always there, but None until the first request.
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is None or cycle.response_complete:
-            self.loop.call_later(_GOODBYE, self._leave)
-
-    def _leave(self) -> None:
-        if self in self.connections and self.transport.get_write_buffer_size() == 0:
-            self.transport.abort()
-
-
 class QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves signals alone, tells when it accepts, and ends for good."""
+    """A uvicorn server that leaves signals alone, accepts by itself, and ends for good."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, listener: Listener) -> None:
         super().__init__(config)
         self.accepting = anyio.Event()
         self.servers = []
+        self.acceptor = Acceptor(listener.limits, listener.ssl_context, self._guest)
+        self._limits = listener.limits
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -177,23 +154,28 @@ class QuietServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to accept."""
-        await super().startup(sockets)
+        """Ready for what the acceptor brings."""
+        self.started = True
         self.accepting.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Waits for the requests in flight, then leaves no task and no connection behind."""
+        self.acceptor.close()
         await super().shutdown(sockets)
         self.abort()
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_GOODBYE)
 
     def abort(self) -> None:
-        """Ends listeners and connections at once."""
-        for server in self.servers:
-            server.close()
+        """Ends acceptance and connections at once."""
+        self.acceptor.close()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+
+    def _guest(self) -> LimitedProtocol:
+        guest = LimitedProtocol(self.config, self.server_state, app_state={})
+        guest.limits = self._limits
+        return guest
 
 
 async def serve(
@@ -210,14 +192,15 @@ async def serve(
     The app's lifespan is the caller's. Raises ListenFailed.
     """
     listeners = [public] if agents is None else [public, agents]
-    servers = [QuietServer(_config(app, listener, grace)) for listener in listeners]
+    servers = [QuietServer(_config(app, grace), listener) for listener in listeners]
     try:
         sockets = [listener.bind() for listener in listeners]
         async with anyio.create_task_group() as group:
             for server, bound in zip(servers, sockets, strict=True):
                 group.start_soon(server.serve, [bound])
-            for server in servers:
+            for server, bound in zip(servers, sockets, strict=True):
                 await server.accepting.wait()
+                group.start_soon(server.acceptor.run, bound)
             ready()
             await stop.wait()
             _request_end(servers)
@@ -233,13 +216,12 @@ def _request_end(servers: Sequence[QuietServer]) -> None:
         server.should_exit = True
 
 
-def _config(app: Any, listener: Listener, grace: float) -> uvicorn.Config:
-    context = listener.ssl_context
+def _config(app: Any, grace: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
         loop="none",
-        http=PeerCertificateProtocol,
+        http=LimitedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -247,8 +229,6 @@ def _config(app: Any, listener: Listener, grace: float) -> uvicorn.Config:
         server_header=False,
         # Which proxies are believed is a setting of ours.
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE,
         # Annotated as int, but handed to asyncio.wait_for.
         timeout_graceful_shutdown=cast("int", grace),
-        ssl_context_factory=(lambda _config, _default: context) if context else None,
     )

@@ -1,7 +1,7 @@
 """Locks and changes of a workspace: from the old one to the new one, or a refusal."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from msgspec import UNSET
@@ -15,6 +15,7 @@ _VERSION = re.compile(r"[0-9A-Za-z.,~<>=!+ -]{1,100}")
 _RESOURCE = re.compile(r"([0-9]+(\.[0-9]+)?(m|[kKMGT]i?)?)?")
 _TAG = re.compile(r"[^\s,\x00][^,\x00]{0,254}")
 _SHORTEST_DRIFT = 3600
+_TOLD = 20  # names in a message
 
 
 def valid(setup: Setup) -> None:
@@ -42,6 +43,14 @@ def _rules(setup: Setup) -> Iterable[tuple[str, bool]]:
     yield "resource-cpu", bool(_RESOURCE.fullmatch(setup.resource_cpu))
     yield "resource-memory", bool(_RESOURCE.fullmatch(setup.resource_memory))
     yield "drift-detection-interval-seconds", _SHORTEST_DRIFT <= seconds < 2**31
+
+
+def named_by(workspaces: Sequence[Workspace]) -> str:
+    """Why a pool can't be removed that workspaces name."""
+    names = sorted(workspace.name for workspace in workspaces)
+    told = ", ".join(names[:_TOLD])
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return f"Workspaces run on the agents of this pool: {told}{more}. Say which pool they move to."
 
 
 def locked(workspace: Workspace, by: str, reason: str, now: datetime) -> Workspace:

@@ -46,6 +46,7 @@ class Setup(Struct, frozen=True, kw_only=True):
     speculative_enabled: bool = True
     file_triggers_enabled: bool = True
     global_remote_state: bool = False
+    project_remote_state: bool = False
     source: str = "tfe-api"
     source_name: str = ""
     source_url: str = ""

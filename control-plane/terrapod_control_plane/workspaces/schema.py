@@ -1,11 +1,12 @@
 """JSON:API shapes of workspaces."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from terrapod_common.jsonapi import Payload, Resource, many, one, present
+from terrapod_common.jsonapi import ANY, Payload, Resource, many, one, present
 from terrapod_control_plane.kernel.policy import Actor
 from terrapod_control_plane.workspaces.model import (
     ExecutionMode,
@@ -42,6 +43,7 @@ class WorkspaceDoc(Resource, tag="workspaces", kw_only=True):
     speculative_enabled: bool
     file_triggers_enabled: bool
     global_remote_state: bool
+    project_remote_state: bool
     structured_run_output_enabled: bool = False
     source: str
     source_name: str
@@ -120,6 +122,13 @@ class NewBinding(Struct):
 class Settings(Payload, tag="workspaces", kw_only=True):
     """What may be set on a workspace; what is left out stays."""
 
+    echoes: ClassVar[type[Resource] | None] = WorkspaceDoc
+    idle: ClassVar[Mapping[str, Collection[Any]]] = {
+        "environment": ("default",),
+        "inherits-project-auto-destroy": ANY,  # there are no projects
+        "source": ANY,  # is told by the server
+        "vcs-repo": (),  # shown as none
+    }
     name: str | UnsetType = UNSET
     description: str | UnsetType | None = UNSET
     execution_mode: ExecutionMode | UnsetType = UNSET
@@ -135,6 +144,7 @@ class Settings(Payload, tag="workspaces", kw_only=True):
     speculative_enabled: bool | UnsetType = UNSET
     file_triggers_enabled: bool | UnsetType = UNSET
     global_remote_state: bool | UnsetType = UNSET
+    project_remote_state: bool | UnsetType = UNSET
     source_name: str | UnsetType | None = UNSET
     source_url: str | UnsetType | None = UNSET
     trigger_prefixes: list[str] | UnsetType | None = UNSET
@@ -202,6 +212,12 @@ class TagIn(Payload, tag="tags", kw_only=True):
     def key(self) -> str:
         """The name."""
         return self.name or self.id
+
+
+class ConsumerIn(Payload, tag="workspaces", kw_only=True):
+    """A workspace that may read the state of another, by its id."""
+
+    id: str = ""
 
 
 class BindingIn(Payload, tag="tag-bindings", kw_only=True):

@@ -20,7 +20,7 @@ from terrapod_control_plane.workspaces.events import (
     WorkspaceUnlocked,
     WorkspaceUpdated,
 )
-from terrapod_control_plane.workspaces.model import LATEST, Setup, Tag, Wanted
+from terrapod_control_plane.workspaces.model import LATEST, Hold, Setup, Tag, Wanted
 from terrapod_control_plane.workspaces.schema import Settings, WorkspaceDoc, shown
 
 Workspace = model.Workspace  # for the slices above
@@ -265,9 +265,9 @@ async def set_held_by_run(ctx: Context, id_: str, run: str | None) -> None:
 
 
 @internal
-async def set_hold(ctx: Context, id_: str, run: str, reason: str) -> None:
+async def set_hold(ctx: Context, id_: str, hold: Hold) -> None:
     """Nothing may be applied until a person has looked."""
-    await _set(ctx, id_, hold_run_id=run, hold_reason=reason, hold_since=ctx.now())
+    await _set(ctx, id_, hold_run_id=hold.run, hold_reason=hold.reason, hold_since=hold.since)
 
 
 @internal

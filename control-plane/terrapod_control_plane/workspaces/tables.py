@@ -26,6 +26,7 @@ class Workspaces(Table, tablename="workspaces", db=ENGINE):
     speculative_enabled = Boolean()
     file_triggers_enabled = Boolean()
     global_remote_state = Boolean()
+    project_remote_state = Boolean()
     source = Text()
     source_name = Text()
     source_url = Text()

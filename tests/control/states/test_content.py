@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import pytest
 
 from terrapod_common.errors import Unprocessable
@@ -12,8 +15,11 @@ from terrapod_control_plane.kernel.blobs.base import BlobMissing, once
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.states import content
 from terrapod_control_plane.states.content import BadState
+from terrapod_control_plane.states.model import Parsed, ParsedOutput, Resource
 
 pytestmark = pytest.mark.anyio
+
+T = TypeVar("T", ParsedOutput, Resource)
 
 RESOURCE = {
     "mode": "managed",
@@ -43,26 +49,53 @@ def state(padding: int = 0) -> bytes:
     ).encode()
 
 
+def excerpted(read: Parsed, of: type[T]) -> list[T]:
+    """What is in all excerpts of a kind."""
+    kind = "resources" if of is Resource else "outputs"
+    packs = [zlib.decompress(one.content) for one in read.excerpts if one.kind == kind]
+    return [thing for pack in packs for thing in msgspec.json.decode(pack, type=list[of])]  # type: ignore[valid-type]
+
+
 def test_facts_of_a_state() -> None:
     read = content.parsed(state())
     assert (read.serial, read.lineage, read.terraform_version) == (7, "l", "1.11.4")
     assert read.resource_count == 2
-    assert [(r.type, r.count, r.module) for r in read.resources] == [
+    assert [(r.type, r.count, r.module) for r in excerpted(read, Resource)] == [
         ("null_resource", 2, "root"),
         ("data.http", 1, "module.m"),
     ]
-    assert [(o.name, o.type, o.sensitive) for o in read.outputs] == [
+    outputs = excerpted(read, ParsedOutput)
+    assert [(o.name, o.type, o.sensitive) for o in outputs] == [
+        ("old", "dynamic", False),
         ("one", "string", False),
         ("two", "array", True),
-        ("old", "dynamic", False),
     ]
-    assert read.outputs[1].detailed_type == ["tuple", ["number"]]
+    assert read.output_count == 3
+    assert outputs[2].detailed_type == msgspec.Raw(b'["tuple",["number"]]')
+
+
+@pytest.mark.parametrize(
+    ("count", "padding", "excerpts"),
+    [(0, 0, []), (100, 0, [100]), (250, 0, [100, 100, 50]), (3, 200_000, [1, 1, 1])],
+)
+def test_excerpts_are_never_large(count: int, padding: int, excerpts: list[int]) -> None:
+    outputs = {f"o{n:03}": {"value": "x" * padding, "type": "string"} for n in range(count)}
+    read = content.parsed(json.dumps({"serial": 1, "outputs": outputs}).encode())
+    assert [one.count for one in read.excerpts] == excerpts
+    assert [one.first for one in read.excerpts] == [sum(excerpts[:n]) for n in range(len(excerpts))]
+    assert [o.name for o in excerpted(read, ParsedOutput)] == list(outputs)
+
+
+def test_only_the_first_resources_are_kept_but_all_are_counted() -> None:
+    many = [RESOURCE | {"name": f"r{n}"} for n in range(1500)]
+    read = content.parsed(json.dumps({"serial": 1, "resources": many}).encode())
+    assert (len(excerpted(read, Resource)), read.resource_count) == (1000, 3000)
 
 
 def test_an_encrypted_state_is_taken_as_it_is() -> None:
     envelope = {"serial": 3, "lineage": "l", "meta": {}, "encrypted_data": "AAAA"}
     read = content.parsed(json.dumps(envelope).encode())
-    assert (read.serial, read.resources, read.outputs) == (3, [], [])
+    assert (read.serial, read.excerpts, read.output_count) == (3, [], 0)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """SQL of log chunks."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from terrapod_control_plane.kernel import db
@@ -15,16 +16,21 @@ async def between(phase: str, start: int, end: int) -> list[tuple[int, bytes]]:
     return [(row["at_byte"], row["sealed"]) for row in await db.rows(sql, phase, start, end)]
 
 
-async def to_archive() -> list[Phase]:
-    """Ended phases whose log still lies in rows."""
-    sql = "select * from phases where log_complete and log_index is null and log_size > 0 limit 20"
-    return await db.many(Phase, sql)
+_TO_ARCHIVE = """
+select * from phases where log_complete and log_index is null and log_size > 0
+  and not id = any($1) limit 20
+"""
 
 
-async def archived(phase: str, index: list[tuple[int, int, int]]) -> None:
-    """The blob is there: note where its segments are and drop the rows."""
+async def to_archive(waiting: Sequence[str] = ()) -> list[Phase]:
+    """Ended phases whose log still lies in rows, but for those that are to wait."""
+    return await db.many(Phase, _TO_ARCHIVE, waiting)
+
+
+async def archived(phase: str, index: list[tuple[int, int, int]], size: int) -> None:
+    """The blob is there: note where its segments are and drop the rows, but not what came late."""
     await db.execute("update phases set log_index = $2::jsonb where id = $1", phase, index)
-    await db.execute("delete from log_chunks where phase_id = $1", phase)
+    await db.execute("delete from log_chunks where phase_id = $1 and at_byte < $2", phase, size)
 
 
 async def append(phase: str, at_byte: int, sealed: bytes, size: int, now: datetime) -> None:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from terrapod_common import wire
 from terrapod_common.errors import TooLarge
 from terrapod_common.logframe import window
+from terrapod_common.loops import Backoff, Retries
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
-from terrapod_control_plane.runs import queries
+from terrapod_control_plane.runs import queries, viewers
 from terrapod_control_plane.runs.logs import queries as chunks
 from terrapod_control_plane.runs.model import Phase
 
@@ -34,6 +35,14 @@ async def append_note(ctx: Context, phase: Phase, text: str) -> None:
     await _store(ctx, phase, text.encode())
 
 
+@internal
+async def append_late(ctx: Context, phase: Phase, mark: bytes, data: bytes) -> None:
+    """Append what comes after the end, behind its mark. The phase's row is locked."""
+    if phase.log_size + len(data) > ctx.settings.runs.log_bytes + _SLACK:
+        raise TooLarge("The log is longer than this server keeps.")
+    await _store(ctx, phase, mark + data)
+
+
 async def _store(ctx: Context, phase: Phase, data: bytes) -> None:
     sealed = ctx.parts.ring.seal(data, f"log:{phase.id}:{phase.log_size}")
     await chunks.append(phase.id, phase.log_size, sealed, len(data), ctx.now())
@@ -43,25 +52,29 @@ async def _store(ctx: Context, phase: Phase, data: bytes) -> None:
 async def read(ctx: Context, phase_id: str, offset: int, limit: int) -> bytes:
     """A framed cut of a phase's log; empty beyond its end."""
     # The row is read first: chunks that come later are simply not part of this cut.
-    phase = await queries.phase(phase_id)
-    if phase is None:
+    found = await queries.phases([phase_id])
+    if not found:
         return b""
+    phase = found[0]
     cut = window(offset, limit, phase.log_size, complete=phase.log_complete)
+    await viewers.reads(ctx, phase, end=bool(cut.suffix))
     return cut.prefix + await _bytes(ctx, phase, cut.start, cut.length) + cut.suffix
 
 
 async def _bytes(ctx: Context, phase: Phase, start: int, length: int) -> bytes:
     if length <= 0:
         return b""
-    if phase.log_index is None:
-        parts = [(at, data) async for at, data in _chunks(ctx, phase.id, start, start + length)]
-        if not parts:  # archived between the two looks
-            again = await queries.phase(phase.id)
-            return await _archived(ctx, again, start, length) if again else b""
-    else:
+    if phase.log_index is not None and not phase.late_size and phase.late_at is None:
         return await _archived(ctx, phase, start, length)
-    first = parts[0][0]
-    return b"".join(data for _, data in parts)[start - first :][:length]
+    end = start + length
+    parts = [(at, data) async for at, data in _chunks(ctx, phase.id, start, end)]
+    # What came after the archive was made lies in rows behind it.
+    rows_at = parts[0][0] if parts else end
+    if start < rows_at:
+        known = phase if phase.log_index is not None else await queries.phase(phase.id)
+        before = await _archived(ctx, known, start, rows_at - start) if known else b""
+        return (before + b"".join(data for _, data in parts))[:length]
+    return b"".join(data for _, data in parts)[start - rows_at :][:length]
 
 
 async def _chunks(
@@ -73,7 +86,7 @@ async def _chunks(
 
 async def _archived(ctx: Context, phase: Phase, start: int, length: int) -> bytes:
     index: Sequence[tuple[int, int, int]] = phase.log_index or ()
-    bounds = [*(segment[0] for segment in index[1:]), phase.log_size]
+    bounds = [*(segment[0] for segment in index[1:]), phase.log_size]  # or where late rows begin
     found = bytearray()
     first: int | None = None
     for (at, blob_start, blob_length), end in zip(index, bounds, strict=True):
@@ -91,13 +104,18 @@ def _key(phase: Phase) -> str:
 
 
 @internal
-async def archive(ctx: Context) -> None:
-    """Put the logs of ended phases from rows into blobs."""
-    for phase in await chunks.to_archive():
-        index: list[tuple[int, int, int]] = []
-        await ctx.parts.blobs.put(_key(phase), _compressed(ctx, phase, index))
-        async with db.transaction():
-            await chunks.archived(phase.id, index)
+async def archive(ctx: Context, retries: Retries | None = None) -> None:
+    """Put the logs of ended phases from rows into blobs; one that can't be keeps no other."""
+    retries = retries or Retries(Backoff())
+    found = {phase.id: phase for phase in await chunks.to_archive(retries.waiting)}
+    await retries.each(found, lambda id_: _archive(ctx, found[id_]))
+
+
+async def _archive(ctx: Context, phase: Phase) -> None:
+    index: list[tuple[int, int, int]] = []
+    await ctx.parts.blobs.put(_key(phase), _compressed(ctx, phase, index))
+    async with db.transaction():
+        await chunks.archived(phase.id, index, phase.log_size)
 
 
 async def _compressed(

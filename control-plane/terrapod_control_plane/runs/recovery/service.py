@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import structlog
 from msgspec import structs
@@ -14,6 +15,7 @@ from terrapod_control_plane.kernel.markers import Claim
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.runs import lifecycle, queue
 from terrapod_control_plane.runs import queries as runs
+from terrapod_control_plane.runs.events import HoldSet
 from terrapod_control_plane.runs.logs import service as logs
 from terrapod_control_plane.runs.model import Phase, Run, Status
 from terrapod_control_plane.runs.recovery import queries
@@ -21,6 +23,7 @@ from terrapod_control_plane.runs.recovery.events import RecoveryEnded
 from terrapod_control_plane.runs.recovery.model import Finding, Opened, Recovery
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.events import WorkspaceDeleted
+from terrapod_control_plane.workspaces.service import Hold
 
 log = structlog.get_logger()
 
@@ -234,6 +237,10 @@ async def _hold(ctx: Context, workspace_id: str, run: str, reason: str) -> set[s
             log.warning("a workspace that had applies is not in this database", id=workspace_id)
             return set()
         if workspace.hold_run_id is None:
-            await workspaces.set_hold(ctx, workspace_id, run, reason)
-            log.warning("hold", workspace=workspace.name, run=run, reason=reason)
+            await workspaces.set_hold(
+                ctx, workspace_id, Hold(run=run, reason=reason, since=ctx.now())
+            )
+            await ctx.emit(HoldSet(workspace=workspace_id, run=run, reason=reason))
+            told = {"workspace": workspace_id, "run": run, "reason": reason}
+            db.on_commit(partial(log.warning, "a workspace is on hold", **told))
         return {workspace.name}

@@ -11,7 +11,7 @@ from terrapod_common.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.configurations import service as configurations
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
-from terrapod_control_plane.runs import queries
+from terrapod_control_plane.runs import holds, queries
 from terrapod_control_plane.runs.logs import service as logs
 from terrapod_control_plane.runs.model import Artifact, Phase
 from terrapod_control_plane.runs.transfers import queries as artifacts
@@ -81,6 +81,7 @@ async def recover_state(
     if phase.status == "finished" and await run_states.has_final(ctx, phase.run_id):
         raise Conflict(f"{phase_id} ended well, with its state.")
     saved = await run_states.save_recovered(ctx, phase.workspace_id, phase.run_id, chunks)
+    await holds.arrived(ctx, phase.run_id, phase.id)
     return wire.Stored(size=saved.size, digest=saved.sha256)
 
 

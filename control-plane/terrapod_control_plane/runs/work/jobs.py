@@ -7,7 +7,7 @@ from terrapod_common.loops import each
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job
-from terrapod_control_plane.runs import queries, queue
+from terrapod_control_plane.runs import queue
 from terrapod_control_plane.runs.work import outcomes, service
 from terrapod_control_plane.runs.work import queries as work
 from terrapod_control_plane.settings import Settings
@@ -61,7 +61,7 @@ def _unless_paused(
 
 
 async def _queues(ctx: Context) -> None:
-    await _each(ctx, await queries.waiting_workspaces(), queue.advance)
+    await _each(ctx, await work.waiting_workspaces(), queue.advance)
 
 
 async def _limits(ctx: Context) -> None:
@@ -83,7 +83,7 @@ async def _forgotten(ctx: Context) -> None:
         async def forget(ctx: Context, run: str) -> None:
             await outcomes.forgotten(ctx, run, before)
 
-        await _each(ctx, await queries.forgotten(before), forget)
+        await _each(ctx, await work.forgotten(before), forget)
 
 
 async def _each(

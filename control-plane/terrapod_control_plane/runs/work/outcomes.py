@@ -1,16 +1,21 @@
 """How a phase ends, and what that means for its run and workspace. All inside a transaction."""
 
 from datetime import datetime
+from functools import partial
 
 import msgspec
+import structlog
 
 from terrapod_common import wire
 from terrapod_common.errors import Conflict, NotFound
+from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context
-from terrapod_control_plane.runs import lifecycle, queries, queue
+from terrapod_control_plane.runs import holds, lifecycle, queries, queue, viewers
 from terrapod_control_plane.runs.logs import service as logs
 from terrapod_control_plane.runs.model import Phase, Run, Status
 from terrapod_control_plane.workspaces import service as workspaces
+
+log = structlog.get_logger()
 
 _LIMIT = "it passed its time limit"
 _SAID = {
@@ -55,32 +60,55 @@ async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tu
     }
     applied = phase.kind == "apply" and phase.start_confirmed
     stopped = report.limit_passed or (phase.order_kind is not None and run.canceled_at is None)
-    if applied and not report.state_uploaded:
-        reason = f"the state that {run.id} reached has not arrived yet"
-        await workspaces.set_hold(ctx, run.workspace_id, run.id, reason)
-    elif applied and stopped and report.status != "applied":
-        reason = f"the apply of {run.id} was stopped at its time limit"
-        await workspaces.set_hold(ctx, run.workspace_id, run.id, reason)
+    if applied and (cause := _cause(report, stopped=stopped)):
+        phase = await holds.place(ctx, run, phase, cause)
+    if phase.kind == "apply":
+        run = await viewers.hidden(ctx, run)
     match report.status:
         case "planned" if phase.kind == "plan" and phase.start_confirmed:
             phase = lifecycle.phase_moved(
                 phase, "finished", now, has_changes=bool(report.has_changes), **counts
             )
+            run = msgspec.structs.replace(run, plain_variables=report.plain_variables)
             return await _planned(ctx, run, phase), phase
         case "applied" if applied:
-            phase = lifecycle.phase_moved(phase, "finished", now, **counts)
+            # terraform did what it planned; what it said about it is no source of numbers.
+            planned = await queries.phase(run.plan_id)
+            phase = lifecycle.phase_moved(phase, "finished", now, **_counts(planned, counts))
             run = lifecycle.moved(run, Status.APPLIED, now, reason="")
             return await queue.finish(ctx, run, phase), phase
         case "canceled" if run.canceled_at is not None:
-            phase = lifecycle.phase_moved(phase, "canceled", now)
+            done = counts if applied else {}
+            phase = lifecycle.phase_moved(phase, "canceled", now, **done)
             run = lifecycle.moved(run, Status.CANCELED, now, reason="")
             return await queue.finish(ctx, run, phase), phase
         case "errored" | "canceled":
-            phase = lifecycle.phase_moved(phase, "errored", now)
+            phase = lifecycle.phase_moved(phase, "errored", now, **(counts if applied else {}))
             said = report.message or f"the {phase.kind} failed"
             reason = _LIMIT if stopped and phase.order_kind is not None else said
             return await queue.finish(ctx, lifecycle.errored(run, now, reason), phase), phase
     raise Conflict(f"{phase.id} cannot be {report.status}.")
+
+
+def _cause(report: wire.Report, *, stopped: bool) -> str:
+    """Why a person has to look at what an apply has left, if so.
+
+    Only an end for which terraform itself wrote its state needs nobody.
+    """
+    if not report.state_uploaded:
+        why = f": {report.state_trouble}" if report.state_trouble else ""
+        return f"the state that its apply reached has not arrived{why}"
+    if report.hard:
+        return report.message or "terraform did not end by itself"
+    if stopped and report.status != "applied":
+        return "its apply was stopped at its time limit"
+    return ""
+
+
+def _counts(plan: Phase | None, otherwise: dict[str, int]) -> dict[str, int]:
+    if plan is None:
+        return otherwise
+    return {name: getattr(plan, name) or 0 for name in otherwise}
 
 
 async def _planned(ctx: Context, run: Run, plan: Phase) -> Run:
@@ -115,12 +143,40 @@ async def lost(ctx: Context, phase_id: str) -> None:
     run, phase = await locked(ctx, found.run_id, phase_id)
     if phase.lease_until is None or phase.lease_until >= ctx.now():
         return  # renewed or ended meanwhile
+    agent = await _agent(ctx, phase)
+    told = {"phase": phase.id, "run": run.id, "workspace": run.workspace_id, "agent": agent}
+    db.on_commit(partial(log.warning, "a lease has ended", **told))
+    await _gone(ctx, run, phase, f"{agent} was lost")
+
+
+async def dropped(ctx: Context, listener: str, holding: wire.Holding) -> None:
+    """An agent that was started again says what it does not run any more."""
+    found = await queries.phase(holding.phase_id)
+    if found is None or found.listener_id != listener:
+        return
+    run, phase = await locked(ctx, found.run_id, found.id)
+    if phase.listener_id != listener or phase.fence != holding.fence or not phase.held:
+        return
+    agent = await _agent(ctx, phase)
+    told = {"phase": phase.id, "run": run.id, "workspace": run.workspace_id, "agent": agent}
+    db.on_commit(partial(log.info, "an agent has dropped a phase", **told))
+    await _gone(ctx, run, phase, f"{agent} was started again and has nothing of it: it was lost")
+
+
+async def _agent(ctx: Context, phase: Phase) -> str:
+    id_ = phase.listener_id or ""
+    name = (await ctx.parts.staff.names(ctx, [id_])).get(id_)
+    return f"its agent {name} ({id_})" if name else f"its agent {id_}"
+
+
+async def _gone(ctx: Context, run: Run, phase: Phase, how: str) -> None:
+    """Nobody runs a phase any more that was handed out."""
     if run.canceled_at is not None:
         await _canceled_without_answer(ctx, run, phase)
     elif phase.order_kind is not None:
         await _not_stopped(ctx, run, phase)
     elif phase.kind == "apply" and phase.start_confirmed:
-        await _apply_lost(ctx, run, phase, f"its agent {phase.listener_id} was lost during apply")
+        await _apply_lost(ctx, run, phase, f"{how} during apply")
     elif phase.claims >= ctx.settings.runs.claims_at_most:
         reason = f"{phase.claims} agents in a row were lost with it"
         await _failed(ctx, run, phase, reason)
@@ -139,7 +195,7 @@ async def _again(ctx: Context, run: Run, phase: Phase) -> None:
 
 async def _apply_lost(ctx: Context, run: Run, phase: Phase, why: str) -> None:
     reason = f"{why}; the workspace is on hold until its state is adopted or the hold is cleared"
-    await workspaces.set_hold(ctx, run.workspace_id, run.id, f"{run.id}: {why}")
+    phase = await holds.place(ctx, run, lifecycle.given_up(phase), why)
     await _failed(ctx, run, phase, reason)
 
 
@@ -152,8 +208,8 @@ async def _failed(ctx: Context, run: Run, phase: Phase, reason: str) -> None:
 
 async def _canceled_without_answer(ctx: Context, run: Run, phase: Phase) -> None:
     if phase.kind == "apply" and phase.start_confirmed:
-        reason = f"{run.id} was canceled during apply and its agent did not answer"
-        await workspaces.set_hold(ctx, run.workspace_id, run.id, reason)
+        cause = "it was canceled during apply and its agent did not answer"
+        phase = await holds.place(ctx, run, lifecycle.given_up(phase), cause)
     now = ctx.now()
     ended_ = lifecycle.phase_moved(phase, "canceled", now)
     await queue.finish(ctx, lifecycle.moved(run, Status.CANCELED, now), ended_)

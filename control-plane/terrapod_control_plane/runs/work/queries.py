@@ -12,12 +12,14 @@ from terrapod_control_plane.runs.model import Phase
 _CLAIM = """
 update phases set
     listener_id = $2, slot = $3, claim_key = $4, claimed_at = $6::timestamptz,
-    fence = fence_after(fence),
+    fence = fence_after(fence), root = $9,
     claims = claims + 1, start_confirmed = false, log_base = log_size,
     lease_until = $6::timestamptz + case kind when 'plan' then $7::interval else $8::interval end
 where hands_out() and id = (
-    select id from phases
+    select id from phases q
     where pool_id = $1 and status = 'queued' and lease_until is null and kind = any($5)
+      and (kind = 'plan' or $9::text is null or coalesce((select p.root from phases p
+        where p.run_id = q.run_id and p.kind = 'plan'), $9) = $9)
     order by rank limit 1 for update skip locked
 )
 returning *
@@ -32,6 +34,7 @@ class Claimer(Struct, frozen=True, kw_only=True):
     slot: int
     key: str
     accept: list[str]
+    root: str | None = None  # where its runs work; an apply goes where its plan was made
 
 
 class Leases(Struct, frozen=True):
@@ -53,14 +56,17 @@ async def claimed_before(claimer: Claimer) -> Phase | None:
 async def claim(claimer: Claimer, now: datetime, leases: Leases) -> Phase | None:
     """Take the phase that is due first; two never take the same."""
     who = (claimer.pool, claimer.listener, claimer.slot, claimer.key, claimer.accept)
-    return await db.one(Phase, _CLAIM, *who, now, leases.plan, leases.apply)
+    return await db.one(Phase, _CLAIM, *who, now, leases.plan, leases.apply, claimer.root)
 
 
 _RENEW = """
 update phases set lease_until = greatest(
     lease_until, $3::timestamptz + case kind when 'plan' then $4::interval else $5::interval end)
-where listener_id = $1 and lease_until is not null
-  and (id, fence) in (select * from unnest($2::text[], $6::bigint[]))
+where id in (
+    select id from phases where listener_id = $1 and lease_until is not null
+      and (id, fence) in (select * from unnest($2::text[], $6::bigint[]))
+    order by id for no key update
+)
 returning id, kind
 """
 
@@ -117,11 +123,22 @@ async def extend_all(now: datetime, leases: Leases) -> None:
     """No lease ends before the server has been there for one full lease."""
     await db.execute(
         "update phases set lease_until = greatest(lease_until, $1::timestamptz + case kind "
-        "when 'plan' then $2::interval else $3::interval end) where lease_until is not null",
+        "when 'plan' then $2::interval else $3::interval end) where id in (select id from phases "
+        "where lease_until is not null order by id for no key update)",
         now,
         leases.plan,
         leases.apply,
     )
+
+
+async def late_log(phase: str, size: int) -> None:
+    """Note how much of a log came late; the phase's row is locked."""
+    await db.execute("update phases set late_size = $2 where id = $1", phase, size)
+
+
+async def late_taken(phase: str, now: datetime) -> None:
+    """The agent of a lost phase has said everything; the phase's row is locked."""
+    await db.execute("update phases set late_at = $2 where id = $1", phase, now)
 
 
 async def held_by(listener: str) -> list[Phase]:
@@ -133,7 +150,27 @@ async def held_by(listener: str) -> list[Phase]:
 async def let_go(listener: str, now: datetime) -> None:
     """Shut an agent out of what it holds, and end the leases, so that the sweep finds them."""
     sql = (
-        "update phases set lease_until = $2, fence = fence + 1 "
-        "where listener_id = $1 and lease_until is not null"
+        "update phases set lease_until = $2, lost_fence = fence, fence = fence + 1 "
+        "where id in (select id from phases where listener_id = $1 and lease_until is not null "
+        "order by id for no key update)"
     )
     await db.execute(sql, listener, now - timedelta(seconds=1))
+
+
+async def waiting_workspaces() -> list[str]:
+    """Workspaces in which a run might go on."""
+    sql = (
+        "select distinct workspace_id from runs r where status = 'confirmed' "
+        "or (status = 'pending' and not exists "
+        "(select from runs c where c.workspace_id = r.workspace_id and c.is_current))"
+    )
+    return [row["workspace_id"] for row in await db.rows(sql)]
+
+
+async def forgotten(before: datetime) -> list[str]:
+    """Runs that have waited for a person, a turn or an agent since before then."""
+    sql = (
+        "select id from runs where changed_at < $1 and status in ('pending', 'plan_queued', "
+        "'planned', 'planned_and_saved', 'confirmed', 'apply_queued') order by number"
+    )
+    return [row["id"] for row in await db.rows(sql, before)]

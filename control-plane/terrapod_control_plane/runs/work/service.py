@@ -13,9 +13,12 @@ from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.runs import lifecycle, queries, queue
 from terrapod_control_plane.runs.model import Phase, Run, RunVariable, Status
-from terrapod_control_plane.runs.work import outcomes
+from terrapod_control_plane.runs.work import late, outcomes
 from terrapod_control_plane.runs.work import queries as work
 from terrapod_control_plane.runs.work.queries import Claimer, Leases
+
+# An agent has a few slots; it names the others with its next beat.
+_DROPPED_AT_MOST = 100
 
 
 def leases(ctx: Context) -> Leases:
@@ -35,6 +38,8 @@ async def claim(
     ``still`` raises when the listener was shut out while it waited.
     """
     topic = f"pool:{claimer.pool}"
+    if (before := await work.claimed_before(claimer)) is not None:
+        return before
 
     async def attempt() -> Phase | None:
         await still()
@@ -45,8 +50,8 @@ async def claim(
                 found = await work.claim(claimer, ctx.now(), leases(ctx))
         return found
 
-    # Who takes plans only must not stand before those who take applies.
-    line = ",".join(sorted(claimer.accept))
+    # Who can't take what was queued must not stand before those who can.
+    line = f"{','.join(sorted(claimer.accept))} {claimer.root or ''}"
     return await ctx.parts.bus.first_in_line(topic, attempt, wait, line=line)
 
 
@@ -64,7 +69,9 @@ async def reads(
     ctx: Context, plan: Phase, state: str | None, variables: list[wire.Variable]
 ) -> None:
     """Note what a plan that was just claimed is about to read; its apply must see the same."""
-    await queries.reads(plan.id, state, ctx.parts.ring.seal(encode(variables), _sealed_for(plan)))
+    sealed = ctx.parts.ring.seal(encode(variables), _sealed_for(plan))
+    async with db.transaction():
+        await queries.reads(plan.id, state, sealed)
 
 
 def read_by(ctx: Context, plan: Phase) -> list[wire.Variable]:
@@ -91,6 +98,8 @@ async def plan_of(ctx: Context, run: Run) -> Phase:
 @internal
 async def renew(ctx: Context, listener: str, holding: list[wire.Holding]) -> dict[str, float]:
     """Renew the leases of what an agent says it holds: phase id -> seconds from now."""
+    if not holding:
+        return {}
     return await work.renew(listener, holding, ctx.now(), leases(ctx))
 
 
@@ -184,6 +193,19 @@ def _reported(ctx: Context, run: Run, phase: Phase) -> wire.Reported:
     until = phase.lease_until
     seconds = (until - ctx.now()).total_seconds() if until else 0
     return wire.Reported(status=run.status.value, lease_seconds=seconds)
+
+
+@internal
+async def dropped(ctx: Context, listener: str, holdings: list[wire.Holding]) -> None:
+    """What an agent that was started again does not run any more goes on at once."""
+    for holding in sorted(holdings, key=lambda one: one.phase_id)[:_DROPPED_AT_MOST]:
+        async with db.transaction():
+            await outcomes.dropped(ctx, listener, holding)
+
+
+# Of applies that were given up, for the slices above.
+late_log = late.append_log
+late_result = late.result
 
 
 @internal

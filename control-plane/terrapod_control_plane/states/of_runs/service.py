@@ -25,27 +25,27 @@ async def save_from_run(
     new = structs.replace(_of_run(ctx, workspace, run), intermediate=not final)
     stored = await content.store(ctx.parts.blobs, new.blob, chunks)
     pruned: list[StateVersion] = []
+    await states.keep_excerpts(ctx, new.id, stored.parsed.excerpts)
     try:
         async with db.transaction():
             await workspaces.lock_row(ctx, workspace)
             await writer.still()
-            kept = await _follow_run(ctx, _filled(ctx, new, stored), stored)
+            kept = await _follow_run(ctx, _filled(ctx, new, stored))
             if final:
                 pruned = await queries.prune(run, kept.id)
     except Refused:
-        await ctx.parts.blobs.delete(new.blob)
+        await states.forget_contents(ctx, [new])
         raise
-    for gone in [*pruned, *([] if kept.id == new.id else [new])]:
-        await ctx.parts.blobs.delete(gone.blob)
+    await states.forget_contents(ctx, [*pruned, *([] if kept.id == new.id else [new])])
     return Saved(version=kept.id, size=stored.size, sha256=stored.sha256)
 
 
-async def _follow_run(ctx: Context, new: StateVersion, stored: Content) -> StateVersion:
+async def _follow_run(ctx: Context, new: StateVersion) -> StateVersion:
     """The version that holds this state now: the new one, or the present one if it is the same."""
     present = await states.current_of(ctx, new.workspace_id)
     lifecycle.continues(new, present)
     if present is None or not lifecycle.is_same(new, present):
-        await states.keep(ctx, new, stored)
+        await states.insert(ctx, new)
         await states.make_current(ctx, new)
         return new
     kept = structs.replace(present, intermediate=present.intermediate and new.intermediate)
@@ -61,19 +61,21 @@ async def save_recovered(
     new = _of_run(ctx, workspace, run)
     stored = await content.store(ctx.parts.blobs, new.blob, chunks)
     new = structs.replace(_filled(ctx, new, stored), status="recovered")
+    await states.keep_excerpts(ctx, new.id, stored.parsed.excerpts)
     async with db.transaction():
         await workspaces.lock_row(ctx, workspace)
         before = await queries.recovered_of(run)
         if before is None or not lifecycle.is_same(new, before):
-            await states.keep(ctx, new, stored)
+            await states.insert(ctx, new)
             await ctx.emit(
                 StateRecovered(
                     state_version=new.id, workspace=workspace, serial=new.serial, run=run
                 )
             )
             before = new
-    if before.id != new.id:
-        await ctx.parts.blobs.delete(new.blob)
+        kept = ctx.settings.retention.recovered_states
+        surplus = await queries.prune_recovered(run, kept)
+    await states.forget_contents(ctx, [*surplus, *([] if before.id == new.id else [new])])
     return Saved(version=before.id, size=stored.size, sha256=stored.sha256)
 
 
@@ -81,6 +83,12 @@ async def save_recovered(
 async def recovered_of(ctx: Context, run: str) -> StateVersion | None:
     """The last state that came after this run had ended."""
     return await queries.recovered_of(run)
+
+
+@internal
+async def newest_of(ctx: Context, run: str) -> StateVersion | None:
+    """The state of a run that came last, in its turn or late."""
+    return await queries.newest_of(run)
 
 
 @internal

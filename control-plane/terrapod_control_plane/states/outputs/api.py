@@ -1,14 +1,14 @@
 """Routes of outputs."""
 
-from collections.abc import Sequence
-
 from litestar import get
 from litestar.params import FromPath
+from litestar.response import Stream
 
 from terrapod_common.jsonapi import Page, present
 from terrapod_control_plane.states.outputs import service
 from terrapod_control_plane.states.outputs.schema import OutputDoc
 from terrapod_control_plane.web.params import Ctx, PagingParam
+from terrapod_control_plane.web.streams import documents
 
 
 @get("/state-versions/{version_id:str}/outputs")
@@ -18,9 +18,9 @@ async def of(ctx: Ctx, version_id: FromPath[str], paging: PagingParam) -> Page[O
 
 
 @get("/workspaces/{workspace_id:str}/current-state-version-outputs")
-async def current(ctx: Ctx, workspace_id: FromPath[str]) -> Sequence[OutputDoc]:
-    """The outputs of the present state; clients read no second page of them."""
-    return [present(one, OutputDoc) for one in await service.current_outputs(ctx, workspace_id)]
+async def current(ctx: Ctx, workspace_id: FromPath[str]) -> Stream:
+    """The outputs of the present state, all of them: clients read no second page."""
+    return await documents(await service.current_outputs(ctx, workspace_id), OutputDoc)
 
 
 @get("/state-version-outputs/{output_id:str}")

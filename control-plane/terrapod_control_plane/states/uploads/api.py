@@ -9,7 +9,7 @@ from terrapod_common.jsonapi import present
 from terrapod_control_plane.states.schema import StateVersionDoc
 from terrapod_control_plane.states.uploads import service
 from terrapod_control_plane.states.uploads.schema import NewState
-from terrapod_control_plane.web.auth import PUBLIC
+from terrapod_control_plane.web.auth import SIGNED
 from terrapod_control_plane.web.params import Ctx
 from terrapod_control_plane.web.streams import limited
 
@@ -34,29 +34,30 @@ async def create(
     return Response(made, headers=_snapshots(ctx))
 
 
-@put("/state-upload/{token:str}", opt=PUBLIC, status_code=204, request_max_body_size=None)
+@put("/state-upload/{token:str}", opt=SIGNED, status_code=204, request_max_body_size=None)
 async def upload(ctx: Ctx, token: FromPath[str], request: AnyRequest) -> None:
     """The content of a version."""
     await service.upload(ctx, token, limited(request, ctx.settings.states.bytes_at_most))
 
 
-@put("/json-state-upload/{token:str}", opt=PUBLIC, status_code=204, request_max_body_size=None)
+@put("/json-state-upload/{token:str}", opt=SIGNED, status_code=204, request_max_body_size=None)
 async def upload_json(ctx: Ctx, token: FromPath[str], request: AnyRequest) -> None:
     """The state in its other form, which is not kept."""
     await service.upload_json(ctx, token, limited(request, ctx.settings.states.bytes_at_most))
 
 
-@put(f"{_ONE}/content", opt=PUBLIC, status_code=204, request_max_body_size=None)
+@put(f"{_ONE}/content", opt=SIGNED, status_code=204, request_max_body_size=None)
 async def upload_by_id(ctx: Ctx, version_id: FromPath[str], request: AnyRequest) -> None:
     """The content of a pending version."""
     body = limited(request, ctx.settings.states.bytes_at_most)
     await service.upload_by_id(ctx, version_id, body)
 
 
-@put(f"{_ONE}/json-content", opt=PUBLIC, status_code=204, request_max_body_size=None)
+@put(f"{_ONE}/json-content", opt=SIGNED, status_code=204, request_max_body_size=None)
 async def drop(ctx: Ctx, version_id: FromPath[str], request: AnyRequest) -> None:
     """The state in its other form, which is not kept."""
-    await service.drop(ctx, limited(request, ctx.settings.states.bytes_at_most))
+    body = limited(request, ctx.settings.states.bytes_at_most)
+    await service.drop_by_id(ctx, version_id, body)
 
 
 ROUTES = [create, upload, upload_json, upload_by_id, drop]

@@ -1,15 +1,18 @@
 """JSON:API shape of a state to be uploaded."""
 
-from typing import Annotated
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from terrapod_common.jsonapi import Payload, one
+from terrapod_common.jsonapi import ANY, Payload, one
 
 
 class NewState(Payload, tag="state-versions", kw_only=True):
     """A state to be written: with its content, or with an upload to follow."""
 
+    # Both can be made of the state itself.
+    idle: ClassVar[Mapping[str, Collection[Any]]] = {"json-state": ANY, "json-state-outputs": ANY}
     serial: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     md5: Annotated[str, Meta(pattern="^[0-9a-fA-F]{32}$")]
     lineage: str | None = None

@@ -105,11 +105,16 @@ async def upload(ctx: Context, token: str, chunks: AsyncIterable[bytes]) -> None
 @internal
 async def upload_by_id(ctx: Context, id_: str, chunks: AsyncIterable[bytes]) -> None:
     """The content of a pending version, once and only as its creator announced it."""
-    version = await states.find(ctx, id_) if ids.kind(id_) == "sv" else None
-    latest = ctx.now() - timedelta(hours=ctx.settings.states.upload_hours)
-    if version is None or version.status != "pending" or version.created_at < latest:
+    version = await _fresh(ctx, id_)
+    if version is None or version.status != "pending":
         raise NotFound(f"There is no {id_} that waits for its content.")
     await _receive(ctx, version, chunks)
+
+
+async def _fresh(ctx: Context, id_: str) -> StateVersion | None:
+    version = await states.find(ctx, id_) if ids.kind(id_) == "sv" else None
+    latest = ctx.now() - timedelta(hours=ctx.settings.states.upload_hours)
+    return version if version is not None and version.created_at >= latest else None
 
 
 @internal
@@ -117,6 +122,13 @@ async def upload_json(ctx: Context, token: str, chunks: AsyncIterable[bytes]) ->
     """The state in its other form, which nobody needs here."""
     addresses.opened(ctx, token, UPLOAD_JSON)
     await drop(ctx, chunks)
+
+
+@internal
+async def drop_by_id(ctx: Context, id_: str, chunks: AsyncIterable[bytes]) -> None:
+    """The same without a signed address: of a version that nobody announced nothing is read."""
+    if await _fresh(ctx, id_) is not None:
+        await drop(ctx, chunks)
 
 
 @internal
@@ -143,6 +155,7 @@ async def _receive(
             pointer="/data/attributes/serial",
         )
     announced = replace(version, lineage=stored.parsed.lineage)
+    await states.keep_excerpts(ctx, version.id, stored.parsed.excerpts)
     async with db.transaction():
         await _must_follow(ctx, announced)
         now = await states.locked(version.id)
@@ -152,6 +165,5 @@ async def _receive(
             raise Conflict(f"The state version {version.id} is {now.status}.")
         done = lifecycle.finalized(version, stored, ctx.now())
         await states.rewrite(ctx, done)
-        await states.keep_outputs(ctx, done.id, stored)
         await states.make_current(ctx, done)
     return done

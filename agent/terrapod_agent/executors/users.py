@@ -1,0 +1,90 @@
+"""User ids that nobody else has: one for each run, so that the kernel keeps runs apart."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from terrapod_agent.executors import kernel
+from terrapod_agent.executors.base import Account
+from terrapod_agent.trouble import Failed
+from terrapod_common import files
+
+LOCKS = Path("/run/terrapod-agent-users")  # of the machine, for all its agents
+
+
+class Users:
+    """A range of user ids, each of which serves one run at a time on this machine."""
+
+    def __init__(self, first: int, last: int, locks: Path = LOCKS) -> None:
+        self._ids = range(first, last + 1)
+        self._locks = locks
+
+    @contextmanager
+    def taken(self, place: Path) -> Iterator[Account]:
+        """A user id that is free; ``place``, with all that is in it, belongs to it meanwhile."""
+        uid, descriptor = self._take()
+        try:
+            os.write(descriptor, os.fsencode(place))
+            _give(place, uid)
+            yield Account(uid)
+        finally:
+            # Its content stays with the number; nobody else's run may get at it through that.
+            with contextlib.suppress(FileNotFoundError):
+                if place.lstat().st_uid == uid:  # it may be another phase's by now
+                    place.chmod(0o700)
+                    os.chown(place, 0, 0)
+            os.ftruncate(descriptor, 0)
+            os.close(descriptor)
+
+    def _take(self) -> tuple[int, int]:
+        files.private(self._locks)
+        busy = _busy()
+        for uid in self._ids:
+            path = self._locks / str(uid)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            if uid not in busy and _locked(descriptor) and not _left(descriptor, uid):
+                return uid, descriptor
+            os.close(descriptor)
+        raise Failed(f"all user ids from {self._ids[0]} to {self._ids[-1]} are in use by runs")
+
+
+def _busy() -> set[int]:
+    found = set()
+    for pid in kernel.processes():
+        with contextlib.suppress(OSError):
+            found.add(os.stat(f"/proc/{pid}").st_uid)  # noqa: PTH116 - one of many
+    return found
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _left(descriptor: int, uid: int) -> bool:
+    """Whether an agent that died has left a place that still belongs to this id."""
+    try:
+        size = os.fstat(descriptor).st_size
+        place = os.fsdecode(os.pread(descriptor, size, 0))
+        if place and Path(place).lstat().st_uid == uid:
+            return True
+    except FileNotFoundError:
+        pass
+    os.ftruncate(descriptor, 0)
+    return False
+
+
+def _give(place: Path, uid: int) -> None:
+    for folder, _, names in os.walk(place, topdown=False):
+        for name in names:
+            os.chown(f"{folder}/{name}", uid, uid, follow_symlinks=False)
+        for entry in os.scandir(folder):
+            if entry.is_symlink():  # one that leads to a folder is not among the names
+                os.chown(entry.path, uid, uid, follow_symlinks=False)
+        os.chown(folder, uid, uid)

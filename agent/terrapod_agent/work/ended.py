@@ -1,0 +1,82 @@
+"""How an apply ended: by itself, with its state written, or hard, so that a person has to look."""
+
+import msgspec
+
+from terrapod_agent.executors.base import Exit
+from terrapod_agent.executors.process import read_exit, survivor_gone
+from terrapod_agent.work.apply import counted
+from terrapod_agent.work.folder import Folder, Ticket
+from terrapod_common import wire
+
+_STOPPED = "the agent was stopped during the apply; the state that it had reached was kept"
+_EARLY = "the agent was stopped before terraform was started; nothing was applied"
+# What terraform says with its own exit code; 126 and 127 are those of a program that never ran.
+_OWN = frozenset({0, 1, 126, 127})
+
+
+def hard(ended: Exit | None) -> bool:
+    """Whether terraform did not get to write its state itself; a crash counts, of any kind."""
+    if ended is None or ended.hard:
+        return True
+    return ended.code is not None and ended.code not in _OWN
+
+
+def told(ended: Exit | None) -> str:
+    """The end in words."""
+    if ended is None or ended.unrecorded:
+        return "nothing tells how terraform ended"
+    if ended.signal is not None:
+        return f"terraform was {ended.told()}"
+    return f"terraform had ended{':' if ended.error else ' with'} {ended.told()}"
+
+
+# Its last words when it was interrupted twice; the exit code is then 1 as well.
+_TWICE = b"Two interrupts received"
+_TAIL = 1024 * 1024
+
+
+def rough(folder: Folder, ended: Exit | None) -> str:
+    """Why a person has to look at what an apply has left, or nothing."""
+    if hard(ended):
+        return told(ended)
+    if not folder.log.exists():  # there was no room for one
+        return ""
+    with folder.log.open("rb") as file:
+        file.seek(max(0, folder.log.stat().st_size - _TAIL))
+        twice = _TWICE in file.read()
+    return "it was interrupted twice and dropped what it was doing" if twice else ""
+
+
+async def judged(
+    folder: Folder, ticket: Ticket, outcome: wire.Report, look_every: float
+) -> wire.Report:
+    """The outcome of an apply that had begun, as the record of terraform's end has it.
+
+    Whatever went wrong around it, terraform may still be at its end: it is waited for.
+    """
+    if ticket.kind != "apply" or not ticket.begun or outcome.status == "applied":
+        return outcome
+    await survivor_gone(folder.lock, folder.exit("main"), look_every)
+    ended = read_exit(folder.exit("main"))
+    if ended is not None and ended.code == 0:
+        return wire.Report(status="applied")  # it counts, whatever was wished meanwhile
+    if not (how := rough(folder, ended)):
+        return outcome
+    folder.say(f"\nTerraform did not end by itself: {how}. The workspace is on hold.")
+    known = ended is not None and ended.signal is not None and ended.told() in outcome.message
+    message = outcome.message if known else f"{outcome.message}: {how}"
+    return msgspec.structs.replace(outcome, hard=True, message=message)
+
+
+def left_behind(folder: Folder, ticket: Ticket) -> wire.Report:
+    """The outcome of an apply whose agent was stopped, now that nothing of it runs any more."""
+    ended = read_exit(folder.exit("main"))
+    if not ticket.begun or (ended is not None and ended.error and not ended.hard):
+        folder.say(f"\nError: {_EARLY}.")
+        return wire.Report(status="errored", message=_EARLY)
+    if ended is not None and ended.code == 0:
+        return wire.Report(status="applied")
+    how = rough(folder, ended)
+    message = f"{_STOPPED}; {how}" if how else _STOPPED
+    folder.say(f"\nError: {message}.")
+    return counted(folder, ticket, wire.Report(status="errored", message=message, hard=bool(how)))

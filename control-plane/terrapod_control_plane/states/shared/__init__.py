@@ -1,0 +1,1 @@
+"""States as other workspaces read them: outputs, and nothing else."""

@@ -1,0 +1,65 @@
+"""Use cases of those who read the state of another workspace, which was found to share it."""
+
+import anyio
+import anyio.to_process
+
+from terrapod_common.errors import NotFound, Unprocessable
+from terrapod_control_plane.kernel.blobs.base import whole
+from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.states import service as states
+from terrapod_control_plane.states.model import StateVersion
+from terrapod_control_plane.states.outputs import service as outputs
+from terrapod_control_plane.states.shared.content import Encrypted, outputs_only
+
+_HERE_AT_MOST = 1024 * 1024
+# One holds a whole state, and a process that states which are written need too.
+_at_once = anyio.CapacityLimiter(1)
+
+
+@internal
+async def current(ctx: Context, workspace: str) -> StateVersion | None:
+    """The present state of a workspace."""
+    return await states.current_of(ctx, workspace)
+
+
+@internal
+async def of_version(ctx: Context, id_: str) -> StateVersion:
+    """A version that has a content."""
+    found = await states.find(ctx, id_)
+    if found is None or found.status != "finalized":
+        raise NotFound(f"There is no {id_}.")
+    return found
+
+
+@internal
+async def of_output(ctx: Context, id_: str) -> StateVersion:
+    """The version that has an output."""
+    return await of_version(ctx, await outputs.version_of(ctx, id_))
+
+
+@internal
+async def read(ctx: Context, version: StateVersion) -> bytes:
+    """The state with its outputs, sensitive ones too, and without its resources."""
+    try:
+        if version.size <= _HERE_AT_MOST:
+            return outputs_only(await whole(ctx.parts.blobs, version.blob))
+        # One is in memory at a time, however many are asked for; read in another process.
+        async with _at_once:
+            content = await whole(ctx.parts.blobs, version.blob)
+            return await anyio.to_process.run_sync(outputs_only, content)
+    except Encrypted:
+        raise Unprocessable(
+            f"The state {version.id} is encrypted, so that its outputs can't be shared."
+        ) from None
+
+
+@internal
+async def outputs_of(ctx: Context, version: StateVersion) -> bytes:
+    """The outputs as a document; sensitive ones without their values, as clients expect it."""
+    return await outputs.document_of_version(ctx, version.id)
+
+
+@internal
+async def output(ctx: Context, id_: str) -> bytes:
+    """An output with its value, as a document."""
+    return await outputs.document(ctx, id_)

@@ -1,0 +1,1 @@
+"""What deleted workspaces leave in the blob store, until it is removed."""

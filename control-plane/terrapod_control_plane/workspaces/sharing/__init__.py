@@ -1,0 +1,1 @@
+"""Which workspaces may read the state of which others; by default nobody."""

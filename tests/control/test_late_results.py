@@ -1,0 +1,282 @@
+"""What an agent may still say of an apply that was given up, and all that this must not touch."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import given as drawn
+from hypothesis import strategies as st
+
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.context import system
+from terrapod_control_plane.runs.logs import service as logs
+from tests.kit import factories
+from tests.kit.control import Agent, Client, Control
+
+pytestmark = pytest.mark.anyio
+
+LATER = 121
+MARK = "--- late, after the run had ended ---"
+# What a late result may change beside the words of the hold.
+LATE = {"late_size", "late_at", "log_size", "log_at"}
+
+
+async def applying(api: Client, agent: Agent, workspace: str) -> dict[str, Any]:
+    await factories.run(api, workspace, **{"auto-apply": True})
+    await factories.plans(agent)
+    work = await factories.starts_apply(agent)
+    assert (await agent.send(work, "log", b"begins\n", "offset=0")).status_code == 200
+    return work
+
+
+async def lost(control: Control, api: Client, agent: Agent, workspace: str) -> dict[str, Any]:
+    work = await applying(api, agent, workspace)
+    control.clock.move(LATER)
+    await control.sweep()
+    return work
+
+
+async def late(agent: Agent, work: dict[str, Any], **said: Any) -> Any:
+    path = f"{agent.at}/phases/{work['phase_id']}/late-result?fence={work['fence']}"
+    return await agent.call("PUT", path, json={"began": True} | said)
+
+
+async def hold(api: Client, workspace: str) -> Any:
+    return (await api.get(f"/api/v2/workspaces/{workspace}"))["data"]["attributes"]["hold"]
+
+
+async def log_of(api: Client, run: str) -> str:
+    apply = await api.get(f"/api/v2/runs/{run}/apply")
+    return (await api.call("GET", apply["data"]["attributes"]["log-read-url"])).text
+
+
+async def rows() -> list[dict[str, Any]]:
+    """All that a late result must not change."""
+    found = [*await db.rows("select * from phases order by id")]
+    found += await db.rows("select * from runs order by id")
+    found += await db.rows("select * from state_versions order by id")
+    plain = [{key: row[key] for key in row if key not in LATE} for row in map(dict, found)]
+    spaces = map(dict, await db.rows("select * from workspaces order by id"))
+    return plain + [{key: row[key] for key in row if key != "hold_reason"} for row in spaces]
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ({"began": False}, "terraform had not begun, nothing was applied; clear the hold"),
+        (
+            {"ended": "terraform had ended with exit code 1"},
+            "terraform had ended with exit code 1 and had written nothing: clear the hold",
+        ),
+        (
+            {"ended": "terraform was killed by signal 9", "hard": True},
+            "was killed by signal 9 and had written no state: look at what it may have made",
+        ),
+        (
+            {"state": "kept", "state_trouble": "terraform was cut off writing it"},
+            "its last state is kept on the agent's machine: terraform was cut off writing it",
+        ),
+    ],
+)
+async def test_the_hold_says_what_is_known(
+    control: Control,
+    api: Client,
+    listener: Agent,
+    workspace: str,
+    said: dict[str, Any],
+    known: str,
+) -> None:
+    work = await lost(control, api, listener, workspace)
+    before, since = await rows(), (await hold(api, workspace))["since"]
+    taken = await late(listener, work, **said)
+    assert taken.status_code == 200, taken.text
+    told = await hold(api, workspace)
+    assert known in told["reason"]
+    assert "lost during apply" in told["reason"]
+    assert (told["since"], taken.json()["hold"]) == (since, told["reason"])
+    assert await rows() == before
+    assert known in await log_of(api, work["run_id"])
+    # It has no state and will bring none.
+    refused = await api.call("POST", f"/api/v2/workspaces/{workspace}/actions/adopt-state")
+    assert refused.status_code == 409
+    assert "its agent has said all that it knows" in refused.text
+
+
+async def test_a_state_that_came_late_is_named_and_adopted(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    work = await lost(control, api, listener, workspace)
+    assert (await listener.send(work, "recovered-state", factories.state(7))).status_code == 200
+    said = {"ended": "terraform had ended with exit code 0", "state": "handed_in"}
+    assert (await late(listener, work, **said)).status_code == 200
+    known = "its agent came back: terraform had ended with exit code 0 and wrote serial 7"
+    assert known in (await hold(api, workspace))["reason"]
+    await api.post(f"/api/v2/workspaces/{workspace}/actions/adopt-state")
+    assert await hold(api, workspace) is None
+
+
+@pytest.mark.parametrize("archived", [False, True])
+async def test_the_rest_of_the_log_comes_marked_once_and_at_its_offset(
+    control: Control, api: Client, listener: Agent, workspace: str, *, archived: bool
+) -> None:
+    work = await lost(control, api, listener, workspace)
+    before = await log_of(api, work["run_id"])
+    assert before.endswith("\x03")
+    if archived:
+        await logs.archive(system(control.parts))
+    here = await listener.send(work, "late-log", b"", "offset=0")
+    assert here.json() == {"offset": 7}
+    for offset, sent, there in ((0, b"begins\n", 7), (7, b"goes on\n", 15), (7, b"goes on\n", 15)):
+        answer = await listener.send(work, "late-log", sent, f"offset={offset}")
+        assert answer.json() == {"offset": there}
+    if archived:
+        await logs.archive(system(control.parts))
+    else:
+        assert await db.value("select count(*) from log_chunks") > 2
+    assert (await listener.send(work, "late-log", b"and ends\n", "offset=15")).is_success
+    assert (await late(listener, work)).status_code == 200
+    after = await log_of(api, work["run_id"])
+    assert after.startswith(before[:-1])
+    assert after[len(before) - 1 :].startswith(f"\r\n{MARK}\r\ngoes on\nand ends\n")
+    assert (after.count(MARK), after.count("goes on"), after[-1]) == (1, 1, "\x03")
+    # Every cut of it is right, across the border between archive and rows too.
+    url = (await api.get(f"/api/v2/runs/{work['run_id']}/apply"))["data"]["attributes"]
+    for offset in (0, 3, len(before) - 4, len(before) + 10):
+        cut = await api.call("GET", f"{url['log-read-url']}?offset={offset}&limit=20")
+        assert cut.text == after[offset : offset + 20]
+    # Nothing comes after the last word.
+    answer = await listener.send(work, "late-log", b"more", "offset=24")
+    assert answer.json() == {"offset": 24}
+    assert await log_of(api, work["run_id"]) == after
+
+
+async def test_an_archive_made_meanwhile_keeps_what_came_late(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    work = await lost(control, api, listener, workspace)
+    seen = await logs.chunks.to_archive()
+    await listener.send(work, "late-log", b"goes on\n", "offset=7")
+    found = next(phase for phase in seen if phase.id == work["phase_id"])
+    index: list[tuple[int, int, int]] = []
+    ctx = system(control.parts)
+    await ctx.parts.blobs.put(logs._key(found), logs._compressed(ctx, found, index))
+    await logs.chunks.archived(found.id, index, found.log_size)
+    whole = await log_of(api, work["run_id"])
+    assert whole.startswith("\x02begins\n")
+    assert f"{MARK}\r\ngoes on\n" in whole
+
+
+async def test_it_is_taken_once_and_its_answer_may_be_lost(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    work = await lost(control, api, listener, workspace)
+    assert (await late(listener, work)).status_code == 200
+    before, log = [await rows(), await hold(api, workspace)], await log_of(api, work["run_id"])
+    assert (await late(listener, work, began=False)).status_code == 200
+    assert [await rows(), await hold(api, workspace)] == before
+    assert await log_of(api, work["run_id"]) == log
+
+
+async def test_an_ended_hold_stays_ended(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    work = await lost(control, api, listener, workspace)
+    await api.post(f"/api/v2/workspaces/{workspace}/actions/clear-hold")
+    taken = await late(listener, work)
+    assert (taken.status_code, taken.json()) == (200, {"hold": ""})
+    assert await hold(api, workspace) is None
+
+
+@pytest.mark.parametrize("how", ["forced", "canceled", "taken over"])
+async def test_whoever_took_the_apply_away_its_agent_may_speak(
+    control: Control, api: Client, listener: Agent, pool: str, workspace: str, how: str
+) -> None:
+    work = await applying(api, listener, workspace)
+    agent = listener
+    if how == "taken over":
+        agent = await control.join(api, pool, "first")
+    else:
+        await api.post(f"/api/v2/runs/{work['run_id']}/actions/cancel")
+        control.clock.move(61 if how == "forced" else LATER)
+    if how == "forced":
+        await api.post(f"/api/v2/runs/{work['run_id']}/actions/force-cancel")
+    await control.sweep()
+    before = await rows()
+    assert (await late(agent, work)).status_code == 200
+    assert "its agent came back" in (await hold(api, workspace))["reason"]
+    assert await rows() == before
+
+
+async def test_only_of_a_lost_apply_under_its_own_fence_by_its_own_agent(
+    control: Control, api: Client, listener: Agent, foreign: Agent, workspace: str
+) -> None:
+    running = await applying(api, listener, workspace)
+    assert (await late(listener, running)).status_code == 409
+    control.clock.move(LATER)
+    await control.sweep()
+    before = [await rows(), await hold(api, workspace)]
+    for fence in (running["fence"] - 1, running["fence"] + 1):
+        assert (await late(listener, running | {"fence": fence})).status_code == 409
+        stale = await listener.send(running | {"fence": fence}, "late-log", b"x", "offset=7")
+        assert stale.status_code == 409
+    assert (await late(foreign, running)).status_code == 404
+    assert (await foreign.send(running, "late-log", b"x", "offset=7")).status_code == 404
+    assert (await listener.report(running, "applied")).status_code == 409
+    assert (await listener.send(running, "log", b"x", "offset=7")).status_code == 409
+    assert [await rows(), await hold(api, workspace)] == before
+
+
+SAID = st.fixed_dictionaries(
+    {
+        "began": st.booleans(),
+        "ended": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
+        "hard": st.booleans(),
+        "state": st.sampled_from(["handed_in", "none", "kept"]),
+    }
+)
+DEEDS = st.one_of(
+    st.tuples(st.just("result"), st.integers(-1, 1), SAID),
+    st.tuples(st.just("late-log"), st.integers(-1, 1), st.integers(-3, 3)),
+    st.tuples(st.just("report"), st.integers(-1, 1), st.sampled_from(["applied", "errored"])),
+    st.tuples(st.just("log"), st.integers(-1, 1), st.just(7)),
+    st.tuples(st.just("beat"), st.integers(-1, 1), st.booleans()),
+)
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@drawn(st.lists(DEEDS, max_size=10))
+async def test_nothing_but_the_hold_and_the_late_log_ever_changes(
+    control: Control, api: Client, listener: Agent, deeds: list[tuple[str, int, Any]]
+) -> None:
+    await db.execute("delete from workspaces")
+    workspace = await factories.workspace(api)
+    await factories.configuration(api, workspace)
+    work = await lost(control, api, listener, workspace)
+    before, log = await rows(), await log_of(api, work["run_id"])
+    expected, over = 7, False
+    for what, shift, how in deeds:
+        refused = bool(shift) and what != "beat"
+        stale = work | {"fence": work["fence"] + shift}
+        if what == "result":
+            answer = await late(listener, stale, **how)
+            over = over or not shift
+        elif what == "report":
+            answer, refused = await listener.report(stale, how), True
+        elif what == "beat":
+            named = {"phase_id": stale["phase_id"], "fence": stale["fence"]}
+            said = {"dropped" if how else "holding": [named]}
+            answer = await listener.call("POST", f"{listener.at}/heartbeat", json=said)
+        else:
+            offset = expected + how if what == "late-log" else how
+            answer = await listener.send(stale, what, b"abc", f"offset={max(0, offset)}")
+            grows = what == "late-log" and not (shift or how or over)
+            expected += 3 if grows else 0
+            refused = refused or what == "log"
+        assert answer.status_code == (409 if refused else 200), answer.text
+        assert await rows() == before
+    after = await log_of(api, work["run_id"])
+    assert after.startswith(log[:-1])
+    assert after.count("abc") == (expected - 7) // 3
+    assert after.count(MARK) == (over or expected > 7)
