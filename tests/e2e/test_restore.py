@@ -49,10 +49,12 @@ def test_what_was_queued_at_the_backup_and_applied_after_it_is_not_applied_again
 
 def test_a_state_of_before_the_restore_is_kept_by_its_agent(scene: Scene) -> None:
     scene.agent.start()
-    run = scene.run(seconds=6)
+    gate = scene.folder / "gate"
+    run = scene.run(gate)
     until(lambda: scene.applied() == 1, "the apply has begun")
     archive = scene.backup()
-    scene.restore(archive)  # the apply ends meanwhile, and its state goes to nobody
+    scene.restore(archive)
+    gate.touch()
     until(lambda: "it is kept" in scene.agent.log, "the agent keeps the state")
     assert "before the server was restored" in scene.agent.log
     kept = [p for p in (scene.agent.folder / "data").rglob("*") if _is_state(p)]
