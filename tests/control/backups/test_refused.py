@@ -156,7 +156,13 @@ async def test_a_restore_that_was_cut_off_is_no_database_to_serve_and_can_be_don
     assert "cut off" in there.run("restore", half).refusal
     for command in ("migrate", "serve"):
         assert "did not come to its end" in there.run(command).err
+    # As one leaves it that was killed: both marks, and blobs that it had written.
+    (there.data / "restoring").touch()
+    leftover = there.data / "blobs" / "log" / "ws-1" / "apply-1"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
     there.restore(archive, "--revoke-tokens")
+    assert (leftover.exists(), (there.data / "restoring").exists()) == (False, False)
     assert await _whole(there)
     assert await there.ask("select from runs")
 
