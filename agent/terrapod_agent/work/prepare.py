@@ -32,7 +32,7 @@ async def take_place(folder: Folder, look_every: float) -> None:
     """Take the run's place, once nothing of an earlier phase works in it any more."""
     place = folder.place
     before = place.other
-    if before is not None and held(before / "lock"):
+    if before is not None:
         with anyio.move_on_after(_SURVIVOR_SECONDS):
             await survivor_gone(before / "lock", before / "exit.main", look_every)
         if held(before / "lock"):
