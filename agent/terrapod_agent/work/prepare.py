@@ -25,13 +25,14 @@ _OVERRIDES = tuple(
 )
 _SEED_OF = uuid.UUID("9d9f46b4-3c37-4a87-9b8e-5a3c7a1f0c52")
 _SURVIVOR_SECONDS = 60.0
+_TEMPORARY = 80
 
 
 async def take_place(folder: Folder, look_every: float) -> None:
     """Take the run's place, once nothing of an earlier phase works in it any more."""
     place = folder.place
     before = place.other
-    if before is not None and held(before / "lock"):
+    if before is not None:
         with anyio.move_on_after(_SURVIVOR_SECONDS):
             await survivor_gone(before / "lock", before / "exit.main", look_every)
         if held(before / "lock"):
@@ -81,9 +82,11 @@ def check_names(root: Path) -> None:
 
 def fixed_environment(folder: Folder, workspace: str) -> Mapping[str, str]:
     """What the agent sets, whatever a workspace wants."""
+    temporary = str(folder.temporary)
     return {
         "HOME": str(folder.home),
-        "TMPDIR": str(folder.temporary),
+        # Providers have their sockets there, and the path of one has at most 107 bytes.
+        **({"TMPDIR": temporary} if len(temporary) <= _TEMPORARY else {}),
         "TF_WORKSPACE": workspace,
         "TF_CLI_CONFIG_FILE": str(folder.cli_config),
         "TF_IN_AUTOMATION": "1",
