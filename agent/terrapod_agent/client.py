@@ -11,13 +11,14 @@ from urllib.parse import quote, urljoin
 import anyio
 import httpx2
 import msgspec
+from anyio import to_thread
 from msgspec import Struct
 
 from terrapod_agent import answers
 from terrapod_agent.contact import Contact
 from terrapod_agent.settings import Waits
 from terrapod_agent.trouble import Away, CertificateRefused, Denied
-from terrapod_common import protocol
+from terrapod_common import files, protocol
 from terrapod_common.protocol import Call
 from terrapod_common.version import VERSION
 
@@ -226,7 +227,8 @@ class Client:
 
 
 async def _blocks(path: Path) -> AsyncIterator[bytes]:
-    async with await anyio.open_file(path, "rb") as file:
+    opened = await to_thread.run_sync(files.open_regular, path)
+    async with anyio.wrap_file(opened) as file:
         while block := await file.read(_BLOCK):
             yield block
 

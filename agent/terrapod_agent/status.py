@@ -47,6 +47,7 @@ class Status(Struct, frozen=True, kw_only=True):
     draining: bool = False
     paused: bool = False
     takes_none: str = ""  # why no work is taken
+    isolation: str = ""  # of runs from this machine
     busy: list[Busy] = []
 
     @property
@@ -56,12 +57,17 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 async def report(
-    data_dir: Path, slots: Slots, contact: Contact, renewal: Renewal, every: float
+    data_dir: Path,
+    slots: Slots,
+    contact: Contact,
+    renewal: Renewal,
+    isolation: str,
+    every: float,
 ) -> None:
     """Write the file now and then, and when something has changed."""
     while True:
         changed = slots.changed.next()
-        status = _look(slots, contact, renewal)
+        status = msgspec.structs.replace(_look(slots, contact, renewal), isolation=isolation)
         try:
             files.replace(data_dir / _FILE, msgspec.json.encode(status))
         except OSError as error:  # its age tells that it is not to be believed

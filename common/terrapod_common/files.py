@@ -29,10 +29,10 @@ def open_regular(path: Path) -> BufferedReader:
 
     Neither a link is followed nor a pipe waited for: anything but a file is an :class:`OSError`.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    descriptor = regular(path)
+    if descriptor is None:
+        path.lstat()  # says so when nothing is there
+        raise OSError(errno.EINVAL, "this is not a file that can be read", str(path))
     return os.fdopen(descriptor, "rb")
 
 
@@ -87,6 +87,16 @@ def content(path: Path, limit: int | None = None) -> bytes | None:
             return file.read()
         except OSError:
             return None
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Give the regular file at ``path`` another content; a link in its place is not followed."""
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags), "wb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "this is not a file that can be written", str(path))
+        file.truncate()
+        file.write(content)
 
 
 def give(path: Path, *, like: Path) -> None:

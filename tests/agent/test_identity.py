@@ -168,5 +168,6 @@ async def test_status_tells_what_the_daemon_does(
         assert code == 0
         assert "connected    yes" in said
         assert "1 of 1 busy" in said
+        assert "isolation    runs are not isolated" in said
         (tmp_path / "go").touch()
         await server.until(lambda: plan.ended)

@@ -15,7 +15,7 @@ from terrapod_agent.trouble import Failed
 from terrapod_agent.work.archive import leaves
 from terrapod_agent.work.folder import Ticket
 from terrapod_agent.work.prepare import DATA, LOCK_FILE, OVERRIDE
-from terrapod_common import protocol, wire
+from terrapod_common import files, protocol, wire
 from terrapod_common.loops import Backoff
 
 _HISTORY = ".git"  # of a module, which nothing reads once it is installed
@@ -68,7 +68,8 @@ def pack_created(working: Working, before: Seen, into: Path, limit: int) -> bool
 
 def digest(path: Path) -> str:
     """The sha256 of a file, in hex."""
-    with path.open("rb") as file:
+    # The run made it: a link could lead to what only the agent may read.
+    with files.open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -61,6 +61,7 @@ class Folder:
         self.state_before = path / "state.before"
         self.good_state = path / "state.whole"  # the newest state that was seen whole
         self.snapshots = path / "snapshots"  # what the state server keeps
+        self._secrets = path / "secrets.json"  # of the ticket
         self._place = path / "place"  # where the place is: its root, and the run
 
     @property
@@ -127,7 +128,11 @@ class Folder:
 
     def keep(self, ticket: Ticket) -> None:
         """Write the ticket so that it survives a crash."""
-        files.replace(self.path / "ticket.json", msgspec.json.encode(ticket))
+        if ticket.secrets and not self._secrets.exists():
+            files.replace(self._secrets, msgspec.json.encode(ticket.secrets))
+        # They may be large, and do not change.
+        small = msgspec.structs.replace(ticket, secrets=[])
+        files.replace(self.path / "ticket.json", msgspec.json.encode(small))
 
     def note(self, ticket: Ticket) -> None:
         """The same, as far as the disk lets us: what is noted is in memory as well."""
@@ -139,20 +144,30 @@ class Folder:
     def ticket(self) -> Ticket | None:
         """The ticket, or nothing when the phase never got that far."""
         try:
-            return msgspec.json.decode((self.path / "ticket.json").read_bytes(), type=Ticket)
+            ticket = msgspec.json.decode((self.path / "ticket.json").read_bytes(), type=Ticket)
+            if not self._secrets.exists():
+                return ticket
+            secrets = msgspec.json.decode(self._secrets.read_bytes(), type=list[bytes])
+            return msgspec.structs.replace(ticket, secrets=secrets)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
     def say(self, text: str) -> None:
         """Append a line of the agent's own to the log; a full disk only costs the line."""
         try:
-            descriptor = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                os.write(descriptor, f"{text}\n".encode())
-            finally:
-                os.close(descriptor)
+            self.append(f"{text}\n".encode())
         except OSError as error:
             log.warning("a line of a log can't be written", line=text, reason=str(error))
+
+    def append(self, data: bytes) -> None:
+        """Append to the log as it is."""
+        # A pipe in its place must not be waited for, nor a link followed.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(self.log, flags, 0o600)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
 
     def remove(self) -> None:
         """Forget the phase."""

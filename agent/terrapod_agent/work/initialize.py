@@ -1,10 +1,12 @@
 """``terraform init``, whose output is shown only when it fails or takes long."""
 
+import contextlib
 import os
 from functools import partial
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 from terrapod_agent.beside import beside
 from terrapod_agent.trouble import Failed
@@ -12,19 +14,22 @@ from terrapod_agent.work import terraform
 from terrapod_agent.work.folder import Folder
 from terrapod_agent.work.prepare import LOCK_FILE
 from terrapod_agent.work.steps import Steps
+from terrapod_common import files
+
+_BLOCK = 64 * 1024
 
 
 async def initialize(
     steps: Steps, folder: Folder, binary: Path, *, locked: bool, quiet: float
 ) -> None:
     """Run init, or raise :class:`Failed` after its output has been put into the log."""
-    copy = _Copy(folder)
+    copy = Copy(folder)
     locked = locked and (steps.root / LOCK_FILE).exists()
     argv = terraform.init(binary, _states(folder, steps.root), locked=locked)
     async with beside(partial(copy.later, quiet)):
         ended = await steps.checked("init", argv, folder.init_log)
     if ended.code != 0 or copy.begun:
-        copy.now()
+        await to_thread.run_sync(copy.now)
     if ended.code != 0:
         raise Failed(f"{binary.name} init failed ({ended.told()})", shown=ended.spoke)
 
@@ -34,7 +39,7 @@ def _states(folder: Folder, root: Path) -> str:
     return os.path.relpath(folder.states, root)
 
 
-class _Copy:
+class Copy:
     """Brings what init has said into the log."""
 
     def __init__(self, folder: Folder) -> None:
@@ -43,15 +48,17 @@ class _Copy:
         self.begun = False
 
     async def later(self, quiet: float) -> None:
+        """From some time on, bring it as it comes."""
         await anyio.sleep(quiet)
         self.begun = True
         while True:
-            self.now()
+            await to_thread.run_sync(self.now)
             await anyio.sleep(0.2)
 
     def now(self) -> None:
-        if self._folder.init_log.exists():
-            with self._folder.init_log.open("rb") as said, self._folder.log.open("ab") as log:
-                said.seek(self._at)
-                log.write(said.read())
-                self._at = said.tell()
+        """Bring what is new."""
+        with contextlib.suppress(OSError), files.open_regular(self._folder.init_log) as said:
+            said.seek(self._at)
+            while block := said.read(_BLOCK):
+                self._folder.append(block)
+                self._at += len(block)

@@ -10,16 +10,19 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
 from terrapod_agent.client import Client
 from terrapod_agent.contact import insist
 from terrapod_agent.trouble import Failed
 from terrapod_agent.work.dump import Dumps
 from terrapod_agent.work.redact import Redactor
-from terrapod_common import protocol, wire
+from terrapod_agent.work.search import Secrets
+from terrapod_common import files, protocol, wire
 from terrapod_common.loops import Backoff
 
 CHUNK = 64 * 1024
+_BLOCKS = 16  # read at once
 LogCall = protocol.Call[bytes, wire.LogAnswer]
 
 
@@ -29,20 +32,25 @@ class MaskedLog:
     def __init__(self, path: Path, secrets: list[bytes], limit: int) -> None:
         self._path = path
         self._secrets = secrets
+        self._prepared: Secrets | None = None
         self._limit = limit
         self.offset = 0  # of the first byte that was not yet dropped
         self._rewind()
 
     def peek(self, *, final: bool = False) -> bytes:
         """The next bytes, at most a chunk; ``final`` says that no more will be written."""
+        blocks = 0
         while len(self._ready) < CHUNK and not self._full:
+            if blocks == _BLOCKS and not final:
+                break  # nearly all of it is masked or held back; who waits may want to stop
+            blocks += 1
             block = self._read()
             if block:
-                self._take(self._redactor.feed(self._dumps.feed(block)))
+                self._take(self._masking.feed(self._dumps.feed(block)))
             else:
                 if final:
-                    self._take(self._redactor.feed(self._dumps.finish()))
-                    self._take(self._redactor.finish())
+                    self._take(self._masking.feed(self._dumps.finish()))
+                    self._take(self._masking.finish())
                 break
         if self._full:
             self._shorten()
@@ -62,7 +70,7 @@ class MaskedLog:
             self.offset += step
 
     def _rewind(self) -> None:
-        self._redactor = Redactor(self._secrets)
+        self._redactor: Redactor | None = None  # made where it is used, in a worker
         self._dumps = Dumps()
         self._position = 0  # in the unmasked file
         self._ready = bytearray()
@@ -70,9 +78,17 @@ class MaskedLog:
         self._full = False
         self.offset = 0
 
+    @property
+    def _masking(self) -> Redactor:
+        if self._prepared is None:
+            self._prepared = Secrets(self._secrets)
+        if self._redactor is None:
+            self._redactor = Redactor(self._prepared)
+        return self._redactor
+
     def _read(self) -> bytes:
         try:
-            with self._path.open("rb") as file:
+            with files.open_regular(self._path) as file:
                 file.seek(self._position)
                 block = file.read(CHUNK)
         except FileNotFoundError:
@@ -120,15 +136,17 @@ class LogSender:
         # An empty chunk asks where the server is; it may have lost what it once had.
         there = await self._put(b"", backoff)
         try:
-            self._log.go_on(there)
+            await to_thread.run_sync(self._log.go_on, there)
         except Failed:
             return there  # a power cut took from our disk what the server already had
         await self._send_all(backoff, final=True)
         return self._log.offset
 
     async def _send_all(self, backoff: Backoff, *, final: bool) -> None:
-        while chunk := self._log.peek(final=final):
-            self._log.go_on(await self._put(chunk, backoff))
+        # Masking takes its time, and other phases have to go on meanwhile.
+        peek = partial(self._log.peek, final=final)
+        while chunk := await to_thread.run_sync(peek):
+            await to_thread.run_sync(self._log.go_on, await self._put(chunk, backoff))
 
     async def _put(self, chunk: bytes, backoff: Backoff) -> int:
         put = partial(

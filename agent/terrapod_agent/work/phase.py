@@ -20,7 +20,7 @@ from terrapod_agent.door.upstream import Upstream
 from terrapod_agent.slots import Hold
 from terrapod_agent.space import failure
 from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
-from terrapod_agent.work import cli_config, plan_file, snapshots, terraform
+from terrapod_agent.work import cli_config, plan_file, redact, snapshots, terraform
 from terrapod_agent.work import folder as folders
 from terrapod_agent.work.apply import apply, counted, fetch_plan
 from terrapod_agent.work.archive import unpack
@@ -73,7 +73,6 @@ class Phase:
             workspace=work.workspace,
             working_directory=work.working_directory,
             log_limit=work.limits.log_bytes,
-            secrets=[*masks(work.variables), password.encode(), *sorted(self._keys.masks())],
             state_password=password,
             tool_version=work.tool.version,
             claim=work.claim,
@@ -125,6 +124,7 @@ class Phase:
 
     async def _execute(self) -> wire.Report:
         work, folder = self._work, self._folder
+        await anyio.to_thread.run_sync(self._keep_masks)
         binary = await self._shop.toolchain.get(work.tool)
         steps = await self._prepare()
         folder.say(terraform.header(work.tool, self._shop.platform))
@@ -143,6 +143,13 @@ class Phase:
                 return await plan(self._shop, work, steps, folder, self._ticket, binary)
             steps.mark = lambda begun: self._keep(begun=begun)
             return await apply(self._shop, work, steps, folder, self._ticket, self._hold)
+
+    def _keep_masks(self) -> None:
+        """Before the first line of a log: after a crash it must be masked in the same way."""
+        own = (self._ticket.state_password.encode(), *sorted(self._keys.masks()))
+        secrets = [*masks(self._work.variables), *own]
+        redact.checked(secrets)
+        self._keep(secrets=secrets)
 
     async def _prepare(self) -> Steps:
         """Configuration, state and plan in their places; nothing has run after this."""

@@ -11,7 +11,7 @@ from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.prepare import LOCK_FILE
 from terrapod_agent.work.steps import Steps
 from terrapod_agent.work.workshop import Workshop
-from terrapod_common import wire
+from terrapod_common import files, wire
 
 
 async def plan(
@@ -61,9 +61,11 @@ async def _show(steps: Steps, folder: Folder, binary: Path) -> Exit:
 
 
 def _counts(shown: Path) -> terraform.Counts:
-    return terraform.planned_counts(shown.read_bytes())
+    with files.open_regular(shown) as file:
+        return terraform.planned_counts(file.read())
 
 
 def _plain(shown: Path, given: list[wire.Variable]) -> list[str]:
-    plain = terraform.plain_variables(shown.read_bytes())
+    with files.open_regular(shown) as file:
+        plain = terraform.plain_variables(file.read())
     return sorted(plain & {one.key for one in given})

@@ -106,7 +106,7 @@ async def served(
 ) -> AsyncIterator[Mapping[str, str]]:
     """A state server beside what runs; gives the environment with which terraform finds it."""
     files.private(folder.snapshots)
-    before = folder.cli_config.read_text()
+    before = (files.content(folder.cli_config) or b"").decode()
     services = {"tfe.v2": "http://127.0.0.1:@PORT@/api/v2/"}
     host = Host(name=_HOST, services=services, token=ticket.state_password)
     orders = {
@@ -125,7 +125,7 @@ async def served(
     finally:
         with anyio.CancelScope(shield=True):
             await _end(process)
-        folder.cli_config.write_text(before)
+        files.rewrite(folder.cli_config, before.encode())
 
 
 async def _started(orders: Path) -> Process:

@@ -139,7 +139,7 @@ async def _work(ctx: Context, phase: Phase, platform: str) -> wire.Work:
         working_directory=run.working_directory,
         tool=await _tool(ctx, run, platform),
         flags=_flags(run),
-        limits=_limits(ctx, phase),
+        limits=_limits(ctx, phase, workspace),
         variables=await _variables(ctx, workspace, run, plan, phase),
         environment=_environment(run),
         has_configuration=run.configuration_version_id is not None,
@@ -192,7 +192,7 @@ def _flags(run: Run) -> wire.Flags:
     )
 
 
-def _limits(ctx: Context, phase: Phase) -> wire.Limits:
+def _limits(ctx: Context, phase: Phase, workspace: Workspace) -> wire.Limits:
     runs = ctx.settings.runs
     plan = phase.kind == "plan"
     return wire.Limits(
@@ -201,6 +201,7 @@ def _limits(ctx: Context, phase: Phase) -> wire.Limits:
         log_bytes=runs.log_bytes,
         state_every_seconds=runs.state_every_seconds,
         configuration_bytes=ctx.settings.configurations.unpacked_bytes_at_most,
+        memory_bytes=workspace.memory_bytes,
     )
 
 

@@ -14,6 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,90}")
 _VERSION = re.compile(r"[0-9A-Za-z.,~<>=!+ -]{1,100}")
 _RESOURCE = re.compile(r"([0-9]+(\.[0-9]+)?(m|[kKMGT]i?)?)?")
 _TAG = re.compile(r"[^\s,\x00][^,\x00]{0,254}")
+_LEAST_MEMORY = 64 * 2**20  # less is a mistake in the unit: terraform alone needs about as much
 _SHORTEST_DRIFT = 3600
 _TOLD = 20  # names in a message
 
@@ -30,7 +31,7 @@ _TEXTS = {
     "terraform-version": "The version is `latest`, a version or a constraint such as `~> 1.11`.",
     "working-directory": "The working directory lies inside of the configuration.",
     "resource-cpu": "resource-cpu is a number such as `1` or `500m`.",
-    "resource-memory": "resource-memory is a size such as `2Gi`.",
+    "resource-memory": "resource-memory is a size such as `2Gi`, and at least 64Mi.",
     "drift-detection-interval-seconds": "drift-detection-interval-seconds is at least 3600.",
 }
 
@@ -41,7 +42,7 @@ def _rules(setup: Setup) -> Iterable[tuple[str, bool]]:
     yield "terraform-version", bool(_VERSION.fullmatch(setup.terraform_version or LATEST))
     yield "working-directory", ".." not in setup.working_directory.split("/")
     yield "resource-cpu", bool(_RESOURCE.fullmatch(setup.resource_cpu))
-    yield "resource-memory", bool(_RESOURCE.fullmatch(setup.resource_memory))
+    yield "resource-memory", not setup.resource_memory or setup.memory_bytes >= _LEAST_MEMORY
     yield "drift-detection-interval-seconds", _SHORTEST_DRIFT <= seconds < 2**31
 
 

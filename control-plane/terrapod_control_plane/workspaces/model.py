@@ -1,7 +1,9 @@
 """Workspaces: what is set on them, what is known of them, who may do what with one."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 
 from msgspec import Struct
@@ -28,6 +30,11 @@ class Tag(Struct, frozen=True):
 
     key: str
     value: str = ""
+
+
+_SIZE = re.compile(r"(?P<number>[0-9]{1,12}(\.[0-9]{1,6})?)(?P<unit>([kKMGT]i?)?)")
+_UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS |= {"ki": 2**10, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 class Setup(Struct, frozen=True, kw_only=True):
@@ -60,6 +67,12 @@ class Setup(Struct, frozen=True, kw_only=True):
     vcs_branch: str = ""
     drift_detection_enabled: bool = False
     drift_detection_interval_seconds: int = DAY
+
+    @property
+    def memory_bytes(self) -> int:
+        """``resource_memory`` in bytes; 0 when there is no limit."""
+        found = _SIZE.fullmatch(self.resource_memory)
+        return int(Decimal(found["number"]) * _UNITS[found["unit"]]) if found else 0
 
 
 class Workspace(Setup, frozen=True, kw_only=True):

@@ -78,11 +78,25 @@ def test_bad_names(name: str) -> None:
         Setup(name="a", working_directory="../x"),
         Setup(name="a", drift_detection_interval_seconds=60),
         Setup(name="a", resource_memory="much"),
+        Setup(name="a", resource_memory="2"),
+        Setup(name="a", resource_memory="63Mi"),
+        Setup(name="a", resource_memory="500m"),
+        Setup(name="a", resource_memory="9" * 40),
     ],
 )
 def test_bad_setups(setup: Setup) -> None:
     with pytest.raises(Unprocessable):
         lifecycle.valid(setup)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("", 0), ("2Gi", 2**31), ("64Mi", 2**26), ("1.5G", 1_500_000_000), ("100000000", 10**8)],
+)
+def test_the_memory_of_a_workspace_in_bytes(text: str, size: int) -> None:
+    setup = Setup(name="a", resource_memory=text)
+    lifecycle.valid(setup)
+    assert setup.memory_bytes == size
 
 
 @pytest.mark.parametrize("version", ["latest", "1.11.4", "~> 1.11", ">= 1.3, < 2.0", ""])

@@ -1,0 +1,122 @@
+"""`terrapod-agent doctor`: looks at all that an agent stands on, one line for each thing."""
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Literal
+
+import httpx2
+from anyio import to_thread
+from msgspec import Struct
+
+from terrapod_agent import identity as identities
+from terrapod_agent import space
+from terrapod_agent.executors import isolation
+from terrapod_agent.identity import Identity
+from terrapod_agent.settings import AgentSettings, named_files
+from terrapod_agent.trouble import Failed
+from terrapod_agent.work import place
+from terrapod_common import files
+
+Verdict = Literal["ok", "note", "FAIL"]
+_SKEW = 60.0  # seconds; certificates and signed addresses bear as much
+_PING = "/api/v2/ping"
+
+
+class Finding(Struct, frozen=True):
+    """One thing that was looked at."""
+
+    verdict: Verdict
+    what: str
+    told: str
+
+
+async def examine(chosen: AgentSettings) -> AsyncIterator[Finding]:
+    """Look at everything; nothing is changed, and a running agent is not disturbed."""
+    try:
+        known = identities.load(chosen.data_dir)
+    except Failed as failed:
+        known = None
+        yield Finding("FAIL", "identity", str(failed))
+    if known is None:
+        yield Finding("FAIL", "identity", f"none in {chosen.data_dir}: use `terrapod-agent join`")
+    else:
+        yield Finding("ok", "identity", f"{known.name} ({known.listener_id})")
+        yield _certificate(known)
+        async for finding in _server(chosen, known):
+            yield finding
+    async for finding in _machine(chosen):
+        yield finding
+    for finding in await to_thread.run_sync(lambda: list(_tools(chosen.data_dir / "tools"))):
+        yield finding
+
+
+def _certificate(known: Identity) -> Finding:
+    ends = f"{known.expires():%Y-%m-%d %H:%M} UTC"
+    if known.expired():
+        return Finding("FAIL", "certificate", f"ended at {ends}, by the clock of this machine")
+    return Finding("ok", "certificate", f"ends at {ends}, and renews itself while the agent runs")
+
+
+async def _server(chosen: AgentSettings, known: Identity) -> AsyncIterator[Finding]:
+    ports = {
+        "public port": (known.server_url, identities.public_context(known.server_ca)),
+        "agent port": (known.agent_url, identities.agent_context(chosen.data_dir, known)),
+    }
+    for what, (url, trust) in ports.items():
+        try:
+            async with httpx2.AsyncClient(verify=trust, timeout=chosen.waits.connect) as client:
+                answer = await client.get(f"{url}{_PING}")
+        except httpx2.HTTPError as error:
+            yield Finding("FAIL", what, f"{url}: {str(error) or type(error).__name__}")
+            continue
+        yield Finding("ok", what, f"{url} answers")
+        if what == "public port" and (date := answer.headers.get("date")):
+            yield _clock(parsedate_to_datetime(date))
+
+
+def _clock(theirs: datetime) -> Finding:
+    skew = (datetime.now(UTC) - theirs).total_seconds()
+    if abs(skew) > _SKEW:
+        return Finding("FAIL", "clock", f"{skew:+.0f} s against the server's")
+    return Finding("ok", "clock", "as the server's")
+
+
+async def _machine(chosen: AgentSettings) -> AsyncIterator[Finding]:
+    try:
+        files.private(chosen.data_dir)
+        root = place.usable(chosen.runs_dir, chosen.data_dir / "runs")
+    except (Failed, OSError) as error:
+        yield Finding("FAIL", "folders", str(error))
+        return
+    folders = sorted({chosen.data_dir, root})
+    full = await to_thread.run_sync(space.trouble, folders, chosen.free_bytes)
+    told = full or f"enough in {' and '.join(map(str, folders))}"
+    yield Finding("FAIL" if full else "ok", "space", told)
+    try:
+        found = await isolation.choose(chosen, root)
+    except Failed as failed:
+        yield Finding("FAIL", "isolation", str(failed))
+        return
+    yield Finding("note" if found.why else "ok", "isolation", found.told())
+    if found.mode != "none" and os.geteuid() == 0:
+        for path in named_files(chosen):
+            if path.is_file() and not path.stat().st_mode & 0o004:
+                yield Finding("note", "isolation", f"{path} is not readable for the user of a run")
+
+
+def _tools(folder: Path) -> Iterator[Finding]:
+    right = 0
+    for path in sorted(folder.glob("*/*")):
+        try:
+            with files.open_regular(path) as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            digest = ""
+        right += digest == path.parent.name
+        if digest != path.parent.name:
+            yield Finding("note", "tools", f"{path} was changed; it is not used, and fetched again")
+    yield Finding("ok", "tools", f"{right} in the cache are as they were fetched")

@@ -1,0 +1,66 @@
+"""`terrapod-agent doctor` on a healthy agent, and on what is wrong with one."""
+
+from pathlib import Path
+
+import pytest
+
+from terrapod_agent import doctor, enroll
+from terrapod_agent.doctor import Finding
+from terrapod_agent.settings import AgentSettings
+from tests.kit.agent_server import AgentServer
+from tests.kit.agents import phase, quick, running
+from tests.kit.scripted_terraform import script
+
+pytestmark = pytest.mark.anyio
+
+
+async def found(chosen: AgentSettings) -> dict[str, Finding]:
+    return {finding.what: finding async for finding in doctor.examine(chosen)}
+
+
+async def test_a_healthy_agent(server: AgentServer, data: Path) -> None:
+    chosen = quick(data, server)
+    plan = phase("plan", script())
+    async with running(chosen):
+        server.add(plan)
+        await server.until(lambda: plan.ended)
+        seen = await found(chosen)
+    verdicts = {what: finding.verdict for what, finding in seen.items()}
+    healthy = ("identity", "certificate", "public port", "agent port", "clock", "space", "tools")
+    assert verdicts == {**dict.fromkeys(healthy, "ok"), "isolation": "note"}
+    assert "runs are not isolated" in seen["isolation"].told
+    assert "the sandbox is switched off" in seen["isolation"].told
+    assert seen["tools"].told.startswith("1 ")
+
+
+async def test_without_an_identity(server: AgentServer, data: Path) -> None:
+    seen = await found(quick(data, server))
+    assert seen["identity"].verdict == "FAIL"
+    assert "use `terrapod-agent join`" in seen["identity"].told
+    assert "public port" not in seen
+
+
+async def test_a_server_that_is_away_a_full_disk_and_a_sandbox_that_must_be(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "server").mkdir()
+    server = AgentServer(tmp_path / "server")
+    async with server.up():
+        chosen = quick(data, server, free_bytes=1 << 60, sandbox="on")
+        await enroll.join(chosen)
+    monkeypatch.setenv("PATH", "/nowhere")
+    seen = await found(chosen)
+    wrong = {what for what, finding in seen.items() if finding.verdict == "FAIL"}
+    assert wrong == {"public port", "agent port", "space", "isolation"}
+    assert "bwrap and setpriv is not installed" in seen["isolation"].told
+
+
+async def test_a_changed_tool_is_named(server: AgentServer, data: Path) -> None:
+    tool = data / "tools" / ("0" * 64) / "terraform"
+    tool.parent.mkdir(parents=True)
+    tool.write_text("another")
+    chosen = quick(data, server)
+    await enroll.join(chosen)
+    told = [finding.told async for finding in doctor.examine(chosen) if finding.what == "tools"]
+    assert str(tool) in told[0]
+    assert told[1].startswith("0 ")
