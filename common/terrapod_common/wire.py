@@ -78,6 +78,8 @@ class Beat(Struct, kw_only=True):
     holding: list[Holding] = []
     platform: str = ""  # such as linux_amd64
     dropped: list[Holding] = []  # what an agent before this one held, and nobody runs any more
+    # At the start, until it is answered: the applies of agents before this one that it still has
+    kept: list[Holding] | None = None
     trouble: Annotated[str, Meta(max_length=1000)] = ""  # why it takes no work, if so
 
 

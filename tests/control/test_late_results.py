@@ -187,6 +187,33 @@ async def test_an_ended_hold_stays_ended(
     assert await hold(api, workspace) is None
 
 
+async def starts(agent: Agent, *kept: dict[str, Any]) -> None:
+    named = [{"phase_id": work["phase_id"], "fence": work["fence"]} for work in kept]
+    said = await agent.call("POST", f"{agent.at}/heartbeat", json={"kept": named})
+    assert said.status_code == 200, said.text
+
+
+async def test_an_agent_that_comes_back_with_nothing_says_so(
+    control: Control, api: Client, listener: Agent, foreign: Agent, workspace: str
+) -> None:
+    work = await lost(control, api, listener, workspace)
+    before, told = await rows(), await hold(api, workspace)
+    await starts(foreign)
+    await listener.beat()
+    await starts(listener, work)  # it will hand it in
+    assert await hold(api, workspace) == told
+    for _ in range(2):
+        await starts(listener)
+        known = (await hold(api, workspace))["reason"]
+        assert "its agent was started again and has nothing of it: no state of it will" in known
+    assert await rows() == before
+    emitted = await db.value("select count(*) from outbox where kind = 'workspace.hold-set'")
+    assert emitted == 2  # that it was set, and that there is nothing
+    # Should it find something after all, that counts.
+    assert (await late(listener, work, ended="terraform had ended with exit code 1")).is_success
+    assert "exit code 1" in (await hold(api, workspace))["reason"]
+
+
 @pytest.mark.parametrize("how", ["forced", "canceled", "taken over"])
 async def test_whoever_took_the_apply_away_its_agent_may_speak(
     control: Control, api: Client, listener: Agent, pool: str, workspace: str, how: str
@@ -221,7 +248,8 @@ async def test_only_of_a_lost_apply_under_its_own_fence_by_its_own_agent(
         assert stale.status_code == 409
     assert (await late(foreign, running)).status_code == 404
     assert (await foreign.send(running, "late-log", b"x", "offset=7")).status_code == 404
-    assert (await listener.report(running, "applied")).status_code == 409
+    for status in ("applied", "errored", "canceled"):  # also the one that it has got
+        assert (await listener.report(running, status)).status_code == 409
     assert (await listener.send(running, "log", b"x", "offset=7")).status_code == 409
     assert [await rows(), await hold(api, workspace)] == before
 

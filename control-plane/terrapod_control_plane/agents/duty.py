@@ -24,6 +24,8 @@ async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
     await queries.seen(listener, said, ctx.now())
     if said.dropped:
         await work.dropped(ctx, listener, said.dropped)
+    if said.kept is not None:
+        await work.returned(ctx, listener, said.kept)
     leases = await work.renew(ctx, listener, said.holding)
     settings = ctx.settings.agents
     busy = bool(said.holding)
