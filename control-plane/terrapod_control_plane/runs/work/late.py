@@ -69,6 +69,18 @@ async def result(ctx: Context, held: Held, said: wire.Late) -> wire.Taken:
         return wire.Taken(hold=await holds.tell(ctx, run, phase, known))
 
 
+@internal
+async def returned(ctx: Context, listener: str, kept: list[wire.Holding]) -> None:
+    """An agent was started again: of what it does not name it has nothing, and the holds say so."""
+    named = {(holding.phase_id, holding.fence) for holding in kept}
+    for found in await work.unheard(listener):
+        if (found.id, found.lost_fence) not in named:
+            async with db.transaction():
+                run, phase = await outcomes.locked(ctx, found.run_id, found.id)
+                if phase.late_at is None and phase.lost_fence == found.lost_fence:
+                    await holds.nothing_left(ctx, run, phase)
+
+
 def told(said: wire.Late, serial: int | None) -> str:
     """What is known by now, in words for the hold."""
     if not said.began:

@@ -206,6 +206,7 @@ async def dropped(ctx: Context, listener: str, holdings: list[wire.Holding]) -> 
 # Of applies that were given up, for the slices above.
 late_log = late.append_log
 late_result = late.result
+returned = late.returned
 
 
 @internal
