@@ -131,6 +131,7 @@ async def everything(control: Control, api: Client, agent: Agent, known: dict[st
     for route in sorted(routes(control.app), key=_removes):
         await answer(agent if route.agents else api, route, known)
     await api.call("DELETE", f"/api/v2/workspaces/{await factories.workspace(api, 'empty')}")
+    await db.execute("update organizations set default_agent_pool_id = null")
     left, heir = await factories.pool(api, "left"), await factories.pool(api, "heir")
     await factories.workspace(api, "named", **{"agent-pool-id": left, "execution-mode": "agent"})
     await api.call("DELETE", f"/api/v2/agent-pools/{left}?move-to={heir}")
