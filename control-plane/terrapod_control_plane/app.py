@@ -116,7 +116,7 @@ def jobs(settings: Settings) -> list[Job]:
         *work_jobs.jobs(settings),
         *log_jobs.jobs(settings),
         *state_jobs.jobs(settings),
-        *health_jobs.jobs(),
+        *health_jobs.jobs(settings),
     ]
 
 
