@@ -101,7 +101,7 @@ async def _parts(settings: Settings, clock: Clock) -> Parts:
         resolvers=app.RESOLVERS,
         handlers=app.IN_TRANSACTION,
         staff=app.STAFF,
-        condition=Condition(time.monotonic),
+        condition=Condition(time.monotonic, every=settings.server.look_every_seconds),
     )
 
 

@@ -7,7 +7,7 @@ from typing import IO
 
 from terrapod_agent.trouble import Failed
 
-_MEMBERS = 200_000
+_MEMBERS = 1_000_000  # the server has looked at the archive, with limits of its own
 _BLOCK = 1024 * 1024
 
 
