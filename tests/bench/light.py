@@ -49,11 +49,11 @@ class Connection:
 
     async def begin(self, part: bytes) -> bool:
         """Send a part of a request; False when the server has had enough."""
-        if self._writer.is_closing():
+        if self.writer.is_closing():
             return False
         try:
-            self._writer.write(part)
-            await self._writer.drain()
+            self.writer.write(part)
+            await self.writer.drain()
         except OSError:
             return False
         return True

@@ -295,13 +295,3 @@ async def test_a_cancel_is_an_order_and_a_silent_agent_does_not_stop_it(
     await control.sweep()
     assert await control.status(run) == "canceled"
     assert (await listener.get(f"{listener.at}/orders?wait=0&seen=0"))["orders"] == []
-
-
-async def test_the_memory_of_a_workspace_is_a_limit_of_its_phases(
-    api: Client, listener: Agent, workspace: str
-) -> None:
-    body = {"data": {"type": "workspaces", "attributes": {"resource-memory": "2Gi"}}}
-    changed = await api.call("PATCH", f"/api/v2/workspaces/{workspace}", json=body)
-    assert changed.status_code == 200, changed.text
-    await factories.run(api, workspace)
-    assert (await taken(listener))["limits"]["memory_bytes"] == 2 * 2**30
