@@ -81,6 +81,7 @@ async def runs(control: Control, api: Client, agent: Agent, workspace: str) -> N
     control.clock.move(3600)
     await control.sweep()
     await agent.send(lost, "recovered-state", state(4))
+    await agent.call("POST", f"{agent.at}/heartbeat", json={"kept": []})  # as after a restart
     report = {"status": "planning"}  # without a fence, as the reference of the API has it
     await agent.call("PATCH", f"{agent.at}/runs/{lost['run_id']}", json=report)
     await api.post(f"/api/v2/workspaces/{workspace}/actions/adopt-state")
