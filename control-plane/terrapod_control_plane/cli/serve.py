@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from terrapod_control_plane import boot
     from terrapod_control_plane.kernel.events import Bus
     from terrapod_control_plane.kernel.postgres import Embedded
+    from terrapod_control_plane.web import tls
 
 
 def serve(
@@ -72,14 +73,9 @@ async def _serve(
 ) -> None:
     from terrapod_control_plane import boot  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.certificates import Certificates  # noqa: PLC0415
-    from terrapod_control_plane.web import limits, tls  # noqa: PLC0415
+    from terrapod_control_plane.web import tls  # noqa: PLC0415
 
-    server = settings.server
-    people, machines = limits.of_ports(
-        server, limits.raise_open_files(), settings.database.pool_size
-    )
-    public = tls.Listener(server.host, server.port, limits=people)
-    agents = tls.Listener(server.agent_host, server.agent_port, limits=machines)
+    public, agents = _listeners(settings)
     try:
         public.bind()
         agents.bind()
@@ -87,9 +83,7 @@ async def _serve(
         async with boot.opened(settings, dsn, paused=paused) as opened:
             certificates = Certificates(opened.parts)
             certificates.give(public, agents)
-            loops = [Loop("certificates", certificates.keep)]
-            if embedded is not None:
-                loops.append(_watch(embedded, settings, opened))
+            loops = [Loop("certificates", certificates.keep), *_watch(embedded, opened)]
             said = partial(_say, settings, opened)
             stop = anyio.Event()
             async with anyio.create_task_group() as tasks:
@@ -109,12 +103,25 @@ async def _serve(
         agents.close()
 
 
-def _watch(embedded: "Embedded", settings: Settings, opened: "boot.Opened") -> Loop:
+def _listeners(settings: Settings) -> "tuple[tls.Listener, tls.Listener]":
+    from terrapod_control_plane.web import limits, tls  # noqa: PLC0415 - slow to import
+
+    server = settings.server
+    files = limits.raise_open_files()
+    people, machines = limits.of_ports(server, files, settings.database.pool_size)
+    public = tls.Listener(server.host, server.port, limits=people)
+    return public, tls.Listener(server.agent_host, server.agent_port, limits=machines)
+
+
+def _watch(embedded: "Embedded | None", opened: "boot.Opened") -> list[Loop]:
     from terrapod_control_plane.kernel.postgres_watch import Watch  # noqa: PLC0415 - slow to import
 
-    condition, patience = opened.parts.condition, settings.database.dead_at_most_seconds
-    watch = Watch(embedded, patience, lambda why: condition.saw({"database": why}))
-    return Loop("postgres", watch.keep)
+    if embedded is None:
+        return []
+    parts = opened.parts
+    patience = parts.settings.database.dead_at_most_seconds
+    watch = Watch(embedded, patience, lambda why: parts.condition.saw({"database": why}))
+    return [Loop("postgres", watch.keep)]
 
 
 async def _stop_on_signal(stop: anyio.Event, bus: "Bus") -> None:
