@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from terrapod_agent.executors import kernel
+from terrapod_common import wire
 from tests.agent import hostile
 from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
@@ -58,6 +59,14 @@ resource "terraform_data" "second" {
 """
 
 
+EATS = """
+import time
+kept = bytearray(650_000_000)
+kept[::4096] = b"x" * len(kept[::4096])
+time.sleep(60)
+"""
+
+
 @pytest.fixture(scope="session")
 def programs() -> Iterator[Public]:
     with _passable() as folder:
@@ -96,7 +105,9 @@ class Isolated:
         self._agent.start()
         return self._agent
 
-    async def applied(self, files: dict[str, str | bytes], name: str) -> PhaseRecord:
+    async def applied(
+        self, files: dict[str, str | bytes], name: str, limits: wire.Limits | None = None
+    ) -> PhaseRecord:
         """The apply of a configuration, under way."""
         run: dict[str, Any] = {
             "run_id": f"run-{name}",
@@ -106,7 +117,9 @@ class Isolated:
         plan = self.server.add(phase("plan", files, **run))
         await self.server.until(lambda: plan.ended, 60)
         assert plan.status == "planned", plan.text
-        return self.server.add(_apply_of(plan, name))
+        apply = _apply_of(plan, name)
+        apply.work.limits = limits or apply.work.limits
+        return self.server.add(apply)
 
     def tree(self, name: str) -> Path:
         return self.data.parent / "runs" / f"run-{name}" / "tree"
@@ -226,6 +239,22 @@ async def test_a_killed_shim_leaves_the_state_whole_too(isolated: Isolated, mode
     names = [resource["name"] for resource in json.loads(apply.states[-1][0])["resources"]]
     assert "first" in names
     assert not isolated.processes("two")
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+async def test_near_its_memory_limit_terraform_saves_its_state(
+    isolated: Isolated, mode: str
+) -> None:
+    isolated.start(mode)
+    eats = TWO.replace("touch up; sleep 60", f"exec {isolated.programs.python} eat.py")
+    files: dict[str, str | bytes] = {"main.tf": eats, "eat.py": EATS}
+    limits = wire.Limits(grace_seconds=20, state_every_seconds=0.1, memory_bytes=700_000_000)
+    apply = await isolated.applied(files, "two", limits)
+    await isolated.server.until(lambda: apply.ended, 60)
+    assert apply.status == "errored", apply.text
+    assert "interrupted near its memory limit of 700 MB" in apply.reports[-1].message
+    names = [resource["name"] for resource in json.loads(apply.states[-1][0])["resources"]]
+    assert "first" in names
 
 
 async def test_each_run_has_a_user_of_its_own(isolated: Isolated) -> None:

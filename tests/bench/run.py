@@ -1,7 +1,8 @@
 """The benchmarks: a real server on loopback, measured over some rounds, printed as a table.
 
 ``python tests/bench/run.py [--rounds 3] [--quick]``, or ``... backup`` for backup and restore,
-``... large`` for runs with many resources, ``... fleet`` for many agents.
+``... large`` for runs with many resources, ``... fleet`` for many agents, ``... isolated`` for
+sandboxes.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from tests.bench import (
     crowded,
     doing,
     fleet,
+    isolated,
     large,
     light,
     memory,
@@ -40,6 +42,7 @@ ROUNDS = 3
 OTHERS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "backup": backups.main,
     "fleet": lambda _: fleet.main(),
+    "isolated": lambda _: isolated.main(),
     "large": large.main,
 }
 _FULL = 200  # requests on one connection
