@@ -82,6 +82,7 @@ class Slots:
         self.draining = False  # we are about to end
         self.paused = False  # the server wants nothing new to be taken
         self.trouble = ""  # why we cannot take anything new
+        self.kept: list[wire.Holding] | None = None  # by agents before us, until the server knows
         self.dropped: list[wire.Holding] = []  # the server does not know yet that nobody runs them
         self.idle_since = time.monotonic()
         self.orders = 0  # how many the server had given when it was last asked

@@ -50,7 +50,7 @@ def _short(folder: Path, wanted: int) -> str:
 
 async def look(shop: Workshop, slots: Slots) -> None:
     """Stop taking work where it could not be done, go on where it can be again."""
-    folders = {shop.settings.data_dir, shop.phases}
+    folders = {shop.settings.data_dir, shop.phases, shop.runs}
     there = sorted(filter(Path.is_dir, folders))
     found = await anyio.to_thread.run_sync(trouble, there, shop.settings.free_bytes)
     if bool(found) == bool(slots.trouble):

@@ -28,6 +28,16 @@ def orphans(phases: Path, slots: Slots) -> list[Folder]:
     return [folder for folder in leftovers(phases) if folder.path.name not in ours]
 
 
+def kept(phases: Path, slots: Slots) -> list[wire.Holding]:
+    """The applies of agents before us that had started; of any others nothing is left here."""
+    tickets = (folder.ticket() for folder in orphans(phases, slots))
+    return [
+        wire.Holding(phase_id=ticket.phase_id, fence=ticket.fence)
+        for ticket in tickets
+        if ticket is not None and ticket.kind == "apply" and ticket.started
+    ]
+
+
 async def pick_up(shop: Workshop, slots: Slots, folder: Folder) -> None:
     """Wait until nothing runs in the folder any more, then hand in what it holds."""
     ticket = folder.ticket()

@@ -88,6 +88,8 @@ class Beat(Struct, kw_only=True):
     platform: str = ""  # such as linux_amd64
     # What an agent before this one held, and nobody runs any more.
     dropped: Annotated[list[Holding], Meta(max_length=2048)] = []
+    # At the start, until it is answered: the applies of agents before this one that it still has.
+    kept: Annotated[list[Holding], Meta(max_length=2048)] | None = None
     trouble: Annotated[str, Meta(max_length=1000)] = ""  # why it takes no work, if so
     root: str = ""  # the folder in which its runs work
 

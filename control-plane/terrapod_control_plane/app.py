@@ -136,7 +136,7 @@ def jobs(settings: Settings) -> list[Job]:
         *agent_jobs.JOBS,
         *transfer_jobs.JOBS,
         *deleted_jobs.JOBS,
-        *health_jobs.jobs(),
+        *health_jobs.jobs(settings),
     ]
 
 

@@ -19,7 +19,7 @@ from terrapod_common.loops import Backoff, Loop, supervise
 from terrapod_control_plane import app
 from terrapod_control_plane.health import service as health
 from terrapod_control_plane.identity import service as identity
-from terrapod_control_plane.kernel import db, jobs, vault
+from terrapod_control_plane.kernel import db, epochs, jobs, vault
 from terrapod_control_plane.kernel.authority import Authority
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
@@ -50,15 +50,17 @@ class Opened(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, dsn: str, *, clock: Clock | None = None
+    settings: Settings, dsn: str, *, clock: Clock | None = None, paused: bool = False
 ) -> AsyncIterator[Opened]:
-    """Everything open and the loops running, until the block ends."""
+    """Everything open and the loops running, until the block ends; ``paused`` hands out nothing."""
     name, patience = socket.gethostname(), settings.database.alone_within_seconds
     async with only_one(dsn, name, patience=patience) as alone, _pool(dsn, settings):
         await migrate(dsn)
         parts = await _parts(settings, clock or SystemClock())
         keep = partial(_keep_token, settings.token_file)
         first_token = await identity.first_admin(system(parts), settings.first_admin, keep)
+        if paused:
+            await epochs.pause(parts.clock.now(), "it was started with --paused")
         await recovery.look_for_markers(system(parts))
         await work.extend_all(system(parts))
         await health.Looks().look(system(parts))
@@ -99,7 +101,7 @@ async def _parts(settings: Settings, clock: Clock) -> Parts:
         resolvers=app.RESOLVERS,
         handlers=app.IN_TRANSACTION,
         staff=app.STAFF,
-        condition=Condition(time.monotonic),
+        condition=Condition(time.monotonic, every=settings.server.look_every_seconds),
     )
 
 

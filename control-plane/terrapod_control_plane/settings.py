@@ -47,6 +47,7 @@ class Server(Struct, frozen=True, kw_only=True):
     tls_key_file: Path | None = None  # its key
     certificates_every_seconds: Duration = 3600.0  # given ones are read again, ours renewed if due
     stop_grace_seconds: Wait = 4.0  # how long a stop waits for requests under way
+    look_every_seconds: Duration = 1.0  # how often the server looks at what `/ready` tells
     connections_at_most: Whole = 0  # of the public port; 0: 4096, or what the open files allow
     agent_connections_at_most: Whole = 0  # of the agent port; 0: 16384, or what the files allow
     connections_per_address: Whole = 256  # of one address to the public port; 0: no limit

@@ -47,6 +47,7 @@ async def test_outputs_are_read_as_tfe_outputs_does(caller: Caller) -> None:
         told = await caller.get(path)
         assert (told.status, msgspec.json.decode(told.body)["data"][0]["id"]) == (200, OUTPUT)
     one = await caller.get(f"/api/v2/state-version-outputs/{OUTPUT}")
+    assert one.status == 200, one.body
     assert msgspec.json.decode(one.body)["data"]["attributes"]["value"] == "hunter2hunter2"
 
 

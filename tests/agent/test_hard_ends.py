@@ -217,11 +217,16 @@ async def test_a_late_result_that_the_server_fails_to_take_is_offered_again(
     await server.until((tmp_path / "pid").exists)
     process.send(signal.SIGKILL)
     apply.fence += 1
+    assert [] in [beat.kept for beat in server.beats]
+    begun = len(server.beats)
     server.fault("late", "status", 500, times=10)
     server.fault("late_log", "status", 413)  # too long to be taken, which must not keep the rest
     process.start()
     await server.until(lambda: apply.late)
     assert len(apply.late) == 1
+    said = [beat.kept for beat in server.beats[begun:] if beat.kept is not None]
+    assert said[0] == [wire.Holding(phase_id=apply.work.phase_id, fence=1)]
+    assert server.beats[-1].kept is None
 
 
 async def test_a_restarted_agent_says_at_once_what_it_dropped(

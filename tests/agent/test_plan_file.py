@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terrapod_agent.work import plan_file
+from terrapod_agent.work import plan_file, terraform
 from terrapod_agent.work.snapshots import seconds_of_a_file, wanted
 from terrapod_common import wire
 
@@ -50,9 +50,29 @@ def test_what_a_plan_would_do_is_read(tmp_path: Path) -> None:
     assert (found.backend, found.prior_bytes, found.changes) == ("local", 1000, 4)
     assert found.created_bytes == sum(len(changes[at]) for at in (1, 2, 4))
     assert found.must_differ
+    assert not found.asks
     updates = plan_file.contents(saved(tmp_path / "u", change(3) + field(13, LOCAL)))
     assert updates is not None
     assert not updates.must_differ
+
+
+@pytest.mark.parametrize(
+    ("tool", "plan", "asks"),
+    [
+        ("terraform 1.15.5", field(13, LOCAL) + field(28, b"once"), True),
+        ("terraform 1.15.5", field(13, LOCAL), False),
+        ("terraform 1.15.5", b"not understood", True),
+        ("terraform 1.9.8", b"not understood", False),
+        ("tofu 1.11.0", field(13, LOCAL), True),
+        ("tofu 1.10.6", field(13, LOCAL), False),
+    ],
+)
+def test_values_are_given_again_where_the_plan_does_not_hold_them(
+    tmp_path: Path, tool: str, plan: bytes, *, asks: bool
+) -> None:
+    name, _, version = tool.partition(" ")
+    which = wire.Tool(name=name, version=version)  # type: ignore[arg-type]
+    assert terraform.asks(which, plan_file.contents(saved(tmp_path / "p", plan))) is asks
 
 
 def test_only_the_backend_is_changed(tmp_path: Path) -> None:
@@ -125,6 +145,7 @@ def like(changes: int, prior: int, created: int) -> plan_file.Contents:
         changes=changes,
         created_bytes=created,
         must_differ=True,
+        asks=False,
     )
 
 

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -188,7 +187,7 @@ def test_a_terraform_without_its_shim_is_found_by_its_record(tmp_path: Path) -> 
     assert not alive(str(lock))
     with subprocess.Popen(["sleep", "60"]) as process:
         said = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        record: Any = f"pid {process.pid}\nstart {said[19]}\n"
+        record = f"uid 0\nhome\npid {process.pid}\nstart {said[19]}\n"
         lock.write_text(record)
         assert alive(str(lock))
         lock.write_text(f"pid {process.pid}\nstart 1\n")  # another process has its number

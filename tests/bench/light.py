@@ -47,6 +47,17 @@ class Connection:
         body = await self.reader.readexactly(size) if size else b""
         return Answer(int(head[9:12]), head, body)
 
+    async def begin(self, part: bytes) -> bool:
+        """Send a part of a request; False when the server has had enough."""
+        if self.writer.is_closing():
+            return False
+        try:
+            self.writer.write(part)
+            await self.writer.drain()
+        except OSError:
+            return False
+        return True
+
     async def close(self) -> None:
         """Hang up."""
         self.writer.transport.abort()

@@ -23,6 +23,7 @@ from terrapod_control_plane.cli.demo_stage import Stage
 from tests.bench import (
     asking,
     backups,
+    crowd,
     crowded,
     doing,
     fleet,
@@ -44,6 +45,7 @@ OTHERS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "isolated": lambda _: isolated.main(),
     "large": large.main,
 }
+_FULL = 200  # requests on one connection
 
 
 class Extent(Struct, frozen=True):
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--quick", action="store_true", help="fewer requests, for a first look")
     options = parser.parse_args(arguments)
-    extent = Extent(options.rounds, *((40, 8) if options.quick else (200, 40)))
+    extent = Extent(options.rounds, *((40, 8) if options.quick else (_FULL, 40)))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up then too
     began = time.monotonic()
     rows = starts(extent.rounds)
@@ -138,7 +140,11 @@ async def served(stage: Stage, extent: Extent) -> list[Row]:
     beside = await crowded.rows(site, pools["parked"])
     await database.close()  # else its connections would count as the server's
     after = memory.of(stage)
-    return [*asking.rows(asked, results.asked), *_told(results), *beside, *_memory(idle, after)]
+    rows = asking.rows(asked, results.asked)
+    rows += [*_told(results), *beside, *_memory(idle, after)]
+    say("cut readers and slow strangers")
+    many = (1000, 300) if extent.requests < _FULL else (crowd.READERS, crowd.STRANGERS)
+    return [*rows, *await crowd.measure(stage, *many)]
 
 
 async def dispatched(

@@ -21,18 +21,18 @@ _RUNS_DIR = "TERRAPOD_AGENT_RUNS_DIR"
 
 @pytest.fixture(scope="module")
 def disk(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
-    folder = tmp_path_factory.mktemp("small")
-    with small_disk(folder, _MEGABYTES) as disk:
+    # Its log lies elsewhere, as with systemd.
+    with small_disk(tmp_path_factory.mktemp("small") / "data", _MEGABYTES) as disk:
         yield disk
         world.places["small"].agent.stop()
 
 
 @pytest.fixture(scope="module")
 def place(world: World, disk: Disk) -> Place:
-    """An agent all of whose folders lie on the small disk."""
+    """An agent whose data and runs lie on the small disk."""
     world.pool_id = world.pool("disks")
     own = {_RUNS_DIR: str(disk.path / "runs")} if _has_place() else {}
-    place = world.agent("small", world.pool_id, disk.path / "agent", settings=own)
+    place = world.agent("small", world.pool_id, disk.path.parent, settings=own)
     first = world.run(world.workspace(world.pool_id), ["first"])
     world.settle([first])
     assert world.look(first)["status"] == "applied"

@@ -62,15 +62,7 @@ def test_a_poor_network_takes_time_and_nothing_else(
     assert ended(world, workspace, world.run(workspace, _KEYS)) == "applied"
 
 
-@pytest.mark.parametrize(
-    "silent",
-    [
-        pytest.param(BOTH, marks=pytest.mark.short),
-        pytest.param(("up",)),
-        pytest.param(("down",)),
-    ],
-    ids=["both", "up", "down"],
-)
+@pytest.mark.parametrize("silent", [BOTH, ("up",), ("down",)], ids=["both", "up", "down"])
 def test_a_silence_shorter_than_a_lease_is_not_noticed(
     world: World, place: Place, silent: tuple[Direction, ...]
 ) -> None:

@@ -1,6 +1,7 @@
 """Everything at once: ten workspaces, three agents, and blows in no order for some minutes."""
 
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from tests.chaos.world import Place, World
 from tests.kit.proxy import BOTH, Weather
 
 WORKSPACES, AGENTS = 10, 3
+_ID = re.compile(r"\b(run|listener)-\w+")
+_AT_LEAST = 5  # blows, however slow the machine is
 _VICTIMS = ("agent", "agent away", "server", "database", "shim", "terraform", "shim and terraform")
 _WEATHERS = (
     Weather(delay=0.2),
@@ -58,7 +61,7 @@ def storm(
     runs: dict[str, list[str]] = {name: [] for name in names}
     done: Counter[str] = Counter()
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or done.total() < _AT_LEAST:
         for name in names:
             if not runs[name] or world.look(runs[name][-1])["status"] in FINAL:
                 runs[name].append(world.run(name, keys_of(dice)))
@@ -116,7 +119,8 @@ def table(history: History, done: Counter[str]) -> str:
     """What there was, in a few lines."""
     ends = Counter(run.status for run in history.runs)
     deeds: Counter[str] = Counter(count.deed for count in history.counts)
-    holds = Counter(hold.reason.split(" run-")[0] for hold in history.holds)
+    reasons = (_ID.sub("...", hold.reason) for hold in history.holds)
+    holds: Counter[str] = Counter(reasons)
     rows = {"blows": done, "runs": ends, "counted": deeds, "holds": holds}
     lines = ["", "| what | how many |", "| --- | --- |"]
     for name, counted in rows.items():

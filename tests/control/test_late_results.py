@@ -3,61 +3,15 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import given as drawn
-from hypothesis import strategies as st
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
 from terrapod_control_plane.runs.logs import service as logs
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
+from tests.kit.lost import LATER, MARK, applying, hold, late, log_of, lost, rows
 
 pytestmark = pytest.mark.anyio
-
-LATER = 121
-MARK = "--- late, after the run had ended ---"
-# What a late result may change beside the words of the hold.
-LATE = {"late_size", "late_at", "log_size", "log_at"}
-
-
-async def applying(api: Client, agent: Agent, workspace: str) -> dict[str, Any]:
-    await factories.run(api, workspace, **{"auto-apply": True})
-    await factories.plans(agent)
-    work = await factories.starts_apply(agent)
-    assert (await agent.send(work, "log", b"begins\n", "offset=0")).status_code == 200
-    return work
-
-
-async def lost(control: Control, api: Client, agent: Agent, workspace: str) -> dict[str, Any]:
-    work = await applying(api, agent, workspace)
-    control.clock.move(LATER)
-    await control.sweep()
-    return work
-
-
-async def late(agent: Agent, work: dict[str, Any], **said: Any) -> Any:
-    path = f"{agent.at}/phases/{work['phase_id']}/late-result?fence={work['fence']}"
-    return await agent.call("PUT", path, json={"began": True} | said)
-
-
-async def hold(api: Client, workspace: str) -> Any:
-    return (await api.get(f"/api/v2/workspaces/{workspace}"))["data"]["attributes"]["hold"]
-
-
-async def log_of(api: Client, run: str) -> str:
-    apply = await api.get(f"/api/v2/runs/{run}/apply")
-    return (await api.call("GET", apply["data"]["attributes"]["log-read-url"])).text
-
-
-async def rows() -> list[dict[str, Any]]:
-    """All that a late result must not change."""
-    found = [*await db.rows("select * from phases order by id")]
-    found += await db.rows("select * from runs order by id")
-    found += await db.rows("select * from state_versions order by id")
-    plain = [{key: row[key] for key in row if key not in LATE} for row in map(dict, found)]
-    spaces = map(dict, await db.rows("select * from workspaces order by id"))
-    return plain + [{key: row[key] for key in row if key != "hold_reason"} for row in spaces]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +141,33 @@ async def test_an_ended_hold_stays_ended(
     assert await hold(api, workspace) is None
 
 
+async def starts(agent: Agent, *kept: dict[str, Any]) -> None:
+    named = [{"phase_id": work["phase_id"], "fence": work["fence"]} for work in kept]
+    said = await agent.call("POST", f"{agent.at}/heartbeat", json={"kept": named})
+    assert said.status_code == 200, said.text
+
+
+async def test_an_agent_that_comes_back_with_nothing_says_so(
+    control: Control, api: Client, listener: Agent, foreign: Agent, workspace: str
+) -> None:
+    work = await lost(control, api, listener, workspace)
+    before, told = await rows(), await hold(api, workspace)
+    await starts(foreign)
+    await listener.beat()
+    await starts(listener, work)  # it will hand it in
+    assert await hold(api, workspace) == told
+    for _ in range(2):
+        await starts(listener)
+        known = (await hold(api, workspace))["reason"]
+        assert "its agent was started again and has nothing of it: no state of it will" in known
+    assert await rows() == before
+    emitted = await db.value("select count(*) from outbox where kind = 'workspace.hold-set'")
+    assert emitted == 2  # that it was set, and that there is nothing
+    # Should it find something after all, that counts.
+    assert (await late(listener, work, ended="terraform had ended with exit code 1")).is_success
+    assert "exit code 1" in (await hold(api, workspace))["reason"]
+
+
 @pytest.mark.parametrize("how", ["forced", "canceled", "taken over"])
 async def test_whoever_took_the_apply_away_its_agent_may_speak(
     control: Control, api: Client, listener: Agent, pool: str, workspace: str, how: str
@@ -221,62 +202,7 @@ async def test_only_of_a_lost_apply_under_its_own_fence_by_its_own_agent(
         assert stale.status_code == 409
     assert (await late(foreign, running)).status_code == 404
     assert (await foreign.send(running, "late-log", b"x", "offset=7")).status_code == 404
-    assert (await listener.report(running, "applied")).status_code == 409
+    for status in ("applied", "errored", "canceled"):  # also the one that it has got
+        assert (await listener.report(running, status)).status_code == 409
     assert (await listener.send(running, "log", b"x", "offset=7")).status_code == 409
     assert [await rows(), await hold(api, workspace)] == before
-
-
-SAID = st.fixed_dictionaries(
-    {
-        "began": st.booleans(),
-        "ended": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
-        "hard": st.booleans(),
-        "state": st.sampled_from(["handed_in", "none", "kept"]),
-    }
-)
-DEEDS = st.one_of(
-    st.tuples(st.just("result"), st.integers(-1, 1), SAID),
-    st.tuples(st.just("late-log"), st.integers(-1, 1), st.integers(-3, 3)),
-    st.tuples(st.just("report"), st.integers(-1, 1), st.sampled_from(["applied", "errored"])),
-    st.tuples(st.just("log"), st.integers(-1, 1), st.just(7)),
-    st.tuples(st.just("beat"), st.integers(-1, 1), st.booleans()),
-)
-
-
-@settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@drawn(st.lists(DEEDS, max_size=10))
-async def test_nothing_but_the_hold_and_the_late_log_ever_changes(
-    control: Control, api: Client, listener: Agent, deeds: list[tuple[str, int, Any]]
-) -> None:
-    await db.execute("delete from workspaces")
-    workspace = await factories.workspace(api)
-    await factories.configuration(api, workspace)
-    work = await lost(control, api, listener, workspace)
-    before, log = await rows(), await log_of(api, work["run_id"])
-    expected, over = 7, False
-    for what, shift, how in deeds:
-        refused = bool(shift) and what != "beat"
-        stale = work | {"fence": work["fence"] + shift}
-        if what == "result":
-            answer = await late(listener, stale, **how)
-            over = over or not shift
-        elif what == "report":
-            answer, refused = await listener.report(stale, how), True
-        elif what == "beat":
-            named = {"phase_id": stale["phase_id"], "fence": stale["fence"]}
-            said = {"dropped" if how else "holding": [named]}
-            answer = await listener.call("POST", f"{listener.at}/heartbeat", json=said)
-        else:
-            offset = expected + how if what == "late-log" else how
-            answer = await listener.send(stale, what, b"abc", f"offset={max(0, offset)}")
-            grows = what == "late-log" and not (shift or how or over)
-            expected += 3 if grows else 0
-            refused = refused or what == "log"
-        assert answer.status_code == (409 if refused else 200), answer.text
-        assert await rows() == before
-    after = await log_of(api, work["run_id"])
-    assert after.startswith(log[:-1])
-    assert after.count("abc") == (expected - 7) // 3
-    assert after.count(MARK) == (over or expected > 7)

@@ -211,6 +211,31 @@ async def test_no_run_is_left_behind_that_is_made_while_its_pool_goes(
         assert lost == []
 
 
+async def test_no_run_is_left_behind_that_is_made_while_the_first_pool_is(
+    api: Client, workspace: str
+) -> None:
+    """Nor does one wait for the other: run and pool lock in one order."""
+    spaces = [await factories.workspace(api, f"app-{n}") for n in range(4)]
+    for one in spaces:
+        await factories.configuration(api, one)
+    for number in range(6):
+        before = [await factories.run(api, one, **{"plan-only": True}) for one in spaces]
+        async with anyio.create_task_group() as tasks:
+            for one in spaces:
+                tasks.start_soon(partial(factories.run, api, one, **{"plan-only": True}))
+            tasks.start_soon(factories.pool, api, f"first-{number}")
+        pool = await default(api)
+        waits = await db.rows("select distinct pool_id from runs where status = 'plan_queued'")
+        assert [row["pool_id"] for row in waits] == [pool]
+        phases = await db.rows("select distinct pool_id from phases where status = 'queued'")
+        assert [row["pool_id"] for row in phases] == [pool]
+        open_ = await db.rows("select id from runs where status = 'plan_queued'")
+        assert set(before) < {row["id"] for row in open_}
+        for row in open_:
+            await api.post(f"/api/v2/runs/{row['id']}/actions/cancel")
+        assert (await delete(api, pool or "")).status_code == 204
+
+
 async def test_no_workspace_is_given_a_pool_that_goes(api: Client, pool: str) -> None:
     workspace = await factories.workspace(api)
     for number in range(8):

@@ -2,7 +2,9 @@
 
 import pytest
 
+from terrapod_control_plane.health.service import Looks
 from terrapod_control_plane.kernel import db, epochs
+from terrapod_control_plane.kernel.context import system
 from tests.control.conftest import As
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
@@ -26,6 +28,7 @@ async def test_nothing_is_handed_out_while_paused_and_everybody_is_told(
     assert (refused.status_code, "terrapod resume" in refused.text) == (409, True)
     for id_ in (run, waiting):
         assert "paused: it was restored" in (await shown(api, id_))["waiting-on"]
+    await Looks().look(system(control.parts))
     ready = await api.get("/ready")
     assert (ready["status"], ready["paused"]) == ("ready", True)
     assert (await present(api))["paused"] is True
@@ -180,6 +183,9 @@ async def test_no_fence_of_an_earlier_epoch_counts(
     assert (await listener.send(work, "state", factories.state())).status_code == 409
     late = await listener.send(work, "recovered-state", factories.state())
     assert (late.status_code, "Keep the state" in late.text) == (409, True)
+    assert (await listener.send(work, "late-log", b"late", "offset=0")).status_code == 409
+    assert (await listener.send(work, "late-result", b'{"began": true}')).status_code == 409
+    assert "late" not in await hold_of(workspace)
     assert await db.value("select count(*) from state_versions") == 0
 
 

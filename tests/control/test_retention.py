@@ -33,9 +33,10 @@ def root(control: Control) -> Path:
 
 
 def files(root: Path, workspace: str) -> set[str]:
-    """The blobs of a workspace, by their kinds and names."""
+    """The contents of a workspace, by their kinds and names; markers are no content."""
     found = (path.relative_to(root).parts for path in root.rglob("*") if path.is_file())
-    return {"/".join((parts[0], *parts[2:3])) for parts in found if parts[1] == workspace}
+    of_it = [parts for parts in found if parts[1] == workspace and parts[0] != "marker"]
+    return {"/".join((parts[0], *parts[2:3])) for parts in of_it}
 
 
 def kept(control: Control, **days: Any) -> Parts:
@@ -215,6 +216,18 @@ async def test_what_was_not_deleted_here_is_not_touched(
 ) -> None:
     """As after a database was set back: it does not know of newer workspaces."""
     await db.execute("delete from workspaces where id = $1", workspace)
+    control.clock.move(100 * DAY)
+    await housekeeping(control.parts)
+    assert len(files(root, workspace)) == 1
+
+
+async def test_contents_of_a_workspace_that_is_there_stay(
+    control: Control, api: Client, workspace: str, root: Path
+) -> None:
+    """As when rows of an older database were put back by hand."""
+    await db.execute(
+        "insert into deleted_workspaces values ($1, $2)", workspace, control.clock.now()
+    )
     control.clock.move(100 * DAY)
     await housekeeping(control.parts)
     assert len(files(root, workspace)) == 1

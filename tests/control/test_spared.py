@@ -1,11 +1,16 @@
 """While a backup copies blobs nothing is deleted; afterwards it is."""
 
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
 import asyncpg
 import pytest
 
+from terrapod_control_plane.backup import making
 from terrapod_control_plane.health import jobs
 from terrapod_control_plane.kernel import db, spared
 from terrapod_control_plane.kernel.blobs import once
+from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.context import system
 from tests.kit.control import Control
 
@@ -27,6 +32,35 @@ async def test_a_deletion_waits_for_the_end_of_a_backup(control: Control, dsn: s
     await blobs.put("state/ws-1/sv-2", once(b"x"))
     await blobs.delete("state/ws-1/sv-2")
     assert [key async for key in blobs.below("state/ws-1/")] == []
+
+
+class Cutting(LocalBlobs):
+    """Ends the connection of the backup while blobs are copied."""
+
+    async def below(self, prefix: str = "") -> AsyncGenerator[str, None]:
+        await db.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where application_name = 'terrapod backup'"
+        )
+        async for key in super().below(prefix):
+            yield key
+
+
+async def test_a_backup_whose_lock_was_lost_is_none(
+    control: Control, dsn: str, data_dir: Path
+) -> None:
+    source = making.Source(
+        dsn=dsn,
+        stores={"blobs": Cutting(data_dir / "blobs")},
+        ring=control.parts.ring,
+        with_keys=False,
+        now=control.parts.clock.now,
+        say=lambda _: None,
+    )
+    written: list[bytes] = []
+    with pytest.raises(db.BROKEN):
+        await making.make(source, written.append)
+    assert b"manifest.json" not in b"".join(written)
 
 
 async def test_one_backup_at_a_time(control: Control, dsn: str) -> None:

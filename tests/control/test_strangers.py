@@ -91,7 +91,7 @@ async def test_a_document_is_no_upload(api: Client) -> None:
 
 
 async def test_asking_whether_it_is_ready_asks_nobody_else(control: Control) -> None:
-    condition = Condition(lambda: 0.0)
+    condition = Condition(lambda: 0.0, every=1)
     condition.saw({"database": "", "redis": "", "storage": ""})
     # Whoever used a blob store or an ephemeral store here would fail.
     alone = msgspec.structs.replace(
@@ -105,7 +105,7 @@ async def test_asking_whether_it_is_ready_asks_nobody_else(control: Control) -> 
 
 def test_a_server_that_has_not_looked_for_long_is_not_ready() -> None:
     now = [0.0]
-    condition = Condition(lambda: now[0])
+    condition = Condition(lambda: now[0], every=1)
     assert condition.trouble("database")
     condition.saw({"database": ""})
     assert not condition.trouble("database")

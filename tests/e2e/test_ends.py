@@ -64,7 +64,12 @@ def test_an_apply_that_fails_at_once_is_shown_each_time(cli: Cli, server: Server
     assert workspace(server, cli)["hold"] is None
 
 
-def test_an_apply_that_has_failed_before_the_reader_looks_again(cli: Cli, server: Server) -> None:
+def test_an_apply_that_has_failed_before_the_reader_looks_again(
+    new_cli: NewCli, server: Server
+) -> None:
+    cli = new_cli("cloud")  # the other backend confirms by itself, after it has read the log
+    cli.configure(FAILS)
+    cli.ok("init")
     # The command line is held where it reads the plan's log, for as long as all the rest takes.
     with cli.start("apply", "-auto-approve") as process, reading(process) as lines:
         until(lambda: any("on linux" in line for line in lines), "the plan's log is read")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.backups import sealed
 from tests.kit.restored import Scene
 from tests.kit.stack import until
 from tests.kit.terraforms import real_terraform, terraform_version
@@ -48,10 +49,12 @@ def test_what_was_queued_at_the_backup_and_applied_after_it_is_not_applied_again
 
 def test_a_state_of_before_the_restore_is_kept_by_its_agent(scene: Scene) -> None:
     scene.agent.start()
-    run = scene.run(seconds=6)
+    gate = scene.folder / "gate"
+    run = scene.run(gate)
     until(lambda: scene.applied() == 1, "the apply has begun")
     archive = scene.backup()
-    scene.restore(archive)  # the apply ends meanwhile, and its state goes to nobody
+    scene.restore(archive)
+    gate.touch()
     until(lambda: "it is kept" in scene.agent.log, "the agent keeps the state")
     assert "before the server was restored" in scene.agent.log
     kept = [p for p in (scene.agent.folder / "data").rglob("*") if _is_state(p)]
@@ -69,6 +72,7 @@ def test_a_state_of_before_the_restore_is_kept_by_its_agent(scene: Scene) -> Non
 
 
 def test_a_database_that_was_set_back_alone_is_noticed_at_its_start(scene: Scene) -> None:
+    secret = sealed(scene.folder)
     copy = scene.copied()
     scene.agent.start()
     run = scene.run()
@@ -81,6 +85,8 @@ def test_a_database_that_was_set_back_alone_is_noticed_at_its_start(scene: Scene
     assert "app" in scene.server.command("resume")
     assert run in scene.hold()
     scene.server.stop()
+    archive = scene.backup()  # the embedded database is started for it
+    assert "is whole" in scene.server.command("backup", "verify", *map(str, [archive, *secret]))
     scene.server.start()
     assert "not paused" in scene.server.command("resume", "--show")
     assert scene.applied() == 1

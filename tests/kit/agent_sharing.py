@@ -9,7 +9,7 @@ from tests.kit.agent_records import PhaseRecord, Refusal
 
 NETWORK = "ws-1111111111111111"
 VERSION = "sv-1111111111111111"
-OUTPUT = "wsout-1111111111111111"
+OUTPUT = "wsout-11111111111111111111"
 STATE = {
     "version": 4,
     "terraform_version": "1.11.4",

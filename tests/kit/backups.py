@@ -2,8 +2,12 @@
 
 import io
 import os
+import pty
 import subprocess
+import sys
 import tarfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -74,6 +78,29 @@ def sealed(folder: Path) -> list[str | Path]:
     file = folder / "passphrase"
     file.write_text(f"{PASSPHRASE}\n")
     return ["--passphrase-file", file]
+
+
+def at_a_terminal(place: Place, *arguments: str | Path, answers: Sequence[str]) -> tuple[int, str]:
+    """A command that asks, and a person who answers; how it ended and all that was shown."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [Path(sys.executable).parent / "terrapod", *arguments],
+        env={"PATH": os.environ["PATH"]} | place.settings,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown, left = b"", list(answers)
+    with suppress(OSError):  # that is how the end of a terminal is read
+        while piece := os.read(ours, 1000):
+            shown += piece
+            # The last space comes when what was typed too early has been thrown away.
+            if left and shown.endswith(b": "):
+                os.write(ours, f"{left.pop(0)}\n".encode())
+    os.close(ours)
+    return process.wait(), shown.decode()
 
 
 def names(folder: Path) -> list[str]:

@@ -26,7 +26,7 @@ from terrapod_control_plane.web import tls
 from tests.kit.clock import MovableClock
 
 _KEPT = ("migration", "secrets", "organizations", "installation")
-# Only tests sweep, so that nothing moves behind their backs.
+# Only tests sweep and look, so that nothing moves behind their backs.
 _NEVER = 1e6
 
 
@@ -194,7 +194,7 @@ class Control(Struct, kw_only=True):
 
 def settings(folder: Path) -> Settings:
     """Settings of a server that only moves when it is told to."""
-    server = Server(port=0, agent_port=0, stop_grace_seconds=0.5)
+    server = Server(port=0, agent_port=0, stop_grace_seconds=0.5, look_every_seconds=_NEVER)
     return Settings(data_dir=folder, server=server, runs=Runs(sweep_seconds=_NEVER))
 
 

@@ -103,11 +103,17 @@ class Proxy:
             return
         both = {writer, back}
         self._writers |= both
+        pumps = [
+            asyncio.create_task(self._pump("up", reader, back)),
+            asyncio.create_task(self._pump("down", there, writer)),
+        ]
         try:
-            await asyncio.gather(self._pump("up", reader, back), self._pump("down", there, writer))
-        except OSError:
-            pass
+            # TLS knows no half of a connection: with one way the other has ended.
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
             self._writers -= both
             for end in both:
                 end.transport.abort()
@@ -119,8 +125,9 @@ class Proxy:
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
         delivering = asyncio.create_task(self._deliver(way, under_way, writer))
         try:
-            while data := await reader.read(_BLOCK):
-                await under_way.put((self._loop.time(), data))
+            with suppress(OSError):
+                while data := await reader.read(_BLOCK):
+                    await under_way.put((self._loop.time(), data))
             await under_way.put((0.0, b""))
             await delivering
         finally:
@@ -141,7 +148,11 @@ class Proxy:
                 await asyncio.sleep(early)
             if weather.rate:
                 await asyncio.sleep(len(data) / weather.rate)
-            writer.write(data)
-            await writer.drain()
+            try:
+                writer.write(data)
+                await writer.drain()
+            except OSError:
+                writer.transport.abort()  # which the other way hears
+                return
         with suppress(OSError, RuntimeError):
             writer.write_eof()

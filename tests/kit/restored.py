@@ -16,7 +16,7 @@ _FINAL = {"applied", "errored", "discarded", "canceled", "planned_and_finished"}
 _COUNTED = """
 resource "terraform_data" "counted" {{
   provisioner "local-exec" {{
-    command = "echo applied >> {count}; sleep {seconds}"
+    command = "echo applied >> {count}; until [ -e {gate} ]; do sleep 0.1; done"
   }}
 }}
 """
@@ -47,9 +47,9 @@ class Scene:
             server.stop()
             Embedded(server.data / "postgres").erase()
 
-    def run(self, seconds: float = 0) -> str:
-        """A new run, whose apply leaves a line and takes so long."""
-        text = _COUNTED.format(count=self.count, seconds=seconds)
+    def run(self, gate: Path | None = None) -> str:
+        """A new run, whose apply leaves a line and goes on until there is this file."""
+        text = _COUNTED.format(count=self.count, gate=gate or self.count)
         path = f"workspaces/{self.workspace}/configuration-versions"
         body = {
             "data": {"type": "configuration-versions", "attributes": {"auto-queue-runs": False}}

@@ -136,6 +136,15 @@ async def test_a_trailer_is_no_header() -> None:
     assert b"authorization" not in app.headers
 
 
+async def test_another_protocol_is_not_offered() -> None:
+    upgrade = b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with serving(App()) as public, await connect(public) as stream:
+        await stream.send(GET.replace(b"\r\n\r\n", upgrade) + b"PRI * HTTP/2.0\r\n\r\nSM")
+        found = await answer(stream)
+    assert found.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in found
+
+
 async def test_a_thousand_requests_at_once_are_too_many() -> None:
     app = App()
     async with serving(app) as public, await connect(public) as stream:

@@ -225,3 +225,44 @@ def test_a_queued_phase_is_nobodys_and_applies_come_first() -> None:
     speculative = lifecycle.phase_queued(a_phase(), a_run(plan_only=True), NOW)
     ranks = [phase.rank or NOW for phase in (apply, plan, speculative)]
     assert ranks == sorted(set(ranks))
+
+
+@given(st.sampled_from(Status), st.sampled_from([None, -1, 0, 1]))
+def test_an_end_is_shown_in_time_and_nothing_else_is_ever_hidden(
+    status: Status, minutes: int | None
+) -> None:
+    before = status if status not in FINAL else S.APPLYING
+    run = a_run(before, shown_at=None if minutes is None else NOW + minutes * MINUTE)
+    if status in MOVES[before]:
+        run = lifecycle.moved(run, status, NOW, reason="it says why")
+    shown = lifecycle.shown(run, NOW)
+    if run.final and minutes == 1:
+        assert (shown.status, shown.final, shown.reason) == (S.APPLYING, False, "")
+        assert NOW not in shown.status_timestamps.values()
+        assert lifecycle.shown(run, NOW + MINUTE) == run
+    else:
+        assert shown == run
+
+
+@given(
+    st.sampled_from(sorted(ENDED)),
+    st.sampled_from(["plan", "apply"]),
+    st.sampled_from([None, NOW + MINUTE]),
+)
+def test_only_the_end_of_an_apply_is_shown_later(
+    status: PhaseStatus, kind: Any, at: datetime | None
+) -> None:
+    ended = lifecycle.phase_moved(a_phase(kind=kind, shown_at=at), status, NOW)
+    shown = lifecycle.phase_shown(ended, NOW)
+    assert shown.status == ("running" if at and kind == "apply" else status)
+    assert lifecycle.phase_shown(ended, NOW + MINUTE) == ended
+
+
+def test_a_phase_that_is_given_up_knows_its_fence_until_it_is_queued_again() -> None:
+    held = a_phase(status="running", fence=3, log_base=10, log_size=25)
+    lost = lifecycle.given_up(held)
+    assert (lost.lost_fence, lost.late_from) == (3, 15)
+    # Who took the agent's name over has raised the fence, and kept the one before.
+    taken = lifecycle.given_up(msgspec.structs.replace(held, fence=4, lost_fence=3))
+    assert (taken.lost_fence, taken.fence) == (3, 4)
+    assert lifecycle.phase_queued(lost, a_run(), NOW).lost_fence is None

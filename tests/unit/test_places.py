@@ -6,6 +6,8 @@ import asyncio
 import gc
 import socket
 import ssl
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -202,3 +204,10 @@ def test_both_ports_fit_into_the_files_that_may_be_open() -> None:
 )
 def test_whose_connections_are_counted(address: str, place: str) -> None:
     assert str(place_of(address)) == place
+
+
+def test_the_soft_limit_of_open_files_is_raised() -> None:
+    code = "from terrapod_control_plane.web import limits; print(limits.raise_open_files())"
+    command = ["prlimit", "--nofile=100:500", sys.executable, "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "500"

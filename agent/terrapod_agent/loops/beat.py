@@ -24,7 +24,8 @@ async def beat(client: Client, slots: Slots, backoff: Backoff, root: str) -> Non
 
 
 async def _once(client: Client, slots: Slots, root: str) -> wire.BeatAnswer:
-    sent, dropped, asked_at = slots.holding(), list(slots.dropped), time.monotonic()
+    sent, kept, dropped = slots.holding(), slots.kept, list(slots.dropped)
+    asked_at = time.monotonic()
     question = wire.Beat(
         version=VERSION,
         slots=slots.count,
@@ -32,10 +33,12 @@ async def _once(client: Client, slots: Slots, root: str) -> wire.BeatAnswer:
         holding=sent,
         platform=platform_name(platform.system(), platform.machine()),
         dropped=dropped,
+        kept=kept,
         trouble=slots.trouble,
         root=root,
     )
     answer = await client.call(protocol.BEAT, question)
+    slots.kept = None if slots.kept is kept else slots.kept
     slots.dropped = [holding for holding in slots.dropped if holding not in dropped]
     slots.beaten(sent, answer, asked_at)
     return answer

@@ -3,12 +3,14 @@
 import anyio
 
 from terrapod_agent.slots import Slots
-from terrapod_agent.spool import orphans, pick_up
+from terrapod_agent.spool import kept, orphans, pick_up
 from terrapod_agent.work.workshop import Workshop
 
 
 async def flush(shop: Workshop, slots: Slots) -> None:
     """Look into the spool at the start and now and then."""
+    slots.kept = kept(shop.phases, slots)
+    slots.changed.give()
     while True:
         async with anyio.create_task_group() as tasks:
             for folder in orphans(shop.phases, slots):

@@ -46,7 +46,7 @@ async def apply(
     binary = await shop.toolchain.get(work.tool)
     watcher = state.Watcher(shop.client, folder, ticket, shop.backoff)
     every = work.limits.state_every_seconds
-    values = folder.values if terraform.takes_values(work.tool) else None
+    values = folder.values if ticket.asks else None
     async with AsyncExitStack() as stack:
         if ticket.snapshots:
             found = await stack.enter_async_context(served(folder, ticket, work.tool))

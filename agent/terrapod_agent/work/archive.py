@@ -7,7 +7,7 @@ from typing import IO
 
 from terrapod_agent.trouble import Failed
 
-_MEMBERS = 200_000
+_MEMBERS = 1_000_000  # the server has looked at the archive, with limits of its own
 _BLOCK = 1024 * 1024
 
 
@@ -21,7 +21,7 @@ def unpack(archive: Path, root: Path, limit: int) -> None:
 
 
 def _unpack(tar: tarfile.TarFile, root: Path, limit: int) -> None:
-    left = limit
+    left, links = limit, []
     for number, member in enumerate(tar):
         if number >= _MEMBERS:
             raise Failed(f"the archive has more than {_MEMBERS} entries")
@@ -31,6 +31,11 @@ def _unpack(tar: tarfile.TarFile, root: Path, limit: int) -> None:
         if left < 0:
             raise Failed(f"the archive is larger than {limit} bytes when unpacked")
         _put(tar, member, target, root)
+        if member.issym():
+            links.append(target)
+    for link in links:  # where it leads is known once all are there
+        if leaves(link, root):
+            raise Failed(f"the archive has a link that leaves it: {str(link.relative_to(root))!r}")
 
 
 def _target(name: str, root: Path) -> Path | None:
@@ -61,8 +66,6 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, root: Path
         assert source is not None
         _write(source, target, 0o700 if member.mode & 0o100 else 0o600)
     elif member.issym():
-        if leaves(member.linkname, target, root):
-            raise Failed(f"the archive has a link that leaves it: {member.name!r}")
         target.symlink_to(member.linkname)
     elif member.islnk():
         _hard_link(member, target, root)
@@ -77,14 +80,14 @@ def _write(source: IO[bytes], target: Path, mode: int) -> None:
             file.write(block)
 
 
-def leaves(link: str, target: Path, root: Path) -> bool:
-    """Whether a link at ``target`` would lead, or could be made to lead, out of ``root``."""
-    parts = list(PurePosixPath(link).parts)
-    while parts and parts[0] == "..":
-        parts.pop(0)
-    # After a name, `..` may mean another place once that name has become a link itself.
-    inside = not PurePosixPath(link).is_absolute() and ".." not in parts
-    return not inside or not (target.parent.resolve() / link).resolve().is_relative_to(root)
+def leaves(link: Path, root: Path) -> bool:
+    """Whether a link leads out of ``root``, by way of whatever other links there are."""
+    if not link.is_symlink():
+        return False
+    try:
+        return link.readlink().is_absolute() or not link.resolve().is_relative_to(root)
+    except RuntimeError:  # links that lead to each other
+        return True
 
 
 def _hard_link(member: tarfile.TarInfo, target: Path, root: Path) -> None:

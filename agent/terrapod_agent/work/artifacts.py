@@ -14,9 +14,10 @@ from terrapod_agent.contact import insist
 from terrapod_agent.trouble import Failed
 from terrapod_agent.work.archive import leaves
 from terrapod_agent.work.folder import Ticket
-from terrapod_agent.work.prepare import DATA, LOCK_FILE, OVERRIDE
+from terrapod_agent.work.prepare import DATA, LOCK_FILE
 from terrapod_common import files, protocol, wire
 from terrapod_common.loops import Backoff
+from terrapod_common.overrides import OVERRIDE
 
 _HISTORY = ".git"  # of a module, which nothing reads once it is installed
 
@@ -119,7 +120,7 @@ def _walk(folder: Path, but: set[Path], without: str = "") -> Iterator[Path]:
 
 
 def _refused(path: Path, tree: Path) -> bool:
-    return path.is_symlink() and leaves(str(path.readlink()), path, tree.resolve())
+    return leaves(path, tree.resolve())
 
 
 def _print(path: Path) -> tuple[int, int, int]:

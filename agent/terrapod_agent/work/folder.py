@@ -34,6 +34,7 @@ class Ticket(Struct, frozen=True, kw_only=True):
     dump_before: str = ""  # and of an `errored.tfstate` that the configuration brought along
     snapshots: bool = False  # the state of the apply is kept by the state server
     state_password: str = ""  # of that server
+    asks: bool = False  # the apply needs the values of the plan again
     must_differ: bool = False  # the plan makes or removes objects, so there is another state after
     tool_version: str = ""
     started: bool = False  # the server confirmed that terraform may run

@@ -169,6 +169,7 @@ class Phase:
             await fetch_plan(self._shop, work, folder, self._ticket, root)
             check_names(root)
             found = await anyio.to_thread.run_sync(plan_file.contents, folder.plan)
+            self._note(asks=terraform.asks(work.tool, found))
             if found is not None:
                 keeps = found.backend == snapshots.BACKEND
                 self._note(snapshots=keeps, must_differ=found.must_differ)

@@ -1,7 +1,7 @@
 """Reads a saved plan of terraform as far as needed, and gives it another backend.
 
-A saved plan is a zip; its member ``tfplan`` is a protocol buffer, of which only three numbers of
-fields are known here. They have been the same since Terraform 1.1. What is not as expected is
+A saved plan is a zip; its member ``tfplan`` is a protocol buffer, of which only a few numbers of
+fields are known here, the same in each Terraform that has those fields. What is not as expected is
 left alone: such a plan keeps the backend that it was made with.
 """
 
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 _MEMBER, _PRIOR = "tfplan", "tfstate"
 _LARGEST = 1024 * 1024 * 1024  # bytes of a member that are read
-_CHANGES, _BACKEND = 3, 13  # fields of a plan
+_CHANGES, _BACKEND, _ASKED = 3, 13, 28  # fields of a plan
 _CHANGE, _ACTION = 9, 1  # fields of a change to a resource, and of what it does
 _TYPE = 1  # a field of a backend
 _TROUBLE = (
@@ -40,6 +40,7 @@ class Contents(Struct, frozen=True, kw_only=True):
     changes: int  # objects that are not left as they are
     created_bytes: int  # of the plans of those that come
     must_differ: bool  # objects come or go, so that the state after is another one
+    asks: bool  # the apply needs values that a plan does not hold: those that are ephemeral
 
 
 def contents(path: Path) -> Contents | None:
@@ -74,6 +75,7 @@ def _told(fields: list[Field], prior: int) -> Contents | None:
         changes=changes,
         created_bytes=created,
         must_differ=bool(moved),
+        asks=any(field.number == _ASKED for field in fields),
     )
 
 

@@ -1,7 +1,6 @@
 """Makes the place in which terraform finds configuration, variables, backend and state."""
 
 import hashlib
-import os
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,24 +13,22 @@ from terrapod_agent.trouble import Failed
 from terrapod_agent.work import variables
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_common import files, wire
+from terrapod_common.overrides import OVERRIDE, rivals
 
 LOCK_FILE = ".terraform.lock.hcl"
 DATA = ".terraform"
 DUMP = "errored.tfstate"  # what terraform writes when it can't write to its backend
-OVERRIDE = "zzzz_terrapod_override.tf"
 _CONTENT = b'terraform {\n  backend "local" {}\n}\n'
-_OVERRIDES = tuple(
-    ending + kind for ending in ("override.tf", "override.tofu") for kind in ("", ".json")
-)
 _SEED_OF = uuid.UUID("9d9f46b4-3c37-4a87-9b8e-5a3c7a1f0c52")
 _SURVIVOR_SECONDS = 60.0
+_TEMPORARY = 80
 
 
 async def take_place(folder: Folder, look_every: float) -> None:
     """Take the run's place, once nothing of an earlier phase works in it any more."""
     place = folder.place
     before = place.other
-    if before is not None and held(before / "lock"):
+    if before is not None:
         with anyio.move_on_after(_SURVIVOR_SECONDS):
             await survivor_gone(before / "lock", before / "exit.main", look_every)
         if held(before / "lock"):
@@ -68,11 +65,7 @@ def lay_out(folder: Folder, root: Path, given: Iterable[wire.Variable]) -> None:
 def check_names(root: Path) -> None:
     """Raise :class:`Failed` where our override would not be the last word on the backend."""
     for name in [path.name for path in root.iterdir()]:
-        if name == OVERRIDE or not name.endswith(_OVERRIDES):
-            continue
-        # OpenTofu takes a file that ends in `.tofu` for the one of that name that ends in `.tf`.
-        same = name.partition(".")[0] == OVERRIDE.partition(".")[0]
-        if same or os.fsencode(name) > os.fsencode(OVERRIDE):
+        if name != OVERRIDE and rivals(name):
             raise Failed(
                 f"the configuration has a file {name!r}, which sorts after {OVERRIDE} and could"
                 " change where the state is kept; call it something that sorts before"
@@ -81,9 +74,11 @@ def check_names(root: Path) -> None:
 
 def fixed_environment(folder: Folder, workspace: str) -> Mapping[str, str]:
     """What the agent sets, whatever a workspace wants."""
+    temporary = str(folder.temporary)
     return {
         "HOME": str(folder.home),
-        "TMPDIR": str(folder.temporary),
+        # Providers have their sockets there, and the path of one has at most 107 bytes.
+        **({"TMPDIR": temporary} if len(temporary) <= _TEMPORARY else {}),
         "TF_WORKSPACE": workspace,
         "TF_CLI_CONFIG_FILE": str(folder.cli_config),
         "TF_IN_AUTOMATION": "1",

@@ -15,7 +15,7 @@ from terrapod_agent.client import Client
 from terrapod_agent.contact import insist
 from terrapod_agent.executors.process import held
 from terrapod_agent.slots import Signal
-from terrapod_agent.trouble import Denied, FenceLost
+from terrapod_agent.trouble import FenceLost, Trouble
 from terrapod_agent.work import dump
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.prepare import DUMP
@@ -169,8 +169,8 @@ class Watcher:
                 await self._put(content)
             except FenceLost:
                 return
-            except Denied as denied:  # the last state is what counts
-                log.warning("an intermediate state was refused", reason=str(denied))
+            except Trouble as trouble:  # the last state is what counts
+                log.warning("an intermediate state was refused", reason=str(trouble))
             await anyio.sleep(max(0.0, began + every - time.monotonic()))
 
     async def _put(self, content: bytes) -> None:

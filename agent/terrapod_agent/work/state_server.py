@@ -259,7 +259,8 @@ def alive(lock: str) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        said = dict(line.split(" ", 1) for line in os.read(descriptor, 4096).decode().splitlines())
+        lines = os.read(descriptor, 65536).decode(errors="replace").splitlines()
+        said = {name: value for name, _, value in (line.partition(" ") for line in lines)}
         with open(f"/proc/{said['pid']}/stat") as file:  # noqa: PTH123 - quick start
             status = file.read().rpartition(")")[2].split()
     except BlockingIOError:

@@ -28,6 +28,8 @@ async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
     await queries.seen(listener, said, ctx.now())
     if said.dropped:
         await work.dropped(ctx, listener, said.dropped)
+    if said.kept is not None:
+        await work.returned(ctx, listener, said.kept)
     leases = await work.renew(ctx, listener, said.holding)
     lost = [held for held in said.holding if held.phase_id not in leases]
     await recovery.shown_by_agent(ctx, listener, lost)

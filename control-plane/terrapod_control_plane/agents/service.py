@@ -65,12 +65,23 @@ async def create_pool(ctx: Context, name: str, service_account_name: str) -> Poo
     try:
         async with db.transaction():
             await queries.insert_pool(new)
+            # Workspaces before the organization, as whoever makes a run locks them.
+            if await organizations.default_pool_now(ctx) is None:
+                await runs.pool_created(ctx, new.id)
             await organizations.pool_created(ctx, new.id)
-            await runs.pool_created(ctx)
             await ctx.emit(PoolCreated(pool=new.id, name=new.name))
     except db.Duplicate:
         raise Conflict(f"There is a pool {name} already.") from None
+    await _take_late_comers(ctx, new.id)
     return new
+
+
+async def _take_late_comers(ctx: Context, pool: str) -> None:
+    """Runs that were made while their default pool was, and did not see it."""
+    async with db.transaction():
+        await queries.lock_pool(pool)
+        if await organizations.default_pool_now(ctx) == pool:
+            await runs.pool_created(ctx, pool)
 
 
 async def pools(ctx: Context, search: str, paging: Paging) -> Page[Pool]:
@@ -134,7 +145,7 @@ async def delete_pool(ctx: Context, id_: str, move_to: str | None = None) -> Non
 async def _empty(ctx: Context, id_: str, move_to: str | None) -> None:
     """Let everything go elsewhere that names a pool or waits for it; or refuse."""
     heir = move_to
-    if heir is None and await organizations.is_default_pool(ctx, id_):
+    if heir is None and await organizations.default_pool_now(ctx) == id_:
         others = await queries.other_pools(id_)
         if len(others) > 1:
             raise Conflict("This is the default pool: say which pool takes its place.")

@@ -1,6 +1,6 @@
 """Makes a backup while all goes on: the database of one moment, and the blobs that it names."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from hashlib import sha256
@@ -66,6 +66,8 @@ class _Making:
             rows = await self._connection.fetch("select id from workspaces")
             self._workspaces = {row["id"] for row in rows}
         stores = {name: await self._store(name) for name in self._source.stores}
+        # With this connection the lock is gone that keeps blobs from being deleted.
+        await self._connection.execute("select 1")
         if self._source.with_keys:
             self._archive.add(archive.KEYS, self._source.ring.export().encode())
         manifest = Manifest(
@@ -120,18 +122,12 @@ class _Making:
             if content is not None:
                 self._archive.add(f"{name}/{key}", content)
                 return len(content)
-            size = await store.size(key)
-            stream = store.read(key)
-            first = await anext(stream, b"")
+            size, stream = await store.opened(key)
         except BlobMissing:
             return None  # its deletion began before the snapshot, which does not name it
         async with aclosing(stream):
             self._archive.begin(f"{name}/{key}", size)
-            await self._copy(first, stream)
+            async for piece in stream:
+                self._archive.data(piece)
             self._archive.end()
         return size
-
-    async def _copy(self, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
-        self._archive.data(first)
-        async for piece in rest:
-            self._archive.data(piece)

@@ -118,8 +118,9 @@ class _Restoring:
                 self._target.now(), self._header.made_at, revoke_tokens=self._target.revoke_tokens
             )
         except BaseException:
-            # The mark stays until a restore has come to its end.
+            # The database keeps its mark until a restore has come to its end.
             self._remove_files()
+            (self._target.data_dir / _MARK).unlink()
             raise
         self._write_keys(revived)
         await run_sync(os.sync)
@@ -131,16 +132,19 @@ class _Restoring:
 
     async def _clear_or_refuse(self) -> None:
         data = self._target.data_dir
-        if (data / _MARK).exists():
-            self._remove_files()
+        marked = await database.is_marked(self._connection)
+        # Both marks: what lies there was put there by a restore into this database.
+        ours = marked and (data / _MARK).exists()
         taken = [data / "keys"] if self._header.with_keys and not self._target.given_keys else []
-        taken += [data / "admin-token", *(data / store for store in STORES)]
+        taken += [data / "admin-token", *(data / store for store in STORES if not ours)]
         for path in taken:
             if path.is_file() or (path.is_dir() and any(path.iterdir())):
                 raise NotEmpty(f"{path} is there already: restore into an empty data directory")
         if not self._header.with_keys:
             self._present_ring()
-        if await database.is_marked(self._connection):
+        if ours:
+            self._remove_files()
+        if marked:
             await database.wipe(self._connection)
         elif found := await database.tables(self._connection):
             names = ", ".join(table.name for table in found[:3])

@@ -3,7 +3,7 @@
 import signal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import msgspec
@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from terrapod_control_plane import boot
     from terrapod_control_plane.kernel.events import Bus
     from terrapod_control_plane.kernel.postgres import Embedded
+    from terrapod_control_plane.web import tls
 
 
-def serve(settings: SettingsFile = None) -> None:
+def serve(
+    settings: SettingsFile = None,
+    paused: Annotated[
+        bool,
+        typer.Option("--paused", help="Hand out nothing until `terrapod resume`: for a failover."),
+    ] = False,
+) -> None:
     """Run the control plane until SIGTERM or Ctrl-C.
 
     The first start makes everything: a database, keys, a certificate authority, an administrator.
@@ -33,7 +40,7 @@ def serve(settings: SettingsFile = None) -> None:
     try:
         # The embedded server ends with this thread, so it is started here, in the main one.
         with started(effective) as (dsn, embedded):
-            serving = partial(_serve, effective, dsn, embedded)
+            serving = partial(_serve, effective, dsn, embedded, paused=paused)
             anyio.run(serving, backend_options={"use_uvloop": True})
     except* _expected() as group:
         for error in leaves(group):
@@ -61,27 +68,22 @@ def _make(data_dir: Path) -> None:
         raise typer.Exit(1) from None
 
 
-async def _serve(settings: Settings, dsn: str, embedded: "Embedded | None") -> None:
+async def _serve(
+    settings: Settings, dsn: str, embedded: "Embedded | None", *, paused: bool
+) -> None:
     from terrapod_control_plane import boot  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.certificates import Certificates  # noqa: PLC0415
-    from terrapod_control_plane.web import limits, tls  # noqa: PLC0415
+    from terrapod_control_plane.web import tls  # noqa: PLC0415
 
-    server = settings.server
-    people, machines = limits.of_ports(
-        server, limits.raise_open_files(), settings.database.pool_size
-    )
-    public = tls.Listener(server.host, server.port, limits=people)
-    agents = tls.Listener(server.agent_host, server.agent_port, limits=machines)
+    public, agents = _listeners(settings)
     try:
         public.bind()
         agents.bind()
         settings = _with_ports(settings, public.port, agents.port)
-        async with boot.opened(settings, dsn) as opened:
+        async with boot.opened(settings, dsn, paused=paused) as opened:
             certificates = Certificates(opened.parts)
             certificates.give(public, agents)
-            loops = [Loop("certificates", certificates.keep)]
-            if embedded is not None:
-                loops.append(_watch(embedded, settings, opened))
+            loops = [Loop("certificates", certificates.keep), *_watch(embedded, opened)]
             said = partial(_say, settings, opened)
             stop = anyio.Event()
             async with anyio.create_task_group() as tasks:
@@ -101,12 +103,25 @@ async def _serve(settings: Settings, dsn: str, embedded: "Embedded | None") -> N
         agents.close()
 
 
-def _watch(embedded: "Embedded", settings: Settings, opened: "boot.Opened") -> Loop:
+def _listeners(settings: Settings) -> "tuple[tls.Listener, tls.Listener]":
+    from terrapod_control_plane.web import limits, tls  # noqa: PLC0415 - slow to import
+
+    server = settings.server
+    files = limits.raise_open_files()
+    people, machines = limits.of_ports(server, files, settings.database.pool_size)
+    public = tls.Listener(server.host, server.port, limits=people)
+    return public, tls.Listener(server.agent_host, server.agent_port, limits=machines)
+
+
+def _watch(embedded: "Embedded | None", opened: "boot.Opened") -> list[Loop]:
     from terrapod_control_plane.kernel.postgres_watch import Watch  # noqa: PLC0415 - slow to import
 
-    condition, patience = opened.parts.condition, settings.database.dead_at_most_seconds
-    watch = Watch(embedded, patience, lambda why: condition.saw({"database": why}))
-    return Loop("postgres", watch.keep)
+    if embedded is None:
+        return []
+    parts = opened.parts
+    patience = parts.settings.database.dead_at_most_seconds
+    watch = Watch(embedded, patience, lambda why: parts.condition.saw({"database": why}))
+    return [Loop("postgres", watch.keep)]
 
 
 async def _stop_on_signal(stop: anyio.Event, bus: "Bus") -> None:

@@ -3,15 +3,17 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
+from anyio import to_thread
+
 from terrapod_control_plane.health.service import Looks
-from terrapod_control_plane.kernel import events, spared
+from terrapod_control_plane.kernel import events, memory, spared
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job
+from terrapod_control_plane.settings import Settings
 
 _MINUTE = 60.0
 _HOUR = 3600.0
 _AT_ONCE = 1000  # rows that one statement removes, so that none takes long
-_LOOK_EVERY = 1.0
 
 
 async def trim_outbox(ctx: Context) -> None:
@@ -36,11 +38,17 @@ async def delete_doomed(ctx: Context) -> None:
     await spared.delete_doomed({"blobs": ctx.parts.blobs, "binaries": ctx.parts.binaries})
 
 
-def jobs() -> list[Job]:
+async def give_memory_back(_: Context) -> None:
+    """Return what a crowd or a large state has left free."""
+    await to_thread.run_sync(memory.give_back)
+
+
+def jobs(settings: Settings) -> list[Job]:
     """What keeps the kernel in order, and tells whether it is."""
     return [
         Job(name="outbox.trim", run=trim_outbox, every=_HOUR, exclusive=True),
         Job(name="audit.trim", run=trim_audit, every=_HOUR, exclusive=True),
         Job(name="blobs.doomed", run=delete_doomed, every=_MINUTE),
-        Job(name="health.look", run=Looks().look, every=_LOOK_EVERY),
+        Job(name="memory.trim", run=give_memory_back, every=_MINUTE),
+        Job(name="health.look", run=Looks().look, every=settings.server.look_every_seconds),
     ]

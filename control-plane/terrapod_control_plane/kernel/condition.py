@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping
 from terrapod_control_plane.kernel import db
 
 # A look may take this long, with its time limits, and a little more.
-_COUNTS_FOR = 15.0
+_LONGEST_LOOK = 15.0
 
 
 class Condition:
     """Part -> what is wrong with it, empty when nothing is."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], *, every: float) -> None:
         self.paused = False  # nothing is handed out, after a restore
         self._monotonic = monotonic
+        self._counts_for = every + _LONGEST_LOOK
         self._seen: dict[str, str] = {}
         self._at: float | None = None
 
@@ -28,7 +29,7 @@ class Condition:
 
     def trouble(self, part: str) -> str:
         """What is wrong with a part."""
-        if self._at is None or self._monotonic() - self._at > _COUNTS_FOR:
+        if self._at is None or self._monotonic() - self._at > self._counts_for:
             return "it has not been looked at"
         return self._seen.get(part, "it has not been looked at")
 

@@ -36,10 +36,10 @@ async def pool_created(ctx: Context, pool: str) -> None:
 
 
 @internal
-async def is_default_pool(ctx: Context, pool: str) -> bool:
-    """Whether a pool is the default at this moment."""
+async def default_pool_now(ctx: Context) -> str | None:
+    """The default pool at this moment; it may change at once."""
     found = await queries.get(NAME)
-    return found is not None and found.default_agent_pool_id == pool
+    return found.default_agent_pool_id if found else None
 
 
 @internal

@@ -38,6 +38,8 @@ async def tell(ctx: Context, run: Run, phase: Phase, known: str) -> str:
     if workspace.hold is None or workspace.hold.run != run.id:
         return ""
     reason = f"{phase.hold_cause or run.id}; {known}"
+    if reason == workspace.hold.reason:
+        return reason
     await workspaces.set_hold(ctx, workspace.id, replace(workspace.hold, reason=reason))
     await _told(ctx, run, reason, late=True)
     return reason
@@ -54,6 +56,15 @@ async def arrived(ctx: Context, run_id: str, phase_id: str) -> None:
         run, phase = await queries.locked(run_id), await queries.locked_phase(phase_id)
         if run is not None and phase is not None:
             await tell(ctx, run, phase, _here(await states.newest_of(ctx, run_id)))
+
+
+@internal
+async def nothing_left(ctx: Context, run: Run, phase: Phase) -> None:
+    """The agent of an apply is there again, and has nothing of it any more."""
+    newest = await states.newest_of(ctx, run.id)
+    here = f"{_here(newest)}; nothing more will come" if newest else "no state of it will come"
+    known = f"its agent was started again and has nothing of it: {here}"
+    await tell(ctx, run, phase, f"{known}; look at what it may have made, then clear the hold")
 
 
 async def _told(ctx: Context, run: Run, reason: str, *, late: bool) -> None:

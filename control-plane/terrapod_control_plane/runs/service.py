@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from terrapod_common.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.configurations import service as configurations
@@ -241,18 +242,17 @@ async def any_held_by(ctx: Context, listeners: Sequence[str]) -> bool:
 
 
 @internal
-async def pool_created(ctx: Context) -> None:
-    """Runs that no pool could get go to the default one."""
-    pool = await organizations.default_pool(ctx)
-    for waiting in await queries.without_pool() if pool else ():
-        await _move(ctx, waiting, pool)
+async def pool_created(ctx: Context, pool: str) -> None:
+    """Runs that no pool could get go to the new default one."""
+    for waiting in await queries.without_pool():
+        await _move(ctx, waiting, pool, left=None)
 
 
 @internal
 async def pool_left(ctx: Context, old: str, new: str) -> None:
     """What is not over in a pool goes to another; what an agent has stays with it."""
     for waiting in await queries.open_in(old):
-        await _move(ctx, waiting, new)
+        await _move(ctx, waiting, new, left=old)
 
 
 @internal
@@ -265,9 +265,11 @@ async def workspace_updated(ctx: Context, event: WorkspaceUpdated) -> None:
             await _move(ctx, waiting, pool)
 
 
-async def _move(ctx: Context, id_: str, pool: str | None) -> None:
+async def _move(
+    ctx: Context, id_: str, pool: str | None, *, left: str | UnsetType | None = UNSET
+) -> None:
     run = await _locked(ctx, id_)
-    if not run.final and run.pool_id != pool:
+    if not run.final and run.pool_id != pool and left in (UNSET, run.pool_id):
         phases = [await queue.phase(phase) for phase in (run.plan_id, run.apply_id)]
         moved = [
             msgspec.structs.replace(phase, pool_id=pool)

@@ -22,7 +22,7 @@ AnyRequest = Request[Any, Any, Any]
 
 _LARGEST = 1024 * 1024
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?")
-_DIGITS = 17  # of the largest number, and no more work than that
+_NUMBER = re.compile(r"-?[0-9]{1,16}")
 
 
 async def body(request: AnyRequest, into: type[S]) -> S:
@@ -48,12 +48,12 @@ def answer(found: Struct | None, status: int = 200) -> Answer:
 
 
 def number(text: str | None) -> int:
-    """A whole number of a query, -1 when there is none; refuses what is no number or too large."""
-    if text is None or text == "-1":
+    """A whole number of a query, -1 when there is none or less; refuses what is none."""
+    if text is None:
         return -1
-    if not (text.isascii() and text.isdecimal() and len(text) < _DIGITS and int(text) <= LARGEST):
-        raise BadRequest(f"{text[:40]!r} is not a whole number from 0 to {LARGEST}.")
-    return int(text)
+    if not _NUMBER.fullmatch(text) or int(text) > LARGEST:
+        raise BadRequest(f"{text[:40]!r} is not a whole number up to {LARGEST}.")
+    return max(int(text), -1)
 
 
 def seconds(text: str | None) -> float:

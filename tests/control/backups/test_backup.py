@@ -11,7 +11,7 @@ from anyio import create_task_group, to_thread
 
 from terrapod_control_plane.kernel import epochs
 from tests.kit import factories
-from tests.kit.backups import Place, members, names, sealed, succeed
+from tests.kit.backups import PASSPHRASE, Place, at_a_terminal, members, names, sealed, succeed
 from tests.kit.control import Agent, Client
 
 pytestmark = pytest.mark.anyio
@@ -115,6 +115,19 @@ async def test_a_key_seals_as_well_as_a_passphrase(
     assert "use --identity" in there.run("restore", archive, *sealed(tmp_path)).refusal
     there.restore(archive, "--identity", private)
     assert await there.ask("select from runs")
+
+
+async def test_a_person_is_asked_for_the_passphrase(here: Place, tmp_path: Path) -> None:
+    archive = tmp_path / "b"
+    code, shown = at_a_terminal(here, "backup", archive, answers=[PASSPHRASE, PASSPHRASE])
+    assert (code, PASSPHRASE in shown) == (0, False), shown
+    verify = ("backup", "verify", archive)
+    code, shown = at_a_terminal(here, *verify, answers=[PASSPHRASE])
+    assert (code, "is whole" in shown) == (0, True), shown
+    assert at_a_terminal(here, *verify, answers=["something else"])[0] == 1
+    short = tmp_path / "short"
+    code, shown = at_a_terminal(here, "backup", short, answers=["x", "x"])
+    assert (code, "too short" in shown, short.exists()) == (1, True, False)
 
 
 async def test_without_keys_the_present_ones_are_needed_and_have_to_fit(

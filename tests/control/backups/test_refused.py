@@ -131,6 +131,20 @@ async def test_a_place_where_something_is_stays_as_it_is(
     assert blob.read_text() == "precious"
 
 
+async def test_blobs_of_another_database_are_never_taken_for_leftovers(
+    here: Place, there: Place, run: str, tmp_path: Path
+) -> None:
+    archive = here.backup(tmp_path / "b", "--without-keys")
+    there.data.mkdir()
+    (there.data / "keys").write_bytes((here.data / "keys").read_bytes())
+    (there.data / "restoring").touch()  # a restore into some other database was killed here
+    blob = there.data / "blobs" / "x"
+    blob.parent.mkdir()
+    blob.write_text("precious")
+    assert "is there already" in there.run("restore", archive).refusal
+    assert blob.read_text() == "precious"
+
+
 async def test_a_restore_that_was_cut_off_is_no_database_to_serve_and_can_be_done_again(
     here: Place, there: Place, run: str, tmp_path: Path
 ) -> None:
@@ -142,7 +156,13 @@ async def test_a_restore_that_was_cut_off_is_no_database_to_serve_and_can_be_don
     assert "cut off" in there.run("restore", half).refusal
     for command in ("migrate", "serve"):
         assert "did not come to its end" in there.run(command).err
+    # As one leaves it that was killed: both marks, and blobs that it had written.
+    (there.data / "restoring").touch()
+    leftover = there.data / "blobs" / "log" / "ws-1" / "apply-1"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
     there.restore(archive, "--revoke-tokens")
+    assert (leftover.exists(), (there.data / "restoring").exists()) == (False, False)
     assert await _whole(there)
     assert await there.ask("select from runs")
 

@@ -81,6 +81,14 @@ class LocalBlobs:
         except _NOT_A_BLOB:
             raise BlobMissing(f"there is no blob {key}") from None
 
+    async def opened(self, key: str) -> tuple[int, AsyncGenerator[bytes, None]]:
+        """The size and all bytes of one blob, whatever is put in its place meanwhile."""
+        try:
+            file = await run_sync(_open_at, self._path(key), 0)
+        except _NOT_A_BLOB:
+            raise BlobMissing(f"there is no blob {key}") from None
+        return os.fstat(file.fileno()).st_size, _all(file)
+
     async def size(self, key: str) -> int:
         """The size in bytes; raises BlobMissing."""
         try:
@@ -114,6 +122,12 @@ class LocalBlobs:
         if "\0" in key or not all(segments) or any(part.startswith(".") for part in segments):
             raise BadKey(f"{key!r} is not a blob key")
         return self._root.joinpath(*segments)
+
+
+async def _all(file: BinaryIO) -> AsyncGenerator[bytes, None]:
+    with file:
+        while data := await run_sync(file.read, _BATCH):
+            yield data
 
 
 async def _fill(file: BinaryIO, chunks: AsyncIterable[bytes]) -> int:

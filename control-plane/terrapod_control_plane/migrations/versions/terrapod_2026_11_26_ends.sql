@@ -5,6 +5,8 @@ alter table phases
     add column late_size bigint not null default 0, -- and how much came after that
     add column late_at timestamptz; -- when its agent had said everything
 
+create index phases_unheard on phases (listener_id) where lost_fence is not null and late_at is null;
+
 -- a run whose end is not shown before: somebody has not yet seen the end of its plan's log
 alter table runs add column shown_at timestamptz;
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 import structlog
 from msgspec import structs
@@ -14,6 +15,7 @@ from terrapod_control_plane.kernel.markers import Claim
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.runs import lifecycle, queue
 from terrapod_control_plane.runs import queries as runs
+from terrapod_control_plane.runs.events import HoldSet
 from terrapod_control_plane.runs.logs import service as logs
 from terrapod_control_plane.runs.model import Phase, Run, Status
 from terrapod_control_plane.runs.recovery import queries
@@ -238,5 +240,7 @@ async def _hold(ctx: Context, workspace_id: str, run: str, reason: str) -> set[s
             await workspaces.set_hold(
                 ctx, workspace_id, Hold(run=run, reason=reason, since=ctx.now())
             )
-            log.warning("hold", workspace=workspace.name, run=run, reason=reason)
+            await ctx.emit(HoldSet(workspace=workspace_id, run=run, reason=reason))
+            told = {"workspace": workspace_id, "run": run, "reason": reason}
+            db.on_commit(partial(log.warning, "a workspace is on hold", **told))
         return {workspace.name}

@@ -10,7 +10,7 @@ import structlog
 
 from terrapod_common import wire
 from terrapod_common.errors import Conflict, NotFound
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.runs import holds, queries
 from terrapod_control_plane.runs.logs import service as logs
@@ -37,6 +37,7 @@ def _lost(phase: Phase | None, held: Held) -> Phase:
 @internal
 async def append_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire.LogAnswer:
     """Append to the late part of a log; the offset is that in the agent's own log."""
+    await epochs.must_be_present(held[2])
     async with db.transaction():
         phase = _lost(await queries.locked_phase(held[0]), held)
         expected = phase.late_from + phase.late_size
@@ -51,6 +52,7 @@ async def append_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire
 @internal
 async def result(ctx: Context, held: Held, said: wire.Late) -> wire.Taken:
     """Take what became of a lost apply; said again, it changes nothing."""
+    await epochs.must_be_present(held[2])
     found = _lost(await queries.phase(held[0]), held)
     async with db.transaction():
         run, phase = await outcomes.locked(ctx, found.run_id, found.id)
@@ -65,6 +67,18 @@ async def result(ctx: Context, held: Held, said: wire.Late) -> wire.Taken:
         facts = {"phase": phase.id, "run": run.id, "listener": held[1], "known": known}
         db.on_commit(partial(log.info, "a late result was taken", **facts))
         return wire.Taken(hold=await holds.tell(ctx, run, phase, known))
+
+
+@internal
+async def returned(ctx: Context, listener: str, kept: list[wire.Holding]) -> None:
+    """An agent was started again: of what it does not name it has nothing, and the holds say so."""
+    named = {(holding.phase_id, holding.fence) for holding in kept}
+    for found in await work.unheard(listener):
+        if (found.id, found.lost_fence) not in named:
+            async with db.transaction():
+                run, phase = await outcomes.locked(ctx, found.run_id, found.id)
+                if phase.late_at is None and phase.lost_fence == found.lost_fence:
+                    await holds.nothing_left(ctx, run, phase)
 
 
 def told(said: wire.Late, serial: int | None) -> str:

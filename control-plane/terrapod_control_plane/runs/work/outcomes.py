@@ -43,6 +43,8 @@ def said_before(run: Run, phase: Phase, report: wire.Report) -> bool:
     """Whether this very report was taken already and only its answer was lost."""
     if report.status in ("planning", "applying"):
         return phase.held and phase.start_confirmed and run.status in _SAID[report.status]
+    if phase.lost_fence is not None:
+        return False  # it was given up, and what its agent says of its end comes late
     if report.status in ("planned", "applied"):
         return phase.status == "finished"
     stopped = report.status == "canceled" and run.canceled_at is None  # by us, at the time limit

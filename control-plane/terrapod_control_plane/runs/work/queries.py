@@ -141,6 +141,15 @@ async def late_taken(phase: str, now: datetime) -> None:
     await db.execute("update phases set late_at = $2 where id = $1", phase, now)
 
 
+async def unheard(listener: str) -> list[Phase]:
+    """Applies that an agent was given up with and has said nothing of."""
+    sql = (
+        "select * from phases where listener_id = $1 and lost_fence is not null "
+        "and late_at is null and kind = 'apply' order by id"
+    )
+    return await db.many(Phase, sql, listener)
+
+
 async def held_by(listener: str) -> list[Phase]:
     """What an agent has."""
     sql = "select * from phases where listener_id = $1 and lease_until is not null"

@@ -51,7 +51,7 @@ async def claim(
         return found
 
     # Who can't take what was queued must not stand before those who can.
-    line = f"{','.join(sorted(claimer.accept))} {claimer.root or ''}"
+    line = " ".join(filter(None, (",".join(sorted(claimer.accept)), claimer.root)))
     return await ctx.parts.bus.first_in_line(topic, attempt, wait, line=line)
 
 
@@ -206,6 +206,7 @@ async def dropped(ctx: Context, listener: str, holdings: list[wire.Holding]) -> 
 # Of applies that were given up, for the slices above.
 late_log = late.append_log
 late_result = late.result
+returned = late.returned
 
 
 @internal

@@ -12,8 +12,10 @@ async def note(workspace: str, now: datetime) -> None:
 
 async def before(moment: datetime, at_most: int) -> list[str]:
     """Workspaces that were deleted before then, the first one first."""
+    # Nothing of a workspace that is there, however that came about.
     sql = (
-        "select workspace_id as id from deleted_workspaces where deleted_at <= $1 "
+        "select workspace_id as id from deleted_workspaces d where deleted_at <= $1 "
+        "and not exists (select from workspaces w where w.id = d.workspace_id) "
         "order by deleted_at limit $2"
     )
     return [row["id"] for row in await db.rows(sql, moment, at_most)]
