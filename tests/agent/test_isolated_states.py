@@ -1,5 +1,6 @@
-"""Snapshots of a large state where runs are isolated: nothing of one may break the other."""
+"""States where runs are isolated: near a memory limit, and kept by snapshots."""
 
+import json
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from terrapod_common import wire
-from tests.agent.test_isolation import EATS, MODES, Isolated, place, programs
+from tests.agent.test_isolation import MODES, TWO, Isolated, place, programs
 from tests.agent.test_snapshots import LARGE, backend, made
 from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
@@ -24,12 +25,36 @@ resource "terraform_data" "waits" {
 """
 
 
+EATS = """
+import time
+kept = bytearray(650_000_000)
+kept[::4096] = b"x" * len(kept[::4096])
+time.sleep(60)
+"""
+
+
 @pytest.fixture
 async def isolated(server: AgentServer, programs: Public, place: Path) -> AsyncIterator[Isolated]:
     server.tools["terraform/1.15.5"] = programs.terraform.read_bytes()
     isolated = Isolated(server, programs, place)
     yield isolated
     isolated.close()
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+async def test_near_its_memory_limit_terraform_saves_its_state(
+    isolated: Isolated, mode: str
+) -> None:
+    isolated.start(mode)
+    eats = TWO.replace("touch up; sleep 60", f"exec {isolated.programs.python} eat.py")
+    files: dict[str, str | bytes] = {"main.tf": eats, "eat.py": EATS}
+    limits = wire.Limits(grace_seconds=20, state_every_seconds=0.1, memory_bytes=700_000_000)
+    apply = await isolated.applied(files, "two", limits)
+    await isolated.server.until(lambda: apply.ended, 60)
+    assert apply.status == "errored", apply.text
+    assert "interrupted near its memory limit of 700 MB" in apply.reports[-1].message
+    names = [resource["name"] for resource in json.loads(apply.states[-1][0])["resources"]]
+    assert "first" in names
 
 
 async def applying(
