@@ -59,14 +59,6 @@ resource "terraform_data" "second" {
 """
 
 
-EATS = """
-import time
-kept = bytearray(650_000_000)
-kept[::4096] = b"x" * len(kept[::4096])
-time.sleep(60)
-"""
-
-
 @pytest.fixture(scope="session")
 def programs() -> Iterator[Public]:
     with _passable() as folder:
@@ -226,22 +218,6 @@ async def test_a_killed_shim_leaves_the_state_whole_too(isolated: Isolated, mode
     names = [resource["name"] for resource in json.loads(apply.states[-1][0])["resources"]]
     assert "first" in names
     assert not isolated.processes("two")
-
-
-@pytest.mark.parametrize("mode", list(MODES))
-async def test_near_its_memory_limit_terraform_saves_its_state(
-    isolated: Isolated, mode: str
-) -> None:
-    isolated.start(mode)
-    eats = TWO.replace("touch up; sleep 60", f"exec {isolated.programs.python} eat.py")
-    files: dict[str, str | bytes] = {"main.tf": eats, "eat.py": EATS}
-    limits = wire.Limits(grace_seconds=20, state_every_seconds=0.1, memory_bytes=700_000_000)
-    apply = await isolated.applied(files, "two", limits)
-    await isolated.server.until(lambda: apply.ended, 60)
-    assert apply.status == "errored", apply.text
-    assert "interrupted near its memory limit of 700 MB" in apply.reports[-1].message
-    names = [resource["name"] for resource in json.loads(apply.states[-1][0])["resources"]]
-    assert "first" in names
 
 
 async def test_each_run_has_a_user_of_its_own(isolated: Isolated) -> None:
