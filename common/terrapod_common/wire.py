@@ -250,7 +250,7 @@ class SharedState(Struct, kw_only=True):
     """The present state of a workspace that shares it."""
 
     id: str
-    serial: int
+    serial: Annotated[int, Meta(ge=0, le=2**63 - 1)]  # as large as states may have it
     lineage: str
     terraform_version: str = ""
     created_at: str = ""

@@ -216,6 +216,19 @@ async def let_go(ctx: Context, listener: str) -> None:
 
 
 @internal
+async def settle(ctx: Context, listener: str) -> None:
+    """After the commit of that: what it held ends now, so that what it still has comes late.
+
+    Else the sweep would, and until then there is nothing that it could be late for.
+    """
+    if await epochs.paused() is not None:
+        return
+    for phase in await work.held_by(listener):
+        async with db.transaction():
+            await outcomes.lost(ctx, phase.id)
+
+
+@internal
 async def extend_all(ctx: Context) -> None:
     """At start: no lease ends before this process has been there for one full lease."""
     await work.extend_all(ctx.now(), leases(ctx))
