@@ -130,6 +130,7 @@ async def test_an_agent_is_told_of_force_however_long_its_apply_has_taken(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     run, work = await applying(api, listener, workspace)
+    await db.execute("update certificates set not_after = not_after + interval '9 days'")
     control.clock.move(3 * DAY)
     assert work["phase_id"] in (await listener.beat(work))["leases"]
     await forced(control, api, run)
