@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +20,7 @@ from tests.agent import hostile
 from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import AgentProcess, apply_of, phase, quick
+from tests.kit.listening import listening
 from tests.kit.public import Public, public
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -123,19 +123,6 @@ class Isolated:
     def close(self) -> None:
         if self._agent:
             self._agent.close()
-
-
-@contextmanager
-def listening(place: Path) -> Iterator[list[str]]:
-    """Sockets of the agent's user: one with a path, one without."""
-    path, abstract = str(place / "s"), f"@terrapod-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as bare:
-        named.bind(path)
-        bare.bind("\0" + abstract[1:])
-        Path(path).chmod(0o600)
-        named.listen()
-        bare.listen()
-        yield [path, abstract]
 
 
 def aims(isolated: Isolated, agent: AgentProcess, sockets: list[str]) -> dict[str, list[str]]:

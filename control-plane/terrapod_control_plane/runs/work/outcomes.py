@@ -65,7 +65,7 @@ async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tu
     if applied and (cause := _cause(report, stopped=stopped)):
         phase = await holds.place(ctx, run, phase, cause)
     if phase.kind == "apply":
-        run = await viewers.hidden(ctx, run)
+        run = await viewers.hidden(ctx, run, applied=report.status == "applied")
     match report.status:
         case "planned" if phase.kind == "plan" and phase.start_confirmed:
             phase = lifecycle.phase_moved(
