@@ -1,10 +1,14 @@
 """Files that survive a crash whole: written beside, synced, renamed."""
 
+import contextlib
 import errno
+import itertools
 import os
+import secrets
 import stat
 import tempfile
-from io import BufferedReader
+from collections.abc import Iterator
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
 
@@ -24,12 +28,13 @@ def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     sync(path.parent)
 
 
-def open_regular(path: Path) -> BufferedReader:
+def open_regular(path: Path, below: Path | None = None) -> BufferedReader:
     """Open for reading what somebody else may have put there; only a regular file is opened.
 
     Neither a link is followed nor a pipe waited for: anything but a file is an :class:`OSError`.
+    No folder between ``below`` and the file may be a link either.
     """
-    descriptor = regular(path)
+    descriptor = regular(path, below)
     if descriptor is None:
         path.lstat()  # says so when nothing is there
         raise OSError(errno.EINVAL, "this is not a file that can be read", str(path))
@@ -38,9 +43,59 @@ def open_regular(path: Path) -> BufferedReader:
 
 def new(path: Path, content: bytes) -> None:
     """Put ``content`` into a file that is not there yet; a power cut may lose it."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+    with create(path) as file:
         file.write(content)
+
+
+def create(path: Path) -> BufferedWriter:
+    """A file that is not there yet, open for writing."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder with all that is in it, as far as it can be.
+
+    However deep it is: what lies in a folder of it is first brought up, so nothing recurses. And
+    whatever the modes of its folders are.
+    """
+    with contextlib.suppress(OSError):
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
+        path.rmdir()
+
+
+def _empty(top: int) -> None:
+    os.fchmod(top, 0o700)
+    names = (f".{secrets.token_hex(8)}" for _ in itertools.count())
+    folders = list(_cleared(top))
+    while folders:
+        name = folders.pop()
+        with contextlib.suppress(OSError):
+            os.chmod(name, 0o700, dir_fd=top)
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+            try:
+                for found in _cleared(inner):
+                    up = next(names)
+                    os.rename(found, up, src_dir_fd=inner, dst_dir_fd=top)
+                    folders.append(up)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=top)
+
+
+def _cleared(folder: int) -> Iterator[str]:
+    """Unlink all in a folder that is none itself; the names of those that are."""
+    with os.scandir(folder) as entries:
+        for name, is_folder in [(e.name, e.is_dir(follow_symlinks=False)) for e in entries]:
+            if is_folder:
+                yield name
+                continue
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=folder)
 
 
 def sync(folder: Path) -> None:
@@ -60,14 +115,18 @@ def private(folder: Path) -> Path:
     return folder
 
 
-def regular(path: Path) -> int | None:
+def regular(path: Path, below: Path | None = None) -> int | None:
     """A descriptor of the regular file at ``path``; nothing when something else is there.
 
     Links are not followed, and what would wait for a writer, such as a pipe, is never waited for.
+    With ``below`` that holds for each folder between it and the file as well: whoever owns those
+    could lead us elsewhere by a link in the place of a folder.
     """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        with _parent(path, below) as (folder, name):
+            descriptor = os.open(name, flags, dir_fd=folder)
+    except (OSError, ValueError):
         return None
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
@@ -75,16 +134,44 @@ def regular(path: Path) -> int | None:
     return None
 
 
-def content(path: Path, limit: int | None = None) -> bytes | None:
+def plain(folder: Path, below: Path) -> bool:
+    """Whether each step from ``below`` to ``folder`` is a folder, and no link to one."""
+    try:
+        with _parent(folder / "file", below):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+@contextlib.contextmanager
+def _parent(path: Path, below: Path | None) -> Iterator[tuple[int | None, Path]]:
+    """The folder of ``path``, reached from ``below`` without a link, and the name in it."""
+    if below is None:
+        yield None, path
+        return
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    steps = path.parent.relative_to(below).parts
+    folder = os.open(below, flags)
+    try:
+        for step in steps:
+            before, folder = folder, os.open(step, flags, dir_fd=folder)
+            os.close(before)
+        yield folder, Path(path.name)
+    finally:
+        os.close(folder)
+
+
+def content(path: Path, limit: int | None = None, below: Path | None = None) -> bytes | None:
     """What is in the regular file at ``path``; nothing when it is none, or larger than that."""
-    descriptor = regular(path)
+    descriptor = regular(path, below)
     if descriptor is None:
         return None
     with os.fdopen(descriptor, "rb") as file:
-        if limit is not None and os.fstat(descriptor).st_size > limit:
+        size = os.fstat(descriptor).st_size
+        if limit is not None and size > limit:
             return None
         try:
-            return file.read()
+            return file.read() if limit is None else file.read(size)  # it may grow meanwhile
         except OSError:
             return None
 

@@ -83,9 +83,9 @@ def test_an_encrypted_state_of_opentofu_is_a_state(tmp_path: Path) -> None:
     path.write_text(
         '{"serial":1,"lineage":"l","meta":{},"encrypted_data":"e","encryption_version":"v0"}'
     )
-    assert whole(path) == path.read_bytes()
+    assert whole(path, 1000, tmp_path) == path.read_bytes()
     path.write_text('{"serial":1,"lineage":"l"}')
-    assert whole(path) is None
+    assert whole(path, 1000, tmp_path) is None
 
 
 def test_what_lies_for_a_month_is_removed_but_never_a_state(tmp_path: Path) -> None:

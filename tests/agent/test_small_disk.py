@@ -41,7 +41,7 @@ async def test_a_first_state_for_which_there_was_no_space_is_kept(
     server: AgentServer, data: Path, tmp_path: Path, small: Path
 ) -> None:
     server.tools["terraform/1.15.5"] = real_terraform(tmp_path / "tool").read_bytes()
-    async with running(quick(data, server)):
+    async with running(quick(data, server, free_bytes=0)):
         plan = server.add(phase("plan", {"main.tf": FILLS}))
         await server.until(lambda: plan.ended, 60)
         assert plan.status == "planned", plan.text

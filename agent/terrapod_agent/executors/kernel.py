@@ -11,6 +11,7 @@ import signal
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_SHIM = "terrapod_agent.executors.shim import"  # in its command line
 _CGROUPS = "/sys/fs/cgroup"
 
 
@@ -32,6 +33,12 @@ def descendants(pid: int) -> list[int]:
         found += below
         ahead += below
     return found
+
+
+def watched() -> set[int]:
+    """The shims that live, and all that runs under them."""
+    shims = [pid for pid in processes() if _SHIM in read(f"/proc/{pid}/cmdline")]
+    return {*shims, *(below for pid in shims for below in descendants(pid))}
 
 
 def processes() -> list[int]:

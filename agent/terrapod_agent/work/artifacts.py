@@ -4,6 +4,7 @@ import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import anyio
@@ -20,6 +21,8 @@ from terrapod_common.loops import Backoff
 from terrapod_common.overrides import OVERRIDE
 
 _HISTORY = ".git"  # of a module, which nothing reads once it is installed
+_MOST = 250_000  # files, as of a configuration
+_LARGEST_FOLDER = 1_000_000  # entries
 
 Seen = Mapping[Path, tuple[int, int, int]]
 
@@ -48,7 +51,13 @@ def snapshot(working: Working) -> Seen:
 
 def pack_created(working: Working, before: Seen, into: Path, limit: int) -> bool:
     """Pack modules, and what is new or changed since ``before``; false when there is nothing."""
-    created = [path for path in working.files() if before.get(path) != _print(path)]
+    found = (path for path in working.files() if before.get(path) != _print(path))
+    created = list(islice(found, _MOST + 1))
+    if len(created) > _MOST:
+        raise Failed(
+            f"the plan made more than {_MOST} files in the working tree, too many to be carried"
+            " over to the apply"
+        )
     size = sum(path.lstat().st_size for path in created)
     if size > limit:
         raise Failed(
@@ -110,7 +119,10 @@ async def fetch(
 
 
 def _walk(folder: Path, but: set[Path], without: str = "") -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
+    entries = list(islice(folder.iterdir(), _LARGEST_FOLDER + 1))
+    if len(entries) > _LARGEST_FOLDER:
+        raise Failed(f"{folder.name} has more than {_LARGEST_FOLDER} entries")
+    for path in sorted(entries):
         if path in but or path.name == without:
             continue
         if path.is_dir() and not path.is_symlink():

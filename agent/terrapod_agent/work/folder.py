@@ -5,7 +5,6 @@ gets there. The place is where terraform works.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +28,7 @@ class Ticket(Struct, frozen=True, kw_only=True):
     workspace: str
     working_directory: str
     log_limit: int
+    state_limit: int = 256 * 1024 * 1024
     secrets: list[bytes] = []  # to be masked in the log
     state_before: str = ""  # sha256 of the state that the phase began with
     dump_before: str = ""  # and of an `errored.tfstate` that the configuration brought along
@@ -173,7 +173,7 @@ class Folder:
         """Forget the phase."""
         if self._place.exists():
             self.place.release()
-        shutil.rmtree(self.path, ignore_errors=True)
+        files.remove_tree(self.path)
 
 
 def create(phases: Path, runs: Path, work: wire.Work) -> Folder:

@@ -8,12 +8,17 @@ left alone: such a plan keeps the backend that it was made with.
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from msgspec import Struct
 
+from terrapod_common import files
+
 _MEMBER, _PRIOR = "tfplan", "tfstate"
-_LARGEST = 1024 * 1024 * 1024  # bytes of a member that are read
+_LARGEST = 256 * 1024 * 1024  # bytes of a member that are read
+_MOST = 1_000_000  # fields of a plan that are read; it may be any file that a run has put there
 _CHANGES, _BACKEND, _ASKED = 3, 13, 28  # fields of a plan
 _CHANGE, _ACTION = 9, 1  # fields of a change to a resource, and of what it does
 _TYPE = 1  # a field of a backend
@@ -46,8 +51,8 @@ class Contents(Struct, frozen=True, kw_only=True):
 def contents(path: Path) -> Contents | None:
     """What is in a saved plan; nothing when it is not understood."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            fields = list(_fields(_read(archive)))
+        with _opened(path) as archive:
+            fields = _all_fields(_read(archive))
             prior = archive.getinfo(_PRIOR).file_size
     except _TROUBLE:
         return None
@@ -82,8 +87,8 @@ def _told(fields: list[Field], prior: int) -> Contents | None:
 def backend_record(path: Path) -> bytes | None:
     """The bytes of the field that says which backend a saved plan has."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            fields = list(_fields(_read(archive)))
+        with _opened(path) as archive:
+            fields = _all_fields(_read(archive))
         [found] = [field.raw for field in fields if field.number == _BACKEND]
     except _TROUBLE:
         return None
@@ -93,23 +98,24 @@ def backend_record(path: Path) -> bytes | None:
 def grafted(path: Path, record: bytes, into: Path) -> bool:
     """Write the plan with another backend, all else the same; false when that is not so."""
     try:
-        with zipfile.ZipFile(path) as source, zipfile.ZipFile(into, "w") as target:
+        with _opened(path) as source, files.create(into) as file, zipfile.ZipFile(file, "w") as to:
             for member in source.infolist():
                 content = _read(source, member.filename)
                 if member.filename == _MEMBER:
                     content = _replaced(content, record)
-                target.writestr(member, content, zipfile.ZIP_DEFLATED, 1)
+                to.writestr(member, content, zipfile.ZIP_DEFLATED, 1)
         return _same_but_backend(path, into, record)
     except _TROUBLE:
         return False
 
 
 def _replaced(plan: bytes, record: bytes) -> bytes:
-    return b"".join(record if field.number == _BACKEND else field.raw for field in _fields(plan))
+    fields = _all_fields(plan)
+    return b"".join(record if field.number == _BACKEND else field.raw for field in fields)
 
 
 def _same_but_backend(path: Path, other: Path, record: bytes) -> bool:
-    with zipfile.ZipFile(path) as one, zipfile.ZipFile(other) as two:
+    with _opened(path) as one, _opened(other) as two:
         names = one.namelist()
         if names != two.namelist() or len(set(names)) != len(names) or two.testzip() is not None:
             return False
@@ -119,10 +125,24 @@ def _same_but_backend(path: Path, other: Path, record: bytes) -> bool:
             for name in names
             if name != _MEMBER
         )
-        before, after = list(_fields(_read(one))), list(_fields(_read(two)))
+        before, after = _all_fields(_read(one)), _all_fields(_read(two))
     was = [field.raw for field in before if field.number != _BACKEND]
     now = [field.raw for field in after if field.number != _BACKEND]
     return same and was == now and [f.raw for f in after if f.number == _BACKEND] == [record]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    # A run has made it: a pipe or a link in its place is not opened.
+    with files.open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        yield archive
+
+
+def _all_fields(data: bytes) -> list[Field]:
+    found = list(islice(_fields(data), _MOST + 1))
+    if len(found) > _MOST:
+        raise ValueError(len(data))
+    return found
 
 
 def _read(archive: zipfile.ZipFile, name: str = _MEMBER) -> bytes:

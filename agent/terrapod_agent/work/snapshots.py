@@ -38,6 +38,7 @@ _ENVIRONMENT = {
 _SINCE = (1, 6)  # earlier ones send a state at their end alone
 _READY_SECONDS = 30.0
 _END_SECONDS = 15.0
+_CONFIG_BYTES = 1024 * 1024  # of terraform's configuration; the run may have written to it
 _SCRATCH = b'terraform {\n  cloud {}\n}\n\noutput "a" {\n  value = 1\n}\n'
 # Measured with 1.11.4 on two cores: 1,500 new objects of 1 KB, each of which writes the state so
 # far, take 55 s more than with a state that is sent at the end.
@@ -106,7 +107,7 @@ async def served(
 ) -> AsyncIterator[Mapping[str, str]]:
     """A state server beside what runs; gives the environment with which terraform finds it."""
     files.private(folder.snapshots)
-    before = (files.content(folder.cli_config) or b"").decode()
+    before = (files.content(folder.cli_config, _CONFIG_BYTES) or b"").decode()
     services = {"tfe.v2": "http://127.0.0.1:@PORT@/api/v2/"}
     host = Host(name=_HOST, services=services, token=ticket.state_password)
     orders = {
