@@ -197,7 +197,7 @@ class Client:
             raise
         except Denied as denied:
             if denied.status == _REFUSED:
-                self._contact.missed(Away(f"the server refuses this agent: {denied}"))
+                self._contact.refused(denied)
             else:
                 self._contact.answered()
             raise

@@ -137,7 +137,7 @@ async def test_a_killed_agent_leaves_the_server_to_terraform_which_saves_all(
     assert made(apply) == 80
 
 
-async def test_agent_and_keeper_killed_at_once_lose_nothing_either(
+async def test_agent_and_shim_killed_at_once_lose_nothing_either(
     server: AgentServer, data: Path, process: AgentProcess, tmp_path: Path
 ) -> None:
     apply = await applying(server, tmp_path, LARGE + WAITS)

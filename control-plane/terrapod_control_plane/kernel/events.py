@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 import anyio
-import asyncpg
 import structlog
 from msgspec import Struct
 
@@ -233,7 +232,7 @@ class Bus:
 
 @asynccontextmanager
 async def _listening(dsn: str, wake_: Callable[[str], None]) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(dsn)
+    connection = await db.connect(dsn)
     try:
         await connection.add_listener(CHANNEL, lambda *call: wake_(str(call[3])))
         yield connection
