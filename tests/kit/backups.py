@@ -26,8 +26,9 @@ class Place(Struct, frozen=True):
 
     @property
     def settings(self) -> dict[str, str]:
-        """Where commands find it."""
-        return {"TERRAPOD_DATABASE__URL": self.dsn, "TERRAPOD_DATA_DIR": str(self.data)}
+        """Where commands find it; the usual ports may be somebody else's."""
+        place = {"TERRAPOD_DATABASE__URL": self.dsn, "TERRAPOD_DATA_DIR": str(self.data)}
+        return place | dict.fromkeys(("TERRAPOD_SERVER__PORT", "TERRAPOD_SERVER__AGENT_PORT"), "0")
 
     def run(self, *arguments: str | Path) -> Ran:
         """A command there."""
