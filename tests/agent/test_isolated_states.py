@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from terrapod_common import wire
+from tests.agent.test_door_terraform import READING
 from tests.agent.test_isolation import MODES, TWO, Isolated, place, programs
 from tests.agent.test_snapshots import LARGE, backend, made
 from tests.kit.agent_records import PhaseRecord
@@ -117,3 +118,17 @@ async def test_near_its_memory_limit_all_is_saved(
     assert "memory limit" in apply.reports[-1].message
     assert not apply.reports[-1].hard
     assert made(apply) == 80
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_run_reaches_its_door_and_the_keeper_of_its_state(
+    isolated: Isolated, mode: str, tmp_path: Path
+) -> None:
+    isolated.start(mode)
+    files: dict[str, str | bytes] = {"main.tf": LARGE + READING.replace("NAME", "network")}
+    apply = await isolated.applied(files, "web")
+    assert backend(apply, tmp_path) == "cloud"
+    await isolated.server.until(lambda: apply.ended, 60)
+    assert apply.status == "applied", apply.text
+    assert made(apply) == 80
+    assert json.loads(apply.states[-1][0])["outputs"]["address"]["value"] == "at 10.0.0.1"

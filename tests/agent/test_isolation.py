@@ -17,6 +17,7 @@ import pytest
 from terrapod_agent.executors import kernel
 from terrapod_common import wire
 from tests.agent import hostile
+from tests.agent.test_door_terraform import HOST
 from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import AgentProcess, apply_of, phase, quick
@@ -105,6 +106,7 @@ class Isolated:
             "run_id": f"run-{name}",
             "workspace": name,
             "phase_id": f"plan-{name}",
+            "hosts": [HOST],
         }
         plan = self.server.add(phase("plan", files, **run))
         await self.server.until(lambda: plan.ended, 60)
@@ -253,7 +255,7 @@ def _passable() -> Iterator[Path]:
 
 def _apply_of(plan: PhaseRecord, name: str) -> PhaseRecord:
     apply = apply_of(plan, run_id=plan.work.run_id, workspace=name)
-    apply.work = msgspec.structs.replace(apply.work, phase_id=f"apply-{name}")
+    apply.work = msgspec.structs.replace(apply.work, phase_id=f"apply-{name}", hosts=[HOST])
     return apply
 
 

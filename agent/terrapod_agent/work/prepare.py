@@ -31,8 +31,6 @@ async def take_place(folder: Folder, look_every: float) -> None:
     if before is not None:
         with anyio.move_on_after(_SURVIVOR_SECONDS):
             await survivor_gone(before / "lock", before / "exit.main", look_every)
-            while held(before / "lock"):  # noqa: ASYNC110 - its shim has told the end and is about to go
-                await anyio.sleep(look_every)
         if held(before / "lock"):
             raise Failed(f"a program of an earlier phase still works in {place.path}")
     await anyio.to_thread.run_sync(place.take)

@@ -57,12 +57,6 @@ async def store(emitted: Event, *who: object) -> None:
     )
 
 
-async def happened(kind: str, subject: str) -> bool:
-    """Whether the audit record has such an event of this subject."""
-    sql = "select exists (select from audit_entries where subject = $2 and action = $1)"
-    return bool(await db.value(sql, kind, subject))
-
-
 async def wake(topics: Sequence[str]) -> None:
     """Wake topics at commit, without an event."""
     await db.execute("select pg_notify('terrapod', topic) from unnest($1::text[]) topic", topics)
