@@ -159,6 +159,7 @@ class Limits(Struct, kw_only=True):
     state_every_seconds: Seconds = 10
     configuration_bytes: Size = 256 * 1024 * 1024  # unpacked
     memory_bytes: Size = 0  # near it terraform is interrupted; 0: no limit
+    state_bytes: Size = 256 * 1024 * 1024  # larger ones are not taken
 
 
 class Work(Struct, kw_only=True):

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import signal
+from collections.abc import Iterable
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
@@ -108,6 +109,22 @@ def scope() -> None:
         if made >= 0:
             libc.syscall(_LANDLOCK_RESTRICT_SELF, made, 0)
             os.close(made)
+
+
+def environment(descriptor: int) -> dict[bytes, bytes]:
+    """The environment that is in a file."""
+    with os.fdopen(descriptor, "rb") as file:
+        entries = file.read().split(b"\0")
+    return {name: value for name, _, value in (entry.partition(b"=") for entry in entries if entry)}
+
+
+def memory(words: Iterable[Iterable[bytes]]) -> int:
+    """A file in memory with words, each with a NUL behind it; its descriptor outlives an exec."""
+    descriptor = os.memfd_create("words", 0)
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(b"".join(word + b"\0" for some in words for word in some))
+        file.seek(0)
+    return descriptor
 
 
 def read(path: str) -> str:

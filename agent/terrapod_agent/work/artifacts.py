@@ -30,6 +30,15 @@ class Working(Struct, frozen=True):
     tree: Path
     root: Path
 
+    def checked(self) -> None:
+        """Raise :class:`Failed` where the run has put a link in the place of one of them.
+
+        What it leads to is the agent's to read, and not the run's.
+        """
+        for folder in (self.tree, self.root):
+            if folder.resolve() != folder:
+                raise Failed(f"the run has put a link in the place of its folder {folder}")
+
     def files(self) -> Iterator[Path]:
         """All that is the user's, or made by the run."""
         return _walk(self.tree, {self.root / name for name in (DATA, LOCK_FILE, OVERRIDE)})
@@ -43,11 +52,13 @@ class Working(Struct, frozen=True):
 
 def snapshot(working: Working) -> Seen:
     """The files of the tree, so that those which the plan makes can be told later."""
+    working.checked()
     return {path: _print(path) for path in working.files()}
 
 
 def pack_created(working: Working, before: Seen, into: Path, limit: int) -> bool:
     """Pack modules, and what is new or changed since ``before``; false when there is nothing."""
+    working.checked()
     created = [path for path in working.files() if before.get(path) != _print(path)]
     size = sum(path.lstat().st_size for path in created)
     if size > limit:

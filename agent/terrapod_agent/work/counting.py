@@ -34,7 +34,7 @@ def done(before: bytes | None, after: bytes | None) -> Counts:
     """
     try:
         was, now = _objects(before), _objects(after)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Counts()
     return Counts(
         additions=len(now.keys() - was.keys()),

@@ -29,6 +29,7 @@ class Ticket(Struct, frozen=True, kw_only=True):
     workspace: str
     working_directory: str
     log_limit: int
+    state_limit: int = 256 * 1024 * 1024
     secrets: list[bytes] = []  # to be masked in the log
     state_before: str = ""  # sha256 of the state that the phase began with
     dump_before: str = ""  # and of an `errored.tfstate` that the configuration brought along
@@ -63,6 +64,9 @@ class Folder:
         self.snapshots = path / "snapshots"  # what the state server keeps
         self._secrets = path / "secrets.json"  # of the ticket
         self._place = path / "place"  # where the place is: its root, and the run
+
+    def __str__(self) -> str:
+        return self.path.name
 
     @property
     def place(self) -> Place:
@@ -125,6 +129,11 @@ class Folder:
         if ticket.workspace == "default":
             return self.states / "terraform.tfstate"
         return self.states / "workspaces" / ticket.workspace / "terraform.tfstate"
+
+    def content(self, path: Path, limit: int) -> bytes | None:
+        """What is in a file of ours, or in one of the place that the run has not led elsewhere."""
+        within = self.path if path.is_relative_to(self.path) else self.place.path
+        return files.content(path, limit, within)
 
     def keep(self, ticket: Ticket) -> None:
         """Write the ticket so that it survives a crash."""

@@ -73,6 +73,7 @@ class Phase:
             workspace=work.workspace,
             working_directory=work.working_directory,
             log_limit=work.limits.log_bytes,
+            state_limit=work.limits.state_bytes,
             state_password=password,
             tool_version=work.tool.version,
             claim=work.claim,

@@ -8,7 +8,6 @@ for several agents of a machine may share a root.
 import contextlib
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,7 +87,7 @@ class Place:
                 # The owner's mark was written, but the folder was not.
                 _unmark(path)
         aside = self._aside(self._owner)
-        shutil.rmtree(aside, ignore_errors=True)
+        files.remove(aside)
         if not aside.exists():
             _unmark(aside)
 
@@ -105,7 +104,7 @@ def sweep(root: Path) -> None:
                 found[number] = _unknown(path)
                 _move(path, found[number])
     for path in found:
-        shutil.rmtree(path, ignore_errors=True)
+        files.remove(path)
         if not path.exists():
             _unmark(path)
 

@@ -18,7 +18,7 @@ async def plan(
     shop: Workshop, work: wire.Work, steps: Steps, folder: Folder, ticket: Ticket, binary: Path
 ) -> wire.Report:
     """Plan and upload; the report says what the plan would do."""
-    working = artifacts.Working(folder.tree.resolve(), steps.root)
+    working = artifacts.Working(folder.place.path.resolve() / folder.tree.name, steps.root)
     before = await anyio.to_thread.run_sync(artifacts.snapshot, working)
     argv = terraform.plan(binary, work.flags, folder.values, folder.plan)
     ended = await steps.checked("main", argv)

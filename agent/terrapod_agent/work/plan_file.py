@@ -8,12 +8,16 @@ left alone: such a plan keeps the backend that it was made with.
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
+from terrapod_common import files
+
 _MEMBER, _PRIOR = "tfplan", "tfstate"
-_LARGEST = 1024 * 1024 * 1024  # bytes of a member that are read
+_LARGEST = 256 * 1024 * 1024  # bytes of a member that are read
+_MOST = 1_000_000  # fields of one message; a small file may hold a thousand times as many
 _CHANGES, _BACKEND, _ASKED = 3, 13, 28  # fields of a plan
 _CHANGE, _ACTION = 9, 1  # fields of a change to a resource, and of what it does
 _TYPE = 1  # a field of a backend
@@ -46,7 +50,7 @@ class Contents(Struct, frozen=True, kw_only=True):
 def contents(path: Path) -> Contents | None:
     """What is in a saved plan; nothing when it is not understood."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _opened(path) as archive:
             fields = list(_fields(_read(archive)))
             prior = archive.getinfo(_PRIOR).file_size
     except _TROUBLE:
@@ -82,7 +86,7 @@ def _told(fields: list[Field], prior: int) -> Contents | None:
 def backend_record(path: Path) -> bytes | None:
     """The bytes of the field that says which backend a saved plan has."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _opened(path) as archive:
             fields = list(_fields(_read(archive)))
         [found] = [field.raw for field in fields if field.number == _BACKEND]
     except _TROUBLE:
@@ -93,7 +97,13 @@ def backend_record(path: Path) -> bytes | None:
 def grafted(path: Path, record: bytes, into: Path) -> bool:
     """Write the plan with another backend, all else the same; false when that is not so."""
     try:
-        with zipfile.ZipFile(path) as source, zipfile.ZipFile(into, "w") as target:
+        # It lies where the run may write: nothing that the run has put there is written to.
+        into.unlink(missing_ok=True)
+        with (
+            _opened(path) as source,
+            into.open("x+b") as made,
+            zipfile.ZipFile(made, "w") as target,
+        ):
             for member in source.infolist():
                 content = _read(source, member.filename)
                 if member.filename == _MEMBER:
@@ -109,7 +119,7 @@ def _replaced(plan: bytes, record: bytes) -> bytes:
 
 
 def _same_but_backend(path: Path, other: Path, record: bytes) -> bool:
-    with zipfile.ZipFile(path) as one, zipfile.ZipFile(other) as two:
+    with _opened(path) as one, _opened(other) as two:
         names = one.namelist()
         if names != two.namelist() or len(set(names)) != len(names) or two.testzip() is not None:
             return False
@@ -123,6 +133,12 @@ def _same_but_backend(path: Path, other: Path, record: bytes) -> bool:
     was = [field.raw for field in before if field.number != _BACKEND]
     now = [field.raw for field in after if field.number != _BACKEND]
     return same and was == now and [f.raw for f in after if f.number == _BACKEND] == [record]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    with files.open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        yield archive
 
 
 def _read(archive: zipfile.ZipFile, name: str = _MEMBER) -> bytes:
@@ -147,9 +163,11 @@ def _only(field: Field, number: int) -> int | bytes:
 
 
 def _fields(data: bytes) -> Iterator[Field]:
-    at = 0
+    at = count = 0
     while at < len(data):
-        begin = at
+        begin, count = at, count + 1
+        if count > _MOST:
+            raise ValueError(count)
         key, at = _varint(data, at)
         number, kind = key >> 3, key & 7
         if kind == 0:

@@ -1,6 +1,7 @@
 """Which state an apply has reached, and its way to the server while the apply writes it."""
 
 import hashlib
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -40,9 +41,9 @@ class Reached(Struct, frozen=True):
     doubt: str = ""
 
 
-def whole(path: Path) -> bytes | None:
+def whole(folder: Folder, ticket: Ticket, path: Path) -> bytes | None:
     """The state at ``path`` if it parses; terraform rewrites it in place, so it may not."""
-    content = files.content(path)
+    content = folder.content(path, ticket.state_limit)
     return content if content is not None and parses(content) else None
 
 
@@ -50,7 +51,7 @@ def parses(content: bytes) -> bool:
     """Whether this is a state, and all of it."""
     try:
         state = msgspec.json.decode(content, type=_State)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return state.version is not None or state.encryption_version is not None
 
@@ -62,11 +63,12 @@ def reached(folder: Folder, ticket: Ticket) -> Reached:
     """
     if ticket.snapshots:
         _wait_for(folder.snapshots / "lock")
-    written = whole(folder.state(ticket))
+    written = whole(folder, ticket, folder.state(ticket))
     ended_well = ticket.outcome is not None and ticket.outcome.status == "applied"
     content, doubt = written, ""
     if written is None:
-        content, doubt = whole(folder.good_state), _missing(folder.state(ticket))
+        content = whole(folder, ticket, folder.good_state)
+        doubt = _missing(folder.state(ticket), ticket.state_limit)
     if not ended_well:
         found, broken = _emergency(folder, ticket)
         content = found or content
@@ -84,11 +86,13 @@ def _wait_for(lock: Path) -> None:
         time.sleep(0.05)  # in a worker; a lock tells nobody
 
 
-def _missing(path: Path) -> str:
+def _missing(path: Path, limit: int) -> str:
     try:
         size = path.lstat().st_size
     except OSError:
         return "it is not where it has to be"
+    if size > limit:
+        return f"it has {size} bytes, more than the {limit} that are taken"
     return "terraform was cut off in writing it" if size else "terraform could not write it"
 
 
@@ -96,14 +100,24 @@ def _emergency(folder: Folder, ticket: Ticket) -> tuple[bytes | None, str]:
     """The state that terraform left where it could not write to its backend."""
     path = folder.root(ticket) / DUMP
     there = path.is_symlink() or path.exists()
-    content = files.content(path) if there else None
+    content = folder.content(path, ticket.state_limit) if there else None
     left = there and (content is None or _digest(content) != ticket.dump_before)
     if left and content is not None and parses(content):
         return content, ""
-    printed = dump.last(files.content(folder.log) or b"")
+    printed = dump.last(_end_of(folder.log, ticket.state_limit))
     if printed is not None and parses(printed):
         return printed, ""
     return None, f"{DUMP} is there and is not whole" if left else ""
+
+
+def _end_of(log: Path, size: int) -> bytes:
+    """As much of a log as may hold a state: what is printed as one is under no limit there."""
+    try:
+        with files.open_regular(log) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read(size)
+    except OSError:
+        return b""
 
 
 def _digest(content: bytes) -> str:
@@ -133,12 +147,13 @@ class Watcher:
 
     async def _look(self, every: float) -> None:
         seen = before = _changed(self._path)
+        read = partial(whole, self._folder, self._ticket)
         while True:
             await anyio.sleep(every)
             changed = _changed(self._path)
             if changed in (seen, before):
                 continue
-            content = await anyio.to_thread.run_sync(whole, self._path)
+            content = await anyio.to_thread.run_sync(read, self._path)
             if content is not None and await anyio.to_thread.run_sync(self._aside, content):
                 seen, self._pending = changed, content
                 self._found.give()

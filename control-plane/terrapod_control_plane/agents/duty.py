@@ -204,6 +204,7 @@ def _limits(ctx: Context, phase: Phase, workspace: Workspace) -> wire.Limits:
         state_every_seconds=runs.state_every_seconds,
         configuration_bytes=ctx.settings.configurations.unpacked_bytes_at_most,
         memory_bytes=workspace.memory_bytes,
+        state_bytes=ctx.settings.states.bytes_at_most,
     )
 
 
