@@ -7,6 +7,7 @@ import secrets
 import stat
 import tempfile
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 
 
@@ -143,7 +144,7 @@ def remove(folder: Path) -> None:
     except OSError:
         return
     try:
-        while any([_removed(top, name) for name in os.listdir(top)]):  # noqa: C419, PTH208 - all of them, by descriptor
+        while any([_removed(top, name) for name in _some(top)]):  # noqa: C419 - all of them
             pass
     finally:
         os.close(top)
@@ -161,17 +162,24 @@ def _removed(top: int, name: str) -> bool:
             return True
         folder = os.open(name, _FOLDER, dir_fd=top)
         try:
-            for inner in os.listdir(folder):  # noqa: PTH208 - by its descriptor
-                if _opened_up(inner, folder):
-                    os.rename(inner, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=top)
-                else:
-                    os.unlink(inner, dir_fd=folder)
+            while some := _some(folder):
+                for inner in some:
+                    if _opened_up(inner, folder):
+                        os.rename(inner, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=top)
+                    else:
+                        os.unlink(inner, dir_fd=folder)
         finally:
             os.close(folder)
         os.rmdir(name, dir_fd=top)
     except OSError:
         return False
     return True
+
+
+def _some(folder: int) -> list[str]:
+    """Some of the names in a folder: of all of them there may be too many."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in islice(entries, 10_000)]
 
 
 def _opened_up(name: str, within: int | None) -> bool:

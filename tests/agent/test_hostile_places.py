@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from terrapod_agent.trouble import Failed
 from terrapod_agent.work import plan_file, state, state_server
-from terrapod_agent.work.counting import done
+from terrapod_agent.work.counting import done, values
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.logs import MaskedLog
+from terrapod_agent.work.plan import _counts
 from terrapod_agent.work.state import parses
+from terrapod_agent.work.terraform import Counts
 from terrapod_common import files, wire
 from tests.agent.test_plan_file import CLOUD, LOCAL, change, field, saved
 from tests.kit.agent_records import PhaseRecord
@@ -155,6 +158,29 @@ def test_states_that_nest_without_end_are_no_states() -> None:
     assert not parses(deep)
     deep = deep.replace(b'"x"', b'"resources"')
     assert done(deep, deep).additions == 0
+
+
+def test_a_state_of_countless_values_is_not_counted() -> None:
+    countless = b'{"version":4,"resources":[' + b'{"mode":"managed"},' * 5_000_000 + b"{}]}"
+    assert values(countless) > 10_000_000
+    assert done(b"", countless) == Counts()
+
+
+@pytest.mark.parametrize("name", [".terraform.lock.hcl", "../plan.tfplan"])
+async def test_a_file_that_is_nearly_all_hole_is_not_read(
+    server: AgentServer, data: Path, name: str
+) -> None:
+    blow_up = ["shell", f"truncate -s 8T {name}"]
+    plan = await ended(server, data, phase("plan", script(show=[blow_up])))
+    assert plan.status == "errored"
+    assert "more than the 1073741824 that are sent" in plan.text
+
+
+def test_a_shown_plan_of_countless_objects_is_refused(tmp_path: Path) -> None:
+    shown = tmp_path / "plan.json"
+    shown.write_bytes(b'{"resource_changes":[' + b"{}," * 10_000_000 + b"{}]}")
+    with pytest.raises(Failed, match="larger as JSON than can be read"):
+        _counts(shown)
 
 
 async def test_a_state_that_nests_without_end_is_told_and_the_agent_goes_on(

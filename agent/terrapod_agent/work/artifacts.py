@@ -1,9 +1,11 @@
 """What a plan leaves for its apply: packed and sent, fetched and checked."""
 
 import hashlib
+import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import anyio
@@ -19,6 +21,9 @@ from terrapod_common import files, protocol, wire
 from terrapod_common.loops import Backoff
 from terrapod_common.overrides import OVERRIDE
 
+LARGEST = 1024 * 1024 * 1024  # bytes of one artifact
+_FILES = 1_000_000  # in a tree
+_MANY = f"there are more than {_FILES} files in the folder of the run"
 _HISTORY = ".git"  # of a module, which nothing reads once it is installed
 
 Seen = Mapping[Path, tuple[int, int, int]]
@@ -41,13 +46,14 @@ class Working(Struct, frozen=True):
 
     def files(self) -> Iterator[Path]:
         """All that is the user's, or made by the run."""
-        return _walk(self.tree, {self.root / name for name in (DATA, LOCK_FILE, OVERRIDE)})
+        but = {self.root / name for name in (DATA, LOCK_FILE, OVERRIDE)}
+        return _limited(_walk(self.tree, but))
 
     def modules(self) -> Iterator[Path]:
         """What init has installed, but for providers, which come by the lock file."""
         data = self.root / DATA
         if data.is_dir() and not data.is_symlink():
-            yield from _walk(data, {data / "providers"}, _HISTORY)
+            yield from _limited(_walk(data, {data / "providers"}, _HISTORY))
 
 
 def snapshot(working: Working) -> Seen:
@@ -82,6 +88,9 @@ def digest(path: Path) -> str:
     """The sha256 of a file, in hex."""
     # The run made it: a link could lead to what only the agent may read.
     with files.open_regular(path) as file:
+        # A file with a hole in it has any size at once, and to read it takes for ever.
+        if (size := os.fstat(file.fileno()).st_size) > LARGEST:
+            raise Failed(f"{path.name} has {size} bytes, more than the {LARGEST} that are sent")
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -120,8 +129,19 @@ async def fetch(
         raise Failed(f"{name} of the approved plan is not what was approved; nothing is applied")
 
 
+def _limited(paths: Iterator[Path]) -> Iterator[Path]:
+    for number, path in enumerate(paths):
+        if number >= _FILES:
+            raise Failed(_MANY)
+        yield path
+
+
 def _walk(folder: Path, but: set[Path], without: str = "") -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in islice(entries, _FILES + 1)]
+    if len(names) > _FILES:
+        raise Failed(_MANY)
+    for path in sorted(folder / name for name in names):
         if path in but or path.name == without:
             continue
         if path.is_dir() and not path.is_symlink():

@@ -13,6 +13,8 @@ from terrapod_agent.work.steps import Steps
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import files, wire
 
+_OBJECTS = 10_000_000
+
 
 async def plan(
     shop: Workshop, work: wire.Work, steps: Steps, folder: Folder, ticket: Ticket, binary: Path
@@ -61,11 +63,17 @@ async def _show(steps: Steps, folder: Folder, binary: Path) -> Exit:
 
 
 def _counts(shown: Path) -> terraform.Counts:
-    with files.open_regular(shown) as file:
-        return terraform.planned_counts(file.read())
+    return terraform.planned_counts(_read(shown))
 
 
 def _plain(shown: Path, given: list[wire.Variable]) -> list[str]:
-    with files.open_regular(shown) as file:
-        plain = terraform.plain_variables(file.read())
+    plain = terraform.plain_variables(_read(shown))
     return sorted(plain & {one.key for one in given})
+
+
+def _read(shown: Path) -> bytes:
+    content = files.content(shown, artifacts.LARGEST)
+    # Each object takes a hundred bytes where it had two.
+    if content is None or content.count(b"{") > _OBJECTS:
+        raise Failed("the plan is larger as JSON than can be read")
+    return content
