@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from terrapod_agent import answers
 from terrapod_agent.contact import Contact
+from terrapod_agent.handshake import Handshake
 from terrapod_agent.settings import Waits
 from terrapod_agent.trouble import Away, CertificateRefused, Denied
 from terrapod_common import files, protocol
@@ -175,6 +176,7 @@ class Client:
         self, call: Call[Any, Any], request: httpx2.Request
     ) -> AsyncIterator[httpx2.Response]:
         answered = False
+        request.extensions["trace"] = Handshake().trace
         try:
             response = await self._http.send(request, stream=True)
             answered = True
@@ -195,7 +197,7 @@ class Client:
             raise
         except Denied as denied:
             if denied.status == _REFUSED:
-                self._contact.missed(Away(f"the server refuses this agent: {denied}"))
+                self._contact.refused(denied)
             else:
                 self._contact.answered()
             raise

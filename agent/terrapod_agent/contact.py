@@ -44,6 +44,12 @@ class Contact:
             if not self._quiet:
                 log.warning("the server is away, trying on", reason=str(trouble))
 
+    def refused(self, denied: Denied) -> None:
+        """The server does not take this agent for one of its own."""
+        if self.trouble != str(denied) and not self._quiet:
+            log.warning("the server refuses this agent", reason=str(denied))
+        self.trouble = str(denied)
+
 
 async def insist(attempt: Callable[[], Awaitable[T]], backoff: Backoff) -> T:
     """What ``attempt`` gives once the server answers; tries for as long as it takes.

@@ -12,14 +12,14 @@ import httpx2
 from anyio import to_thread
 from msgspec import Struct
 
+from terrapod_agent import answers, space
 from terrapod_agent import identity as identities
-from terrapod_agent import space
 from terrapod_agent.executors import isolation
 from terrapod_agent.identity import Identity
 from terrapod_agent.settings import AgentSettings, named_files
 from terrapod_agent.trouble import Failed
 from terrapod_agent.work import place
-from terrapod_common import files
+from terrapod_common import files, protocol
 
 Verdict = Literal["ok", "note", "FAIL"]
 _SKEW = 60.0  # seconds; certificates and signed addresses bear as much
@@ -62,16 +62,26 @@ def _certificate(known: Identity) -> Finding:
 
 
 async def _server(chosen: AgentSettings, known: Identity) -> AsyncIterator[Finding]:
+    # Of what stands behind a certificate, this answers at once and changes nothing.
+    orders = protocol.ORDERS.path.format(listener_id=known.listener_id)
     ports = {
-        "public port": (known.server_url, identities.public_context(known.server_ca)),
-        "agent port": (known.agent_url, identities.agent_context(chosen.data_dir, known)),
+        "public port": (known.server_url, _PING, identities.public_context(known.server_ca)),
+        "agent port": (
+            known.agent_url,
+            f"{orders}?wait=0&seen=0",
+            identities.agent_context(chosen.data_dir, known),
+        ),
     }
-    for what, (url, trust) in ports.items():
+    for what, (url, path, trust) in ports.items():
         try:
             async with httpx2.AsyncClient(verify=trust, timeout=chosen.waits.connect) as client:
-                answer = await client.get(f"{url}{_PING}")
+                answer = await client.get(url + path)
         except httpx2.HTTPError as error:
             yield Finding("FAIL", what, f"{url}: {str(error) or type(error).__name__}")
+            continue
+        if what == "agent port" and answer.is_error:
+            refused = answers.trouble(protocol.ORDERS, answer.status_code, answer.content)
+            yield Finding("FAIL", what, f"{url}: {refused}")
             continue
         yield Finding("ok", what, f"{url} answers")
         if what == "public port" and (date := answer.headers.get("date")):

@@ -1,6 +1,7 @@
 """Every setting of the agent, and the only place that reads the process's environment."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -66,7 +67,7 @@ class Waits(Struct, frozen=True, kw_only=True):
     stop: float = 5.0  # for the last words when the agent is told to go at once
 
 
-UserIds = Annotated[str, Meta(pattern=r"^([1-9]\d{2,8}-[1-9]\d{2,8})?$")]
+_USER_IDS = re.compile(r"([1-9]\d{2,8})-([1-9]\d{2,8})")
 
 
 class AgentSettings(Struct, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     environment: tuple[str, ...] = PASSED_ON
     sandbox: Literal["auto", "on", "off"] = "auto"  # bubblewrap; `on` refuses to start without
     sandbox_reads: tuple[Path, ...] = ()  # files and folders that a sandbox shows beside its own
-    run_uids: UserIds = "64000-64999"  # when it is root: one for each run; empty: runs are root
+    run_uids: str = "64000-64999"  # when it is root: one for each run; empty: runs are root
     free_bytes: int = (
         256 * 1024 * 1024
     )  # less room on the disk, and no work is taken; 0: never mind
@@ -95,10 +96,19 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     waits: Waits = Waits()
 
+    def __post_init__(self) -> None:
+        """Refuse a range that would silently leave runs without user ids of their own."""
+        if not self.run_uids:
+            return
+        found = _USER_IDS.fullmatch(self.run_uids)
+        if found is None or int(found[1]) > int(found[2]):
+            text = f"run_uids is a range such as 64000-64999, or empty, not {self.run_uids!r}"
+            raise ValueError(text)
+
     def span(self) -> tuple[int, int] | None:
         """The first and the last user id for runs."""
         first, _, last = self.run_uids.partition("-")
-        return (int(first), int(last)) if first and int(first) <= int(last) else None
+        return (int(first), int(last)) if first else None
 
     def backoff(self) -> Backoff:
         """The waits between tries while the server is away."""

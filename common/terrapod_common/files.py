@@ -2,12 +2,13 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 import stat
 import tempfile
-from io import BufferedReader
-from itertools import islice
+from collections.abc import Iterator
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
 
@@ -27,12 +28,13 @@ def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     sync(path.parent)
 
 
-def open_regular(path: Path, within: Path | None = None) -> BufferedReader:
+def open_regular(path: Path, below: Path | None = None) -> BufferedReader:
     """Open for reading what somebody else may have put there; only a regular file is opened.
 
     Neither a link is followed nor a pipe waited for: anything but a file is an :class:`OSError`.
+    No folder between ``below`` and the file may be a link either.
     """
-    descriptor = regular(path, within)
+    descriptor = regular(path, below)
     if descriptor is None:
         path.lstat()  # says so when nothing is there
         raise OSError(errno.EINVAL, "this is not a file that can be read", str(path))
@@ -41,9 +43,63 @@ def open_regular(path: Path, within: Path | None = None) -> BufferedReader:
 
 def new(path: Path, content: bytes) -> None:
     """Put ``content`` into a file that is not there yet; a power cut may lose it."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+    with create(path) as file:
         file.write(content)
+
+
+def create(path: Path) -> BufferedWriter:
+    """A file that is not there yet, open for writing."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder with all that is in it, as far as it can be.
+
+    However deep it is: what lies in a folder of it is first brought up, so nothing recurses. And
+    whatever the modes of its folders are.
+    """
+    with contextlib.suppress(OSError):
+        if os.geteuid() and not path.is_symlink():  # its owner may have closed it, even to itself
+            path.chmod(0o700)
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _empty(top)
+        finally:
+            os.close(top)
+        path.rmdir()
+
+
+def _empty(top: int) -> None:
+    os.fchmod(top, 0o700)
+    names = (f".{secrets.token_hex(8)}" for _ in itertools.count())
+    folders = list(_cleared(top))
+    while folders:
+        name = folders.pop()
+        with contextlib.suppress(OSError):
+            os.chmod(name, 0o700, dir_fd=top)
+            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+            try:
+                for found in _cleared(inner):
+                    up = next(names)
+                    if os.geteuid():  # to move a folder takes leave to write to it
+                        os.chmod(found, 0o700, dir_fd=inner)
+                    os.rename(found, up, src_dir_fd=inner, dst_dir_fd=top)
+                    folders.append(up)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=top)
+
+
+def _cleared(folder: int) -> Iterator[str]:
+    """Unlink all in a folder that is none itself; the names of those that are."""
+    with os.scandir(folder) as entries:
+        for name, is_folder in [(e.name, e.is_dir(follow_symlinks=False)) for e in entries]:
+            if is_folder:
+                yield name
+                continue
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=folder)
 
 
 def sync(folder: Path) -> None:
@@ -63,16 +119,18 @@ def private(folder: Path) -> Path:
     return folder
 
 
-def regular(path: Path, within: Path | None = None) -> int | None:
+def regular(path: Path, below: Path | None = None) -> int | None:
     """A descriptor of the regular file at ``path``; nothing when something else is there.
 
     Links are not followed, and what would wait for a writer, such as a pipe, is never waited for.
-    Whoever may write to ``within`` can put a link in the place of a folder there, too: then only
-    what lies in it counts.
+    With ``below`` that holds for each folder between it and the file as well: whoever owns those
+    could lead us elsewhere by a link in the place of a folder.
     """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = _opened(path) if within is None else _beneath(path, within)
-    except (OSError, RuntimeError, ValueError):  # also links that lead to each other, or out
+        with _parent(path, below) as (folder, name):
+            descriptor = os.open(name, flags, dir_fd=folder)
+    except (OSError, ValueError):
         return None
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
@@ -80,37 +138,46 @@ def regular(path: Path, within: Path | None = None) -> int | None:
     return None
 
 
-def _opened(path: Path | str, folder: int | None = None) -> int:
-    safely = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return os.open(path, safely, dir_fd=folder)
+def plain(folder: Path, below: Path) -> bool:
+    """Whether each step from ``below`` to ``folder`` is a folder, and no link to one."""
+    try:
+        with _parent(folder / "file", below):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
-def _beneath(path: Path, within: Path) -> int:
-    # Where the links lead is found out first, and then gone to without following any: what was
-    # put there meanwhile is an error.
-    top = within.resolve()
-    parts = (path.parent.resolve() / path.name).relative_to(top).parts
-    descriptor = _opened(top)
-    for part in parts:
-        above = descriptor
-        try:
-            descriptor = _opened(part, above)
-        finally:
-            os.close(above)
-    return descriptor
+@contextlib.contextmanager
+def _parent(path: Path, below: Path | None) -> Iterator[tuple[int | None, Path]]:
+    """The folder of ``path``, reached from ``below`` without a link, and the name in it."""
+    if below is None:
+        yield None, path
+        return
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    steps = path.parent.relative_to(below).parts
+    folder = os.open(below, flags)
+    try:
+        for step in steps:
+            before, folder = folder, os.open(step, flags, dir_fd=folder)
+            os.close(before)
+        yield folder, Path(path.name)
+    finally:
+        os.close(folder)
 
 
-def content(path: Path, limit: int | None = None, within: Path | None = None) -> bytes | None:
+def content(path: Path, limit: int | None = None, below: Path | None = None) -> bytes | None:
     """What is in the regular file at ``path``; nothing when it is none, or larger than that."""
-    descriptor = regular(path, within)
+    descriptor = regular(path, below)
     if descriptor is None:
         return None
     with os.fdopen(descriptor, "rb") as file:
+        size = os.fstat(descriptor).st_size
+        if limit is not None and size > limit:
+            return None
         try:
-            found = file.read() if limit is None else file.read(limit + 1)
+            return file.read() if limit is None else file.read(size)  # it may grow meanwhile
         except OSError:
             return None
-    return found if limit is None or len(found) <= limit else None
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -130,62 +197,3 @@ def give(path: Path, *, like: Path) -> None:
     owner = like.stat()
     if owner.st_uid != os.geteuid():
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder with all that is in it, as far as that can be done.
-
-    Neither how deep it is nor what its modes say keeps it: each folder in it comes up to the top
-    before the one above it goes. Nobody may work in it any more.
-    """
-    try:
-        _opened_up(str(folder), None)
-        top = os.open(folder, _FOLDER)
-    except OSError:
-        return
-    try:
-        while any([_removed(top, name) for name in _some(top)]):  # noqa: C419 - all of them
-            pass
-    finally:
-        os.close(top)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def _removed(top: int, name: str) -> bool:
-    try:
-        if not _opened_up(name, top):
-            os.unlink(name, dir_fd=top)
-            return True
-        folder = os.open(name, _FOLDER, dir_fd=top)
-        try:
-            while some := _some(folder):
-                for inner in some:
-                    if _opened_up(inner, folder):
-                        os.rename(inner, secrets.token_hex(16), src_dir_fd=folder, dst_dir_fd=top)
-                    else:
-                        os.unlink(inner, dir_fd=folder)
-        finally:
-            os.close(folder)
-        os.rmdir(name, dir_fd=top)
-    except OSError:
-        return False
-    return True
-
-
-def _some(folder: int) -> list[str]:
-    """Some of the names in a folder: of all of them there may be too many."""
-    with os.scandir(folder) as entries:
-        return [entry.name for entry in islice(entries, 10_000)]
-
-
-def _opened_up(name: str, within: int | None) -> bool:
-    """Whether this is a folder; its owner may empty it then."""
-    if not stat.S_ISDIR(os.stat(name, dir_fd=within, follow_symlinks=False).st_mode):
-        return False
-    if os.geteuid():  # root needs no leave, and follows no link for it
-        os.chmod(name, 0o700, dir_fd=within)
-    return True

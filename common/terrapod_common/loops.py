@@ -44,11 +44,23 @@ class Backoff(Struct, frozen=True):
             ceiling = min(ceiling * 2, self.longest)
 
 
-async def supervise(loops: Sequence[Loop], stop: anyio.Event, backoff: Backoff) -> None:
-    """Run every loop until ``stop`` is set or one of them raises :class:`Fatal`."""
+def _never(_: Exception) -> bool:
+    return False
+
+
+async def supervise(
+    loops: Sequence[Loop],
+    stop: anyio.Event,
+    backoff: Backoff,
+    away: Callable[[Exception], bool] = _never,
+) -> None:
+    """Run every loop until ``stop`` is set or one of them raises :class:`Fatal`.
+
+    A failure that is ``away``, of something that others tell of, gets one line without its trace.
+    """
     async with anyio.create_task_group() as tasks:
         for loop in loops:
-            tasks.start_soon(_keep_running, loop, backoff, name=loop.name)
+            tasks.start_soon(_keep_running, loop, backoff, away, name=loop.name)
         await stop.wait()
         tasks.cancel_scope.cancel("stopping")
 
@@ -103,7 +115,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-async def _keep_running(loop: Loop, backoff: Backoff) -> None:
+async def _keep_running(loop: Loop, backoff: Backoff, away: Callable[[Exception], bool]) -> None:
     delays = backoff.delays()
     while True:
         started = time.monotonic()
@@ -111,11 +123,15 @@ async def _keep_running(loop: Loop, backoff: Backoff) -> None:
             await loop.run()
         except Fatal:
             raise
-        except Exception:
+        except Exception as error:
             if time.monotonic() - started > backoff.healthy_after:
                 delays = backoff.delays()
             delay = next(delays)
-            log.exception("loop failed", loop=loop.name, retry_in=round(delay, 2))
+            told = {"loop": loop.name, "retry_in": round(delay, 2)}
+            if away(error):
+                log.warning("a loop waits", reason=str(error), **told)
+            else:
+                log.exception("loop failed", **told)
             await anyio.sleep(delay)
         else:
             return  # a loop that returns has finished for good

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 LARGEST = 2**53 - 1
 Fence = Annotated[int, Meta(ge=0, le=LARGEST)]
 Size = Annotated[int, Meta(ge=0, le=LARGEST)]
+Serial = Annotated[int, Meta(ge=0, le=LARGEST)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Slots = Annotated[int, Meta(ge=0, le=1024)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
@@ -159,7 +160,7 @@ class Limits(Struct, kw_only=True):
     state_every_seconds: Seconds = 10
     configuration_bytes: Size = 256 * 1024 * 1024  # unpacked
     memory_bytes: Size = 0  # near it terraform is interrupted; 0: no limit
-    state_bytes: Size = 256 * 1024 * 1024  # larger ones are not taken
+    state_bytes: Size = 256 * 1024 * 1024  # a larger one is not read
 
 
 class Work(Struct, kw_only=True):
@@ -251,7 +252,7 @@ class SharedState(Struct, kw_only=True):
     """The present state of a workspace that shares it."""
 
     id: str
-    serial: int
+    serial: Serial
     lineage: str
     terraform_version: str = ""
     created_at: str = ""

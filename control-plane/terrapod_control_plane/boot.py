@@ -126,7 +126,7 @@ def _loops(parts: Parts, dsn: str, alone: Alone) -> list[Loop]:
 async def _running(loops: list[Loop]) -> AsyncIterator[None]:
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(supervise, loops, stop, _BACKOFF)
+        tasks.start_soon(supervise, loops, stop, _BACKOFF, db.away)
         try:
             yield
         finally:

@@ -1,13 +1,15 @@
 """The agent is killed, told to end, or its shim dies; nothing of terraform runs on unseen."""
 
+import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.kit.agent_server import AgentServer
-from tests.kit.agents import AgentProcess, apply_phase, phase
+from tests.kit.agents import AgentProcess, apply_phase, phase, quick
 from tests.kit.scripted_terraform import alive, parent, script
 
 pytestmark = pytest.mark.anyio
@@ -162,3 +164,29 @@ async def test_once_ends_after_one_phase(server: AgentServer, process: AgentProc
 async def test_an_idle_agent_ends(server: AgentServer, process: AgentProcess) -> None:
     process.start("--idle-exit", "0.1")
     assert await process.ended() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_to_the_whole_group_reaches_the_agent_alone(
+    server: AgentServer, data: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """As a terminal sends it, and a supervisor that ends all of its service."""
+    steps = [["touch", f"{tmp_path}/up"], ["wait", f"{tmp_path}/go"], ["state", 2]]
+    process = AgentProcess(quick(data, server), before=(shutil.which("setsid") or "",))
+    try:
+        apply = server.add(apply_phase(script(apply=steps)))
+        process.start()
+        await server.until((tmp_path / "up").exists)
+        os.killpg(process.pid, number)
+        if number is signal.SIGHUP:  # it ends an agent, which then is as one that was killed
+            await process.ended()
+            process.start()
+        else:
+            await server.until(lambda: server.beats[-1].draining)
+            (tmp_path / "go").touch()
+            assert await process.ended() == 0
+        await server.until(lambda: apply.ended)
+    finally:
+        process.close()
+    assert apply.status == ("errored" if number is signal.SIGHUP else "applied")
+    assert json.loads(apply.states[-1][0])["serial"] == (99 if number is signal.SIGHUP else 2)

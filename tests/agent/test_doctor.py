@@ -55,6 +55,16 @@ async def test_a_server_that_is_away_a_full_disk_and_a_sandbox_that_must_be(
     assert "bwrap and setpriv is not installed" in seen["isolation"].told
 
 
+async def test_an_agent_that_was_shut_out_is_told(server: AgentServer, data: Path) -> None:
+    chosen = quick(data, server)
+    await enroll.join(chosen)
+    server.listeners.clear()
+    seen = await found(chosen)
+    assert {what for what, finding in seen.items() if finding.verdict == "FAIL"} == {"agent port"}
+    assert "does not accept this agent's certificate" in seen["agent port"].told
+    assert "join again" in seen["agent port"].told
+
+
 async def test_a_changed_tool_is_named(server: AgentServer, data: Path) -> None:
     tool = data / "tools" / ("0" * 64) / "terraform"
     tool.parent.mkdir(parents=True)

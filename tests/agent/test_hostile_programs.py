@@ -1,6 +1,7 @@
 """What is started with the rights of the agent takes nothing from a run on its way."""
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from terrapod_agent.executors import bubblewrap, kernel
 from terrapod_agent.executors.base import Account, Exit
 from terrapod_agent.executors.local import LocalExecutor
+from terrapod_agent.executors.process import Record
 from terrapod_agent.work.variables import reserved
 from tests.agent.test_shim import command, until
 
@@ -42,17 +44,17 @@ async def test_what_runs_with_the_rights_of_the_agent_has_no_environment_of_the_
     place = tmp_path / "place"
     place.mkdir()
     shell = 'printf "%s" "$MARK" > said; env > all; echo $$ > pid; '
-    shell += "while ! test -e go; do sleep 0.1; done"
+    shell += "read go < go"
+    os.mkfifo(place / "go")
     value = "of the run\nin two lines"
     environment = {"PATH": os.environ["PATH"], "HOME": str(place), "MARK": value, "EMPTY": ""}
     wanted = command(tmp_path, shell, environment=environment, writable=(place,))
     wanted = msgspec.structs.replace(wanted, folder=place)
     running = await LocalExecutor(0.02, sandbox=found).start(wanted)
     await until(place / "pid")
-    above = [os.getpid()]
-    mine = [pid for pid in kernel.descendants(above[0]) if "sleep" not in kernel.name(pid)]
+    mine = kernel.descendants(os.getpid())
     told = [pid for pid in mine if "of the run" in kernel.read(f"/proc/{pid}/environ")]
-    (place / "go").touch()
+    (place / "go").write_text("go\n")
     assert (await running.wait()).code == 0
     await running.close()
     assert len(mine) == 2 + sandboxed
@@ -80,3 +82,13 @@ async def test_a_link_does_not_lead_a_run_into_a_folder_behind_a_closed_one(
     await running.close()
     assert told.code == 127
     assert not (closed / "inner" / "was-here").exists()
+
+
+@AS_ROOT
+def test_a_run_that_calls_itself_a_shim_is_none() -> None:
+    called = "terrapod_agent.executors.shim import"
+    argv = ["/bin/sh", "-c", "read line", called]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, user=UID, cwd="/") as posing:
+        assert called in kernel.read(f"/proc/{posing.pid}/cmdline")
+        assert posing.pid not in kernel.watched()
+        assert Record(uid=UID).strays() == [posing.pid]

@@ -96,17 +96,20 @@ async def test_run_needs_an_identity(data: Path) -> None:
 
 async def test_bad_settings_are_told_all_at_once(data: Path) -> None:
     environment = {"TERRAPOD_AGENT_SLOTS": "many", "TERRAPOD_AGENT_NONSENSE": "1"}
-    code, said = await process_of("run", **environment)
+    code, said = await process_of("run", TERRAPOD_AGENT_RUN_UIDS="70000-60000", **environment)
     assert code == 1
     assert "slots" in said
     assert "TERRAPOD_AGENT_NONSENSE" in said
+    assert "run_uids is a range such as 64000-64999, or empty, not '70000-60000'" in said
 
 
 async def test_a_certificate_is_renewed_in_time(server: AgentServer, data: Path) -> None:
-    server.renew_after = 0.1
+    server.renew_after, server.every = 0.1, 0.2
     async with running(quick(data, server)):
         await server.until(lambda: "renew" in server.calls)
         await server.until(lambda: len(server.listeners) == 2)
+        beats = len(server.beats)  # the agent has the next one when it has beaten again
+        await server.until(lambda: len(server.beats) >= beats + 3)
         first = next(iter(server.listeners))
         del server.listeners[first]
         plan = server.add(phase("plan", script()))

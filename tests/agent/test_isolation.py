@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,9 +17,11 @@ import pytest
 from terrapod_agent.executors import kernel
 from terrapod_common import wire
 from tests.agent import hostile
+from tests.agent.test_door_terraform import HOST
 from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import AgentProcess, apply_of, phase, quick
+from tests.kit.listening import listening
 from tests.kit.public import Public, public
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -56,14 +57,6 @@ resource "terraform_data" "second" {
   depends_on = [terraform_data.first]
   provisioner "local-exec" { command = "touch up; sleep 60" }
 }
-"""
-
-
-EATS = """
-import time
-kept = bytearray(650_000_000)
-kept[::4096] = b"x" * len(kept[::4096])
-time.sleep(60)
 """
 
 
@@ -113,6 +106,7 @@ class Isolated:
             "run_id": f"run-{name}",
             "workspace": name,
             "phase_id": f"plan-{name}",
+            "hosts": [HOST],
         }
         plan = self.server.add(phase("plan", files, **run))
         await self.server.until(lambda: plan.ended, 60)
@@ -131,19 +125,6 @@ class Isolated:
     def close(self) -> None:
         if self._agent:
             self._agent.close()
-
-
-@contextmanager
-def listening(place: Path) -> Iterator[list[str]]:
-    """Sockets of the agent's user: one with a path, one without."""
-    path, abstract = str(place / "s"), f"@terrapod-{os.getpid()}"
-    with socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as bare:
-        named.bind(path)
-        bare.bind("\0" + abstract[1:])
-        Path(path).chmod(0o600)
-        named.listen()
-        bare.listen()
-        yield [path, abstract]
 
 
 def aims(isolated: Isolated, agent: AgentProcess, sockets: list[str]) -> dict[str, list[str]]:
@@ -241,22 +222,6 @@ async def test_a_killed_shim_leaves_the_state_whole_too(isolated: Isolated, mode
     assert not isolated.processes("two")
 
 
-@pytest.mark.parametrize("mode", list(MODES))
-async def test_near_its_memory_limit_terraform_saves_its_state(
-    isolated: Isolated, mode: str
-) -> None:
-    isolated.start(mode)
-    eats = TWO.replace("touch up; sleep 60", f"exec {isolated.programs.python} eat.py")
-    files: dict[str, str | bytes] = {"main.tf": eats, "eat.py": EATS}
-    limits = wire.Limits(grace_seconds=20, state_every_seconds=0.1, memory_bytes=700_000_000)
-    apply = await isolated.applied(files, "two", limits)
-    await isolated.server.until(lambda: apply.ended, 60)
-    assert apply.status == "errored", apply.text
-    assert "interrupted near its memory limit of 700 MB" in apply.reports[-1].message
-    names = [resource["name"] for resource in json.loads(apply.states[-1][0])["resources"]]
-    assert "first" in names
-
-
 async def test_each_run_has_a_user_of_its_own(isolated: Isolated) -> None:
     isolated.start("users")
     victims = [await isolated.applied({"main.tf": WAITS}, name) for name in ("one", "two")]
@@ -290,7 +255,7 @@ def _passable() -> Iterator[Path]:
 
 def _apply_of(plan: PhaseRecord, name: str) -> PhaseRecord:
     apply = apply_of(plan, run_id=plan.work.run_id, workspace=name)
-    apply.work = msgspec.structs.replace(apply.work, phase_id=f"apply-{name}")
+    apply.work = msgspec.structs.replace(apply.work, phase_id=f"apply-{name}", hosts=[HOST])
     return apply
 
 

@@ -9,7 +9,7 @@ from terrapod_agent.loops.sweep import clear
 from terrapod_agent.slots import Slots
 from terrapod_agent.work import folder as folders
 from terrapod_agent.work.folder import Folder, Ticket
-from terrapod_agent.work.state import parses
+from terrapod_agent.work.state import whole
 from terrapod_common import wire
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import apply_phase, quick, running
@@ -78,11 +78,14 @@ async def test_an_apply_ends_with_a_state_in_its_place(server: AgentServer, data
     assert list((data / "phases").iterdir())
 
 
-def test_an_encrypted_state_of_opentofu_is_a_state() -> None:
-    assert parses(
-        b'{"serial":1,"lineage":"l","meta":{},"encrypted_data":"e","encryption_version":"v0"}'
+def test_an_encrypted_state_of_opentofu_is_a_state(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_text(
+        '{"serial":1,"lineage":"l","meta":{},"encrypted_data":"e","encryption_version":"v0"}'
     )
-    assert not parses(b'{"serial":1,"lineage":"l"}')
+    assert whole(path, 1000, tmp_path) == path.read_bytes()
+    path.write_text('{"serial":1,"lineage":"l"}')
+    assert whole(path, 1000, tmp_path) is None
 
 
 def test_what_lies_for_a_month_is_removed_but_never_a_state(tmp_path: Path) -> None:

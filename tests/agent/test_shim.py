@@ -184,3 +184,18 @@ def test_processes_are_seen_with_their_descendants() -> None:
     child.wait()
     assert kernel.started(child.pid) == 0
     assert kernel.kernel_kills() >= 0
+
+
+async def test_a_later_phase_under_its_own_shim_is_no_stray(tmp_path: Path) -> None:
+    """Both phases of a run have the same HOME; what is left of the first is looked for late."""
+    (tmp_path / "old").mkdir()
+    await ended(command(tmp_path, "exit 0", lock=tmp_path / "old" / "lock"))
+    shell = f"printf $$ > {tmp_path}/pid; while ! test -e {tmp_path}/go; do sleep 0.05; done"
+    running = await LocalExecutor(0.02).start(command(tmp_path, shell))
+    await until(tmp_path / "pid")
+    record = read_record(tmp_path / "old" / "lock")
+    assert record.home == str(tmp_path)
+    assert record.strays() == []
+    (tmp_path / "go").touch()
+    assert (await running.wait()).code == 0
+    await running.close()

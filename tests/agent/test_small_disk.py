@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.test_snapshots import LARGE
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import apply_of, phase, quick, running
+from tests.kit.disks import MAY_MOUNT, small_disk
 from tests.kit.terraforms import real_terraform
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 FILLS = """
 resource "terraform_data" "made" {
@@ -41,7 +43,7 @@ async def test_a_first_state_for_which_there_was_no_space_is_kept(
     server: AgentServer, data: Path, tmp_path: Path, small: Path
 ) -> None:
     server.tools["terraform/1.15.5"] = real_terraform(tmp_path / "tool").read_bytes()
-    async with running(quick(data, server)):
+    async with running(quick(data, server, free_bytes=0)):
         plan = server.add(phase("plan", {"main.tf": FILLS}))
         await server.until(lambda: plan.ended, 60)
         assert plan.status == "planned", plan.text
@@ -57,3 +59,31 @@ async def test_a_first_state_for_which_there_was_no_space_is_kept(
     assert json.loads(content)["resources"][0]["name"] == "made"
     assert "terraform printed the state here" in apply.text
     assert "a-value-of-the-state" not in apply.text
+
+
+@pytest.mark.skipif(not MAY_MOUNT, reason="only root may make a small disk")
+async def test_a_snapshot_for_which_there_is_no_space_is_sent_again(
+    server: AgentServer, data: Path, tmp_path: Path
+) -> None:
+    """The disk of the agent is another one than that of the runs, and terraform waits for it."""
+    server.tools["terraform/1.15.5"] = real_terraform(tmp_path / "tool").read_bytes()
+    main = LARGE + FILLS.replace("of=../fill bs=1k", f"of={data}/.filler bs=1k")
+    main = main.replace('"made" {', '"made" {\n  depends_on = [terraform_data.large]')
+    with small_disk(data, 24) as disk:
+        async with running(quick(data, server, free_bytes=1024)):
+            plan = server.add(phase("plan", {"main.tf": main}))
+            await server.until(lambda: plan.ended, 60)
+            assert plan.status == "planned", plan.text
+            apply = server.add(apply_of(plan))
+            await server.until(lambda: any("full" in beat.trouble for beat in server.beats), 60)
+            await server.until(lambda: "to restore the connection" in apply.text, 60)
+            assert not apply.ended
+            disk.free()
+            await server.until(lambda: apply.ended, 60)
+            await server.until(lambda: not list((data / "phases").iterdir()))
+    assert apply.status == "applied"
+    content, final = apply.states[-1]
+    assert final
+    assert apply.reports[-1].state_uploaded
+    made = [instance for one in json.loads(content)["resources"] for instance in one["instances"]]
+    assert len(made) == 81

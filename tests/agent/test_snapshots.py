@@ -137,7 +137,7 @@ async def test_a_killed_agent_leaves_the_server_to_terraform_which_saves_all(
     assert made(apply) == 80
 
 
-async def test_agent_and_keeper_killed_at_once_lose_nothing_either(
+async def test_agent_and_shim_killed_at_once_lose_nothing_either(
     server: AgentServer, data: Path, process: AgentProcess, tmp_path: Path
 ) -> None:
     apply = await applying(server, tmp_path, LARGE + WAITS)
@@ -174,3 +174,31 @@ async def test_a_killed_terraform_leaves_a_whole_state(
         await server.until(lambda: apply.ended, 60)
     assert apply.status == "errored"
     assert "killed" in apply.reports[-1].message or "signal 9" in apply.reports[-1].message
+
+
+async def test_a_large_apply_in_a_folder_of_its_own_gets_ephemeral_values_again(
+    job: Job, tmp_path: Path
+) -> None:
+    main = LARGE + (
+        'variable "once" {\n  type = string\n  ephemeral = true\n}\n'
+        'resource "terraform_data" "asks" {\n'
+        '  provisioner "local-exec" {\n    command = "test $VALUE = only-for-now"\n'
+        "    environment = { VALUE = var.once }\n  }\n}\n"
+        'output "where" { value = "${path.cwd} ${terraform.workspace}" }\n'
+    )
+    variables = [
+        wire.Variable(key="once", value="only-for-now", sensitive=True),
+        wire.Variable(key="text", value="of the workspace"),
+        wire.Variable(key="text", value='"of the run"', hcl=True),
+    ]
+    files: dict[str, str | bytes] = {
+        "sub/dir/main.tf": main,
+        "sub/dir/a.auto.tfvars": 'text = "of the file"',
+    }
+    plan = await job.plan(files, variables=variables, working_directory="sub/dir")
+    assert backend(plan, tmp_path) == "cloud"
+    outputs = await job.apply(plan)
+    assert outputs["where"] == f"{tmp_path}/runs/run-1/tree/sub/dir web"
+    state = json.loads(job.server.phases["apply-1"].states[-1][0])
+    [large] = [one for one in state["resources"] if one["name"] == "large"]
+    assert large["instances"][0]["attributes"]["input"]["value"].startswith("of the run0")

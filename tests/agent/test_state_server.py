@@ -92,7 +92,7 @@ def test_a_state_is_read_again_as_it_was_written(served: Served) -> None:
     assert (served.folder / "terraform.tfstate").read_bytes() == b"the second"
     assert int(served.current().headers["x-terraform-snapshot-interval"]) == 20
     names = sorted(path.name for path in served.folder.iterdir())
-    assert names == ["lock", "orders.json", "terraform.tfstate"]
+    assert names == ["address", "lock", "orders.json", "terraform.tfstate"]
 
 
 def test_half_a_state_changes_nothing(served: Served) -> None:

@@ -16,7 +16,7 @@ from tests.kit.proxy import BOTH, Weather
 
 WORKSPACES, AGENTS = 10, 3
 _ID = re.compile(r"\b(run|listener)-\w+")
-_AT_LEAST = 5  # blows, however slow the machine is
+_AT_LEAST = 3  # blows, however slow the machine is
 _VICTIMS = ("agent", "agent away", "server", "database", "shim", "terraform", "shim and terraform")
 _WEATHERS = (
     Weather(delay=0.2),
@@ -36,7 +36,7 @@ def test_a_storm(world: World, request: pytest.FixtureRequest, tell: Tell) -> No
 @pytest.mark.short
 @pytest.mark.timeout(240)
 def test_a_gust(world: World, tell: Tell) -> None:
-    storm(world, 1, 10, tell, victims=("agent", "server"), workspaces=3)
+    storm(world, 1, 6, tell, victims=("agent", "server"), workspaces=3)
 
 
 def _seed(request: pytest.FixtureRequest) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import asyncpg
 import httpx
 import pytest
@@ -18,6 +19,11 @@ from tests.kit.stack import Server, until
 pytestmark = pytest.mark.anyio
 
 JSONAPI = "application/vnd.api+json"
+LOCKED = """
+select count(*) from pg_locks join pg_database on pg_database.oid = database
+where locktype = 'advisory' and granted and datname = current_database()
+  and (classid::bigint << 32 | objid::bigint) = hashtextextended('single-node', 0)
+"""
 ORGANIZATION = "/api/v2/organizations/default"
 READY = {
     "status": "ready",
@@ -262,6 +268,12 @@ async def test_a_server_whose_database_was_away_still_keeps_others_out(
     await database.open()
     with lonely.client() as client:
         assert until(lambda: client.get("/ready").status_code == 200, "ready again")
+    connection = await asyncpg.connect(fresh)
+    with anyio.fail_after(20):
+        # It is taken anew a moment later.
+        while not await connection.fetchval(LOCKED):  # noqa: ASYNC110 - a lock tells nobody
+            await anyio.sleep(0.05)
+    await connection.close()
     with pytest.raises(NotAlone):
         async with only_one(fresh, "two", patience=3):
             pass

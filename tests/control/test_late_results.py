@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import system
 from terrapod_control_plane.runs.logs import service as logs
+from terrapod_control_plane.runs.work import service as leases
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.lost import LATER, MARK, applying, hold, late, log_of, lost, rows
@@ -206,3 +207,46 @@ async def test_only_of_a_lost_apply_under_its_own_fence_by_its_own_agent(
         assert (await listener.report(running, status)).status_code == 409
     assert (await listener.send(running, "log", b"x", "offset=7")).status_code == 409
     assert [await rows(), await hold(api, workspace)] == before
+
+
+async def test_who_takes_a_name_over_is_answered_when_its_applies_have_ended(
+    control: Control, api: Client, listener: Agent, pool: str, workspace: str
+) -> None:
+    """What the agent still has is offered at once, once; the next sweep would be too late."""
+    work = await applying(api, listener, workspace)
+    again = await control.join(api, pool, "first")
+    assert await control.status(work["run_id"]) == "errored"
+    assert (await again.send(work, "recovered-state", factories.state(7))).status_code == 200
+    assert (await late(again, work, state="handed_in")).status_code == 200
+    assert "its agent came back" in (await hold(api, workspace))["reason"]
+
+
+async def test_it_is_the_first_loss_that_counts(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    """A name may be taken over twice before anybody has looked."""
+    work = await applying(api, listener, workspace)
+    for _ in range(2):
+        await leases.let_go(system(control.parts), listener.id)
+    await control.sweep()
+    assert await control.status(work["run_id"]) == "errored"
+    assert (await late(listener, work)).status_code == 200
+
+
+async def test_what_a_revoked_agent_had_ends_at_once(
+    control: Control, api: Client, listener: Agent, pool: str, workspace: str
+) -> None:
+    work = await applying(api, listener, workspace)
+    path = f"/api/v2/agent-pools/{pool}/listeners/{listener.id}"
+    assert (await api.call("DELETE", path)).status_code == 204
+    assert await control.status(work["run_id"]) == "errored"
+    assert work["run_id"] in (await hold(api, workspace))["reason"]
+
+
+async def test_nothing_ends_by_a_loss_while_paused(
+    control: Control, api: Client, listener: Agent, pool: str, workspace: str
+) -> None:
+    work = await applying(api, listener, workspace)
+    await epochs.pause(control.parts.clock.now(), "a marker says so")
+    await control.join(api, pool, "first")
+    assert await control.status(work["run_id"]) == "applying"

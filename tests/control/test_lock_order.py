@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.lowlevel
+import asyncpg
 import pytest
 
 from terrapod_control_plane.kernel import db
@@ -32,10 +33,13 @@ async def deadlocks() -> int:
 class Storm:
     """What happens again and again until time is up."""
 
-    def __init__(self, control: Control, api: Client, workspaces: list[str]) -> None:
+    def __init__(
+        self, control: Control, api: Client, workspaces: list[str], pools: list[str]
+    ) -> None:
         self.control = control
         self.api = api
         self.workspaces = workspaces
+        self.pools = pools
         self.done: dict[str, int] = {}
         self._random = random.Random(7)
         self._ends = time.monotonic() + SECONDS
@@ -62,6 +66,13 @@ class Storm:
     async def cancels(self) -> None:
         if run := await self.any_open():
             await self.call("POST", f"/api/v2/runs/{run}/actions/cancel")
+
+    async def moves(self) -> None:
+        given = {"agent-pool-id": self._random.choice(self.pools)}
+        data = {"type": "workspaces", "attributes": given}
+        path = f"/api/v2/workspaces/{self._random.choice(self.workspaces)}"
+        answer = await self.api.http.patch(path, json={"data": data})
+        assert answer.status_code in FINE, answer.text
 
     async def sweeps(self) -> None:
         await work.extend_all(system(self.control.parts))
@@ -90,11 +101,13 @@ async def test_claims_and_cancels_never_wait_for_each_other_in_a_circle(
 ) -> None:
     other = await factories.workspace(api, "other")
     await factories.configuration(api, other)
-    storm, before = Storm(control, api, [workspace, other]), await deadlocks()
+    pools = [listener.pool, await factories.pool(api, "second")]
+    agents = [listener, foreign, await control.join(api, pools[1], "third")]
+    storm, before = Storm(control, api, [workspace, other], pools), await deadlocks()
     async with anyio.create_task_group() as tasks:
-        for name in ("makes", "cancels", "cancels", "sweeps"):
+        for name in ("makes", "cancels", "cancels", "moves", "sweeps"):
             tasks.start_soon(storm.again, name, getattr(storm, name))
-        for agent in (listener, foreign):
+        for agent in agents:
             for number in range(3):
 
                 async def works(agent: Agent = agent, number: int = number) -> None:
@@ -102,4 +115,28 @@ async def test_claims_and_cancels_never_wait_for_each_other_in_a_circle(
 
                 tasks.start_soon(storm.again, agent.id, works)
     assert await deadlocks() == before, storm.done
-    assert len(storm.done) == 5, storm.done
+    assert len(storm.done) == 7, storm.done
+
+
+async def test_a_workspace_moves_to_another_pool_while_agents_renew_what_they_have(
+    api: Client, listener: Agent, workspace: str, dsn: str
+) -> None:
+    """A beat locks phases in the order of their ids, a move went by their runs: a circle."""
+    held = []
+    for number in range(2):
+        await factories.run(api, workspace, **{"plan-only": True})
+        held.append((await factories.starts_plan(listener, f"k{number}"))["phase_id"])
+    waiting = await factories.run(api, workspace, **{"plan-only": True})
+    other = await factories.pool(api, "other")
+    beat = await asyncpg.connect(dsn)
+    async with beat.transaction():
+        await beat.execute("select from phases where id = any($1) for no key update", held)
+        with anyio.fail_after(5):
+            data = {"type": "workspaces", "attributes": {"agent-pool-id": other}}
+            path = f"/api/v2/workspaces/{workspace}"
+            assert (await api.call("PATCH", path, json={"data": data})).is_success
+    await beat.close()
+    moved = await db.rows("select run_id from phases where pool_id = $1", other)
+    assert [row["run_id"] for row in moved] == [waiting]
+    runs = await db.rows("select distinct pool_id from runs")
+    assert [row["pool_id"] for row in runs] == [other]

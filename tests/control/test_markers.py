@@ -1,16 +1,24 @@
 """What proves that the database is older than what has happened: markers, claims of agents."""
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from msgspec import structs
 
-from terrapod_control_plane.kernel import db, markers
+from terrapod_control_plane.health import jobs as health_jobs
+from terrapod_control_plane.kernel import db, jobs, markers
 from terrapod_control_plane.kernel.context import system
 from terrapod_control_plane.runs.recovery import service as recovery
+from terrapod_control_plane.workspaces.deleted import jobs as deleted_jobs
+from tests.control.conftest import As
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
-from tests.kit.recoveries import RESUME, applied, hold_of, present, resume, set_back
+from tests.kit.recoveries import RESUME, applied, hold_of, present, resume, set_back, shown
 
 pytestmark = pytest.mark.anyio
+
+DAY = 24 * 3600
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +93,48 @@ async def test_the_marker_of_a_deleted_workspace_counts_nothing(
     assert (await present(api))["paused"] is False
     await recovery.forget_deleted(system(control.parts))
     assert await markers.places(control.parts.blobs) == []
+
+
+async def test_a_workspace_that_was_deleted_long_ago_is_still_known(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    """When neither the audit record nor the blob store has anything of it any more."""
+    await applied(api, listener, workspace)
+    work = await speculating(api, listener, workspace)
+    await api.call("DELETE", f"/api/v2/workspaces/{workspace}")
+    control.clock.move(400 * DAY)
+    for job in (*deleted_jobs.JOBS, *health_jobs.jobs(control.parts.settings)):
+        if job.every == 3600:
+            await jobs.turn(job, control.parts)
+    assert await db.value("select count(*) from audit_entries") == 0
+    await db.execute("update certificates set not_after = $1", control.clock.now() + timedelta(1))
+    await recovery.look_for_markers(system(control.parts))
+    await listener.beat(work)
+    assert (await present(api))["paused"] is False
+    await recovery.forget_deleted(system(control.parts))
+    assert await markers.places(control.parts.blobs) == []
+
+
+async def speculating(api: Client, agent: Agent, workspace: str) -> dict[str, Any]:
+    """A plan that an agent carries out, and that keeps nobody from deleting its workspace."""
+    await factories.run(api, workspace, **{"plan-only": True})
+    return await factories.starts_plan(agent, "speculative")
+
+
+async def test_why_it_is_paused_names_no_workspace_to_those_who_may_not_see_it(
+    control: Control, api: Client, listener: Agent, as_: As, workspace: str
+) -> None:
+    work = await applied(api, listener, workspace)
+    owner = await as_("owner")
+    theirs = await factories.workspace(owner, "theirs")
+    await factories.configuration(owner, theirs)
+    waiting = await factories.run(owner, theirs)
+    await set_back(work["run_id"])
+    await recovery.look_for_markers(system(control.parts))
+    told = (await shown(owner, waiting))["waiting-on"]
+    assert "shows that a run went further than this database knows" in told
+    assert not {"app", work["run_id"]}.intersection(told.split())
+    assert (await present(api))["findings"][0]["workspace-name"] == "app"
 
 
 async def test_a_marker_of_somebody_else_counts_nothing(

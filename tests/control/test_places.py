@@ -31,7 +31,8 @@ async def test_an_apply_is_only_for_agents_with_the_folder_of_its_plan(
     assert await foreign.claim("other") is None
     await foreign.beat()
     assert (await waits_for(control, api, listener.pool, run)).startswith(
-        "no agent of the pool pool that is online has its runs in /var/lib/terrapod/runs, where"
+        "no agent of the pool pool that is online and takes work has its runs in "
+        "/var/lib/terrapod/runs, where"
     )
     await listener.beat()
     assert "to take it" in await waits_for(control, api, listener.pool, run)

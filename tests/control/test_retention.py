@@ -1,5 +1,6 @@
 """What nobody needs any more goes by itself, and nothing else does."""
 
+import hashlib
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -160,6 +161,24 @@ async def test_what_a_plan_left_goes_after_its_run_has_ended(
     assert (await api.call("GET", f"/api/v2/plans/{waiting['phase_id']}/json-output")).is_success
 
 
+async def test_what_lost_attempts_at_a_plan_left_goes_with_it(
+    control: Control, api: Client, listener: Agent, workspace: str, root: Path
+) -> None:
+    run = await factories.run(api, workspace)
+    lost = await factories.starts_plan(listener, "lost")
+    digest = hashlib.sha256(b"of before").hexdigest()
+    sent = await listener.send(lost, "artifacts/plan", b"of before", f"digest={digest}")
+    assert sent.status_code == 200
+    control.clock.move(HOUR)
+    await control.sweep()
+    work = await factories.plans(listener, "again")
+    assert len([*(root / "artifact" / workspace).rglob("re-*")]) == 3
+    await api.post(f"/api/v2/runs/{run}/actions/discard")
+    control.clock.move(31 * DAY)
+    await housekeeping(control.parts)
+    assert f"artifact/{work['phase_id']}" not in files(root, workspace)
+
+
 async def test_only_the_newest_of_states_that_came_late_are_kept(
     control: Control, api: Client, listener: Agent, workspace: str, root: Path
 ) -> None:
@@ -208,7 +227,8 @@ async def test_contents_of_a_deleted_workspace_go_after_a_while(
     await housekeeping(control.parts)
     assert files(root, workspace) == set()
     assert len(files(root, other)) == 1
-    assert await db.value("select count(*) from deleted_workspaces") == 0
+    left = "select count(*) from deleted_workspaces where cleaned_at is null"
+    assert await db.value(left) == 0
 
 
 async def test_what_was_not_deleted_here_is_not_touched(

@@ -126,6 +126,20 @@ async def test_who_was_shut_out_by_force_writes_no_more(
     assert sorted(blobs.rglob("*")) == stored
 
 
+async def test_an_agent_is_told_of_force_however_long_its_apply_has_taken(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    run, work = await applying(api, listener, workspace)
+    await db.execute("update certificates set not_after = not_after + interval '9 days'")
+    control.clock.move(3 * DAY)
+    assert work["phase_id"] in (await listener.beat(work))["leases"]
+    await forced(control, api, run)
+    (order,) = (await listener.beat(work))["orders"]
+    assert (order["phase_id"], order["kind"]) == (work["phase_id"], "force_cancel")
+    control.clock.move(2 * DAY)
+    assert (await listener.beat(work))["orders"] == []
+
+
 async def test_a_plan_that_was_ended_by_force_gets_no_more(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:

@@ -125,6 +125,42 @@ async def test_who_saw_the_end_of_the_plan_before_that_of_the_apply_is_waited_fo
     assert await reader.asks() == "errored"
 
 
+async def over_between_two_questions(api: Client, agent: Agent, workspace: str, end: str) -> Reader:
+    """A reader who had asked for the run, once, before all of it was over."""
+    run = await factories.run(api, workspace, **{"auto-apply": True})
+    reader = Reader(api, run)
+    assert await reader.asks() == "plan_queued"
+    await factories.plans(agent)
+    apply = await factories.starts_apply(agent)
+    await agent.send(apply, "log", b"broken\n", "offset=0")
+    await agent.report(apply, end)
+    return reader
+
+
+async def test_who_asked_before_all_of_it_was_over_sees_that_there_was_an_apply(
+    api: Client, listener: Agent, workspace: str
+) -> None:
+    reader = await over_between_two_questions(api, listener, workspace, "errored")
+    assert await reader.asks() == "applying"
+    assert (await reader.reads()).endswith("\x03")
+    assert await reader.asks() == "applying"
+    assert await reader.reads("apply") == "\x02broken\n\x03"
+    assert await reader.asks() == "errored"
+
+
+async def test_who_only_asks_sees_an_error_soon_and_a_success_at_once(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    reader = await over_between_two_questions(api, listener, workspace, "errored")
+    assert await reader.asks() == "applying"
+    control.clock.move(1)
+    assert await reader.asks() == "applying"
+    control.clock.move(1.1)
+    assert await reader.asks() == "errored"
+    reader = await over_between_two_questions(api, listener, workspace, "applied")
+    assert await reader.asks() == "applied"
+
+
 async def test_nobody_waits_where_nobody_reads(
     api: Client, listener: Agent, workspace: str
 ) -> None:

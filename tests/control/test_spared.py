@@ -71,3 +71,16 @@ async def test_one_backup_at_a_time(control: Control, dsn: str) -> None:
                 pass
     await first.close()
     await second.close()
+
+
+async def test_what_is_stored_again_while_a_backup_runs_stays(control: Control, dsn: str) -> None:
+    """An executable that is removed and imported again has the same key."""
+    binaries, ctx = control.parts.binaries, system(control.parts)
+    await binaries.put("tools/terraform/1.9.0/linux_amd64/digest", once(b"x"))
+    connection = await asyncpg.connect(dsn)
+    async with spared.copying(connection):
+        await binaries.delete("tools/terraform/1.9.0/linux_amd64/digest")
+        await binaries.put("tools/terraform/1.9.0/linux_amd64/digest", once(b"x"))
+    await connection.close()
+    await jobs.delete_doomed(ctx)
+    assert await binaries.size("tools/terraform/1.9.0/linux_amd64/digest") == 1

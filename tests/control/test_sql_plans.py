@@ -38,7 +38,6 @@ NOT_HERE = {
     "runs.recovery.queries.pools",
     "runs.recovery.queries.store",
     "runs.recovery.queries.unfinished",
-    "runs.work.queries.held_by",
     "runs.work.queries.late_log",
     "runs.work.queries.late_taken",
     "variables.queries.workspace_of",

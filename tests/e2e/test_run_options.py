@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.conftest import NewCli, Terraform
+from tests.e2e.conftest import NewCli
 from tests.kit.stack import Server
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("agent")]
@@ -31,9 +31,8 @@ def test_a_secret_of_the_command_line_is_shown_to_nobody(server: Server, new_cli
     ]
 
 
-def test_an_action_is_invoked_on_the_agent(new_cli: NewCli, terraform: Terraform) -> None:
-    if tuple(int(part) for part in terraform.version.split(".")[:2]) < (1, 14):
-        pytest.skip("this terraform has no actions")
+@pytest.mark.parametrize("terraform", ["carried"], indirect=True)  # which knows actions
+def test_an_action_is_invoked_on_the_agent(new_cli: NewCli) -> None:
     cli = new_cli()
     cli.configure("")
     cli.ok("init")

@@ -7,13 +7,13 @@ import psutil
 
 from tests.kit.embedded import postmaster
 
-_SHIMS = ("keeper.py", "shim.py")
+_SHIM = "terrapod_agent.executors.shim"
 _TOOLS = ("terraform", "tofu")
 
 
 def shims(agent: int) -> list[psutil.Process]:
     """What holds terraform for an agent."""
-    return [one for one in below(agent) if any(_is(part, _SHIMS) for part in command(one))]
+    return [one for one in below(agent) if _shim(command(one))]
 
 
 def terraforms(agent: int) -> list[psutil.Process]:
@@ -21,7 +21,8 @@ def terraforms(agent: int) -> list[psutil.Process]:
     return [
         one
         for one in below(agent)
-        if not any(_is(part, (*_SHIMS, "bwrap")) for part in command(one))
+        if not _shim(command(one))
+        and not any(_is(part, ("bwrap",)) for part in command(one))
         and any(_is(part, _TOOLS) for part in command(one)[:3])
     ]
 
@@ -63,6 +64,10 @@ def run_of(process: psutil.Process) -> str:
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return ""
     return run
+
+
+def _shim(parts: list[str]) -> bool:
+    return any(_SHIM in part for part in parts)
 
 
 def _is(part: str, names: tuple[str, ...]) -> bool:

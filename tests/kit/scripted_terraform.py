@@ -4,9 +4,9 @@ The script lies in the configuration as ``script.json``: a list of steps for eac
 ``["print", TEXT]``, ``["touch", FILE]``, ``["wait", FILE]`` until the file is there, ``["state",
 SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["fill", FILE]`` until the disk is
 full, ``["pid", FILE]``, ``["environment", FILE]``, ``["arguments"]`` prints them,
-``["shell", COMMAND]``, ``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["link", FILE,
-TO]``, ``["exit", CODE]``. On an interrupt it says so, writes a state with serial 99 when it
-applies, and exits with 1.
+``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["link", FILE, TO]``, ``["python",
+TEXT]`` runs that, as ``["shell", COMMAND]`` does, ``["exit", CODE]``. On an interrupt it says so,
+writes a state with serial 99 when it applies, and exits with 1.
 """
 
 import json
@@ -82,6 +82,8 @@ for what, *args in steps:
         os.symlink(args[1], args[0])
     elif what == "shell":
         assert os.system(args[0]) == 0, args
+    elif what == "python":
+        exec(args[0])
     elif what == "kill":
         os.kill(os.getpid(), args[0])
     elif what == "exit":

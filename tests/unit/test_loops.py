@@ -89,6 +89,22 @@ async def test_a_failure_is_told_with_its_loop_and_its_error() -> None:
     assert lines[0]["exc_info"]
 
 
+async def test_what_is_only_away_gets_a_line_without_a_trace() -> None:
+    stop = anyio.Event()
+
+    async def miss_and_stop() -> None:
+        stop.set()
+        raise ConnectionError("nobody there")
+
+    def away(error: Exception) -> bool:
+        return isinstance(error, ConnectionError)
+
+    with structlog.testing.capture_logs() as lines, anyio.fail_after(20):
+        await supervise([Loop("missing", miss_and_stop)], stop, Planned(), away)
+    assert [(line["event"], line["reason"]) for line in lines] == [("a loop waits", "nobody there")]
+    assert "exc_info" not in lines[0]
+
+
 async def test_a_loop_that_fails_leaves_the_others_alone() -> None:
     steady = Turns(go_on)
     await settled(Planned(seconds=(0,)), failing=Turns(fail), steady=steady)

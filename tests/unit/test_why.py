@@ -82,7 +82,13 @@ def test_exactly_those_that_are_not_over_say_why(
             Status.APPLY_QUEUED,
             {"pool": replace(POOL, roots=("/b", "/c")), "root": "/a", "busy": 2},
             {},
-            "online has its runs in /a, where the plan was made (they have them in /b, /c)",
+            "takes work has its runs in /a, where the plan was made (they have them in /b, /c)",
+        ),
+        (
+            Status.APPLY_QUEUED,
+            {"pool": replace(POOL, roots=("/b",), trouble="one takes no work"), "root": "/a"},
+            {},
+            "(they have them in /b); the agent one takes no work",
         ),
         (
             Status.APPLY_QUEUED,

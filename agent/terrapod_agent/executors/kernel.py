@@ -12,6 +12,7 @@ from collections.abc import Iterable
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_SHIM = "terrapod_agent.executors.shim import"  # in its command line
 _CGROUPS = "/sys/fs/cgroup"
 
 
@@ -33,6 +34,19 @@ def descendants(pid: int) -> list[int]:
         found += below
         ahead += below
     return found
+
+
+def watched() -> set[int]:
+    """The shims that live, and all that runs under them."""
+    shims = [pid for pid in processes() if _SHIM in read(f"/proc/{pid}/cmdline") and _ours(pid)]
+    return {*shims, *(below for pid in shims for below in descendants(pid))}
+
+
+def _ours(pid: int) -> bool:
+    """Whether a process is of our own user: a run may call its own what it likes."""
+    with contextlib.suppress(OSError):
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()  # noqa: PTH116 - quick start
+    return False
 
 
 def processes() -> list[int]:

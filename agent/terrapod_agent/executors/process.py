@@ -35,7 +35,9 @@ class Record(Struct, frozen=True, kw_only=True):
 
     def strays(self) -> list[int]:
         """The processes that terraform has left behind."""
-        return [pid for pid in kernel.processes() if pid != os.getpid() and self._left(pid)]
+        # What a shim watches over belongs to a later phase, which has the same HOME.
+        others = {os.getpid(), *kernel.watched()}
+        return [pid for pid in kernel.processes() if pid not in others and self._left(pid)]
 
     def _left(self, pid: int) -> bool:
         if self.pid and kernel.group(pid) == self.pid:
@@ -97,7 +99,7 @@ async def survivor_gone(lock: Path, exit_file: Path, look_every: float) -> tuple
     While its shim lives, that one ends it. A terraform without a shim was interrupted by the end
     of the shim; it has its grace to save the state, and is killed then.
     """
-    while held(lock) and not read_exit(exit_file):  # noqa: ASYNC110 - a lock tells nobody
+    while held(lock):  # noqa: ASYNC110 - a lock tells nobody
         await anyio.sleep(look_every)
     if read_exit(exit_file):
         return ()

@@ -21,10 +21,10 @@ from terrapod_common import files, protocol, wire
 from terrapod_common.loops import Backoff
 from terrapod_common.overrides import OVERRIDE
 
-LARGEST = 1024 * 1024 * 1024  # bytes of one artifact
-_FILES = 1_000_000  # in a tree
-_MANY = f"there are more than {_FILES} files in the folder of the run"
+_LARGEST = 1024 * 1024 * 1024  # bytes of one artifact
 _HISTORY = ".git"  # of a module, which nothing reads once it is installed
+_MOST = 250_000  # files, as of a configuration
+_LARGEST_FOLDER = 1_000_000  # entries
 
 Seen = Mapping[Path, tuple[int, int, int]]
 
@@ -46,14 +46,13 @@ class Working(Struct, frozen=True):
 
     def files(self) -> Iterator[Path]:
         """All that is the user's, or made by the run."""
-        but = {self.root / name for name in (DATA, LOCK_FILE, OVERRIDE)}
-        return _limited(_walk(self.tree, but))
+        return _walk(self.tree, {self.root / name for name in (DATA, LOCK_FILE, OVERRIDE)})
 
     def modules(self) -> Iterator[Path]:
         """What init has installed, but for providers, which come by the lock file."""
         data = self.root / DATA
         if data.is_dir() and not data.is_symlink():
-            yield from _limited(_walk(data, {data / "providers"}, _HISTORY))
+            yield from _walk(data, {data / "providers"}, _HISTORY)
 
 
 def snapshot(working: Working) -> Seen:
@@ -65,7 +64,13 @@ def snapshot(working: Working) -> Seen:
 def pack_created(working: Working, before: Seen, into: Path, limit: int) -> bool:
     """Pack modules, and what is new or changed since ``before``; false when there is nothing."""
     working.checked()
-    created = [path for path in working.files() if before.get(path) != _print(path)]
+    found = (path for path in working.files() if before.get(path) != _print(path))
+    created = list(islice(found, _MOST + 1))
+    if len(created) > _MOST:
+        raise Failed(
+            f"the plan made more than {_MOST} files in the working tree, too many to be carried"
+            " over to the apply"
+        )
     size = sum(path.lstat().st_size for path in created)
     if size > limit:
         raise Failed(
@@ -89,8 +94,8 @@ def digest(path: Path) -> str:
     # The run made it: a link could lead to what only the agent may read.
     with files.open_regular(path) as file:
         # A file with a hole in it has any size at once, and to read it takes for ever.
-        if (size := os.fstat(file.fileno()).st_size) > LARGEST:
-            raise Failed(f"{path.name} has {size} bytes, more than the {LARGEST} that are sent")
+        if (size := os.fstat(file.fileno()).st_size) > _LARGEST:
+            raise Failed(f"{path.name} has {size} bytes, more than the {_LARGEST} that are sent")
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -129,19 +134,11 @@ async def fetch(
         raise Failed(f"{name} of the approved plan is not what was approved; nothing is applied")
 
 
-def _limited(paths: Iterator[Path]) -> Iterator[Path]:
-    for number, path in enumerate(paths):
-        if number >= _FILES:
-            raise Failed(_MANY)
-        yield path
-
-
 def _walk(folder: Path, but: set[Path], without: str = "") -> Iterator[Path]:
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in islice(entries, _FILES + 1)]
-    if len(names) > _FILES:
-        raise Failed(_MANY)
-    for path in sorted(folder / name for name in names):
+    entries = list(islice(folder.iterdir(), _LARGEST_FOLDER + 1))
+    if len(entries) > _LARGEST_FOLDER:
+        raise Failed(f"{folder.name} has more than {_LARGEST_FOLDER} entries")
+    for path in sorted(entries):
         if path in but or path.name == without:
             continue
         if path.is_dir() and not path.is_symlink():

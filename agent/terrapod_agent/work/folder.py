@@ -5,7 +5,6 @@ gets there. The place is where terraform works.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,11 +129,6 @@ class Folder:
             return self.states / "terraform.tfstate"
         return self.states / "workspaces" / ticket.workspace / "terraform.tfstate"
 
-    def content(self, path: Path, limit: int) -> bytes | None:
-        """What is in a file of ours, or in one of the place that the run has not led elsewhere."""
-        within = self.path if path.is_relative_to(self.path) else self.place.path
-        return files.content(path, limit, within)
-
     def keep(self, ticket: Ticket) -> None:
         """Write the ticket so that it survives a crash."""
         if ticket.secrets and not self._secrets.exists():
@@ -182,7 +176,7 @@ class Folder:
         """Forget the phase."""
         if self._place.exists():
             self.place.release()
-        shutil.rmtree(self.path, ignore_errors=True)
+        files.remove_tree(self.path)
 
 
 def create(phases: Path, runs: Path, work: wire.Work) -> Folder:

@@ -96,7 +96,8 @@ class Phase:
             outcome = await anyio.to_thread.run_sync(work)
         self._ticket = msgspec.structs.replace(self._ticket, outcome=outcome)
         self._folder.note(self._ticket)
-        log.info("a phase has ended", phase=self._work.phase_id, outcome=outcome.status)
+        why = {"reason": outcome.message} if outcome.message else {}
+        log.info("a phase has ended", phase=self._work.phase_id, outcome=outcome.status, **why)
         await deliver(self._shop, self._folder, self._ticket)
 
     async def _outcome(self) -> wire.Report | None:

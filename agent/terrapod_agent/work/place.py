@@ -87,7 +87,7 @@ class Place:
                 # The owner's mark was written, but the folder was not.
                 _unmark(path)
         aside = self._aside(self._owner)
-        files.remove(aside)
+        files.remove_tree(aside)
         if not aside.exists():
             _unmark(aside)
 
@@ -104,7 +104,7 @@ def sweep(root: Path) -> None:
                 found[number] = _unknown(path)
                 _move(path, found[number])
     for path in found:
-        files.remove(path)
+        files.remove_tree(path)
         if not path.exists():
             _unmark(path)
 

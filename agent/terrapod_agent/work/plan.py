@@ -14,6 +14,7 @@ from terrapod_agent.work.workshop import Workshop
 from terrapod_common import files, wire
 
 _OBJECTS = 10_000_000
+_JSON_BYTES = 1024 * 1024 * 1024
 
 
 async def plan(
@@ -34,8 +35,9 @@ async def plan(
         shown = await _show(steps, folder, binary)
     if shown.code != 0:
         raise Failed(f"{binary.name} show of the plan failed ({shown.told()})")
-    counts = await anyio.to_thread.run_sync(_counts, folder.plan_json)
-    plain = await anyio.to_thread.run_sync(_plain, folder.plan_json, work.variables)
+    if not await anyio.to_thread.run_sync(files.plain, steps.root, folder.place.path):
+        raise Failed("the run has put something else in the place of its own folders")
+    counts, plain = await anyio.to_thread.run_sync(_told, folder.plan_json, work.variables)
     limit = work.limits.created_files_bytes
     created = await anyio.to_thread.run_sync(
         artifacts.pack_created, working, before, folder.created, limit
@@ -62,18 +64,12 @@ async def _show(steps: Steps, folder: Folder, binary: Path) -> Exit:
     return await steps.checked("show", terraform.show(binary, folder.plan), folder.plan_json)
 
 
-def _counts(shown: Path) -> terraform.Counts:
-    return terraform.planned_counts(_read(shown))
-
-
-def _plain(shown: Path, given: list[wire.Variable]) -> list[str]:
-    plain = terraform.plain_variables(_read(shown))
-    return sorted(plain & {one.key for one in given})
-
-
-def _read(shown: Path) -> bytes:
-    content = files.content(shown, artifacts.LARGEST)
+def _told(shown: Path, given: list[wire.Variable]) -> tuple[terraform.Counts, list[str]]:
+    document = files.content(shown, _JSON_BYTES)
+    if document is None:
+        raise Failed(f"the plan as JSON is larger than the {_JSON_BYTES} bytes that are read")
     # Each object takes a hundred bytes where it had two.
-    if content is None or content.count(b"{") > _OBJECTS:
-        raise Failed("the plan is larger as JSON than can be read")
-    return content
+    if document.count(b"{") > _OBJECTS:
+        raise Failed(f"the plan as JSON has more than the {_OBJECTS} objects that are read")
+    plain = terraform.plain_variables(document)
+    return terraform.planned_counts(document), sorted(plain & {one.key for one in given})

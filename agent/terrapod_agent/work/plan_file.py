@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from msgspec import Struct
@@ -17,7 +18,7 @@ from terrapod_common import files
 
 _MEMBER, _PRIOR = "tfplan", "tfstate"
 _LARGEST = 256 * 1024 * 1024  # bytes of a member that are read
-_MOST = 1_000_000  # fields of one message; a small file may hold a thousand times as many
+_MOST = 1_000_000  # fields of a plan that are read; it may be any file that a run has put there
 _CHANGES, _BACKEND, _ASKED = 3, 13, 28  # fields of a plan
 _CHANGE, _ACTION = 9, 1  # fields of a change to a resource, and of what it does
 _TYPE = 1  # a field of a backend
@@ -51,7 +52,7 @@ def contents(path: Path) -> Contents | None:
     """What is in a saved plan; nothing when it is not understood."""
     try:
         with _opened(path) as archive:
-            fields = list(_fields(_read(archive)))
+            fields = _all_fields(_read(archive))
             prior = archive.getinfo(_PRIOR).file_size
     except _TROUBLE:
         return None
@@ -87,7 +88,7 @@ def backend_record(path: Path) -> bytes | None:
     """The bytes of the field that says which backend a saved plan has."""
     try:
         with _opened(path) as archive:
-            fields = list(_fields(_read(archive)))
+            fields = _all_fields(_read(archive))
         [found] = [field.raw for field in fields if field.number == _BACKEND]
     except _TROUBLE:
         return None
@@ -97,25 +98,20 @@ def backend_record(path: Path) -> bytes | None:
 def grafted(path: Path, record: bytes, into: Path) -> bool:
     """Write the plan with another backend, all else the same; false when that is not so."""
     try:
-        # It lies where the run may write: nothing that the run has put there is written to.
-        into.unlink(missing_ok=True)
-        with (
-            _opened(path) as source,
-            into.open("x+b") as made,
-            zipfile.ZipFile(made, "w") as target,
-        ):
+        with _opened(path) as source, files.create(into) as file, zipfile.ZipFile(file, "w") as to:
             for member in source.infolist():
                 content = _read(source, member.filename)
                 if member.filename == _MEMBER:
                     content = _replaced(content, record)
-                target.writestr(member, content, zipfile.ZIP_DEFLATED, 1)
+                to.writestr(member, content, zipfile.ZIP_DEFLATED, 1)
         return _same_but_backend(path, into, record)
     except _TROUBLE:
         return False
 
 
 def _replaced(plan: bytes, record: bytes) -> bytes:
-    return b"".join(record if field.number == _BACKEND else field.raw for field in _fields(plan))
+    fields = _all_fields(plan)
+    return b"".join(record if field.number == _BACKEND else field.raw for field in fields)
 
 
 def _same_but_backend(path: Path, other: Path, record: bytes) -> bool:
@@ -129,7 +125,7 @@ def _same_but_backend(path: Path, other: Path, record: bytes) -> bool:
             for name in names
             if name != _MEMBER
         )
-        before, after = list(_fields(_read(one))), list(_fields(_read(two)))
+        before, after = _all_fields(_read(one)), _all_fields(_read(two))
     was = [field.raw for field in before if field.number != _BACKEND]
     now = [field.raw for field in after if field.number != _BACKEND]
     return same and was == now and [f.raw for f in after if f.number == _BACKEND] == [record]
@@ -137,8 +133,16 @@ def _same_but_backend(path: Path, other: Path, record: bytes) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    # A run has made it: a pipe or a link in its place is not opened.
     with files.open_regular(path) as file, zipfile.ZipFile(file) as archive:
         yield archive
+
+
+def _all_fields(data: bytes) -> list[Field]:
+    found = list(islice(_fields(data), _MOST + 1))
+    if len(found) > _MOST:
+        raise ValueError(len(data))
+    return found
 
 
 def _read(archive: zipfile.ZipFile, name: str = _MEMBER) -> bytes:
@@ -163,11 +167,9 @@ def _only(field: Field, number: int) -> int | bytes:
 
 
 def _fields(data: bytes) -> Iterator[Field]:
-    at = count = 0
+    at = 0
     while at < len(data):
-        begin, count = at, count + 1
-        if count > _MOST:
-            raise ValueError(count)
+        begin = at
         key, at = _varint(data, at)
         number, kind = key >> 3, key & 7
         if kind == 0:

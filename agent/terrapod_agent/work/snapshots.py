@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from anyio.abc import Process
 
+from terrapod_agent.beside import beside
 from terrapod_agent.trouble import Failed
 from terrapod_agent.work import cli_config, plan_file, state_server, terraform
 from terrapod_agent.work.cli_config import Host
@@ -38,6 +39,8 @@ _ENVIRONMENT = {
 _SINCE = (1, 6)  # earlier ones send a state at their end alone
 _READY_SECONDS = 30.0
 _END_SECONDS = 15.0
+_AGAIN_SECONDS = 1.0
+_CONFIG_BYTES = 1024 * 1024  # of terraform's configuration; the run may have written to it
 _SCRATCH = b'terraform {\n  cloud {}\n}\n\noutput "a" {\n  value = 1\n}\n'
 # Measured with 1.11.4 on two cores: 1,500 new objects of 1 KB, each of which writes the state so
 # far, take 55 s more than with a state that is sent at the end.
@@ -106,7 +109,7 @@ async def served(
 ) -> AsyncIterator[Mapping[str, str]]:
     """A state server beside what runs; gives the environment with which terraform finds it."""
     files.private(folder.snapshots)
-    before = (files.content(folder.cli_config) or b"").decode()
+    before = (files.content(folder.cli_config, _CONFIG_BYTES) or b"").decode()
     services = {"tfe.v2": "http://127.0.0.1:@PORT@/api/v2/"}
     host = Host(name=_HOST, services=services, token=ticket.state_password)
     orders = {
@@ -119,39 +122,62 @@ async def served(
         "lock": str(folder.lock),
     }
     files.replace(folder.snapshots / "orders.json", msgspec.json.encode(orders))
-    process = await _started(folder.snapshots / "orders.json")
+    server = _Server(folder.snapshots / "orders.json", ticket.phase_id)
+    await server.start()
     try:
-        yield _ENVIRONMENT
+        async with beside(server.keep):
+            yield _ENVIRONMENT
     finally:
         with anyio.CancelScope(shield=True):
-            await _end(process)
+            await server.end()
         files.rewrite(folder.cli_config, before.encode())
 
 
-async def _started(orders: Path) -> Process:
-    process = await anyio.open_process(
-        [sys.executable, "-I", "-S", "-E", str(Path(state_server.__file__)), str(orders)],
-        env={},
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=DEVNULL,
-        start_new_session=True,  # out of reach of what is meant for the agent alone
-    )
-    assert process.stdout is not None
-    try:
-        with anyio.fail_after(_READY_SECONDS):
-            await process.stdout.receive()
-    except (anyio.EndOfStream, TimeoutError) as error:
-        process.kill()
-        raise Failed("the state server of the run did not start") from error
-    return process
+class _Server:
+    """The process of a state server; when it dies it is started again under its address."""
 
+    def __init__(self, orders: Path, phase_id: str) -> None:
+        self._orders = orders
+        self._phase_id = phase_id
+        self._process: Process | None = None
 
-async def _end(process: Process) -> None:
-    assert process.stdin is not None
-    await process.stdin.aclose()
-    with anyio.move_on_after(_END_SECONDS):
-        await process.wait()
-    if process.returncode is None:
-        process.kill()
-    await process.aclose()
+    async def start(self) -> None:
+        """Start it; it takes requests afterwards."""
+        process = self._process = await anyio.open_process(
+            [sys.executable, "-I", "-S", "-E", state_server.__file__, str(self._orders)],
+            env={},
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            start_new_session=True,  # out of reach of what is meant for the agent alone
+        )
+        assert process.stdout is not None
+        try:
+            with anyio.fail_after(_READY_SECONDS):
+                await process.stdout.receive()
+        except (anyio.EndOfStream, TimeoutError) as error:
+            process.kill()
+            raise Failed("the state server of the run did not start") from error
+
+    async def keep(self) -> None:
+        """Start it again whenever it ends; terraform waits for it, and must not be ended by it."""
+        while True:
+            if self._process is not None:
+                await self._process.wait()
+            log.error("the state server of a run has died", phase=self._phase_id)
+            try:
+                await self.start()
+            except (Failed, OSError) as error:
+                log.error("it can't be started again yet", reason=str(error))  # noqa: TRY400 - expected
+                await anyio.sleep(_AGAIN_SECONDS)
+
+    async def end(self) -> None:
+        """Let it write what it got, and go."""
+        if self._process is None or self._process.stdin is None:
+            return
+        await self._process.stdin.aclose()
+        with anyio.move_on_after(_END_SECONDS):
+            await self._process.wait()
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.aclose()

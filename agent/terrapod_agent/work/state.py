@@ -1,7 +1,7 @@
 """Which state an apply has reached, and its way to the server while the apply writes it."""
 
 import hashlib
-import os
+import stat
 import time
 from functools import partial
 from pathlib import Path
@@ -41,9 +41,12 @@ class Reached(Struct, frozen=True):
     doubt: str = ""
 
 
-def whole(folder: Folder, ticket: Ticket, path: Path) -> bytes | None:
-    """The state at ``path`` if it parses; terraform rewrites it in place, so it may not."""
-    content = folder.content(path, ticket.state_limit)
+def whole(path: Path, limit: int, below: Path) -> bytes | None:
+    """The state at ``path`` if it parses; terraform rewrites it in place, so it may not.
+
+    Between ``below`` and it the run may have put anything, and it may have any size.
+    """
+    content = files.content(path, limit, below)
     return content if content is not None and parses(content) else None
 
 
@@ -63,12 +66,15 @@ def reached(folder: Folder, ticket: Ticket) -> Reached:
     """
     if ticket.snapshots:
         _wait_for(folder.snapshots / "lock")
-    written = whole(folder, ticket, folder.state(ticket))
+    written = written_by(folder, ticket)
     ended_well = ticket.outcome is not None and ticket.outcome.status == "applied"
     content, doubt = written, ""
     if written is None:
-        content = whole(folder, ticket, folder.good_state)
-        doubt = _missing(folder.state(ticket), ticket.state_limit)
+        kept = whole(folder.good_state, ticket.state_limit, folder.path)
+        content, doubt = (
+            kept,
+            _missing(folder.state(ticket), ticket.state_limit, _below(folder, ticket)),
+        )
     if not ended_well:
         found, broken = _emergency(folder, ticket)
         content = found or content
@@ -79,6 +85,15 @@ def reached(folder: Folder, ticket: Ticket) -> Reached:
     return Reached(None if same else content, doubt)
 
 
+def written_by(folder: Folder, ticket: Ticket) -> bytes | None:
+    """The state that terraform has written by now, where it is whole."""
+    return whole(folder.state(ticket), ticket.state_limit, _below(folder, ticket))
+
+
+def _below(folder: Folder, ticket: Ticket) -> Path:
+    return folder.snapshots if ticket.snapshots else folder.place.path
+
+
 def _wait_for(lock: Path) -> None:
     """Wait until the state server has written what it still got from terraform."""
     until = time.monotonic() + _SERVER_SECONDS
@@ -86,38 +101,35 @@ def _wait_for(lock: Path) -> None:
         time.sleep(0.05)  # in a worker; a lock tells nobody
 
 
-def _missing(path: Path, limit: int) -> str:
+def _missing(path: Path, limit: int, below: Path) -> str:
+    if path.parent.is_dir() and not files.plain(path.parent, below):
+        return "something else is in the place of its folder"
     try:
-        size = path.lstat().st_size
+        status = path.lstat()
     except OSError:
         return "it is not where it has to be"
+    size = status.st_size
     if size > limit:
         return f"it has {size} bytes, more than the {limit} that are taken"
+    if not stat.S_ISREG(status.st_mode):
+        return "something else is in its place"
     return "terraform was cut off in writing it" if size else "terraform could not write it"
 
 
 def _emergency(folder: Folder, ticket: Ticket) -> tuple[bytes | None, str]:
     """The state that terraform left where it could not write to its backend."""
-    path = folder.root(ticket) / DUMP
+    # The working directory may be a link of the configuration, but must not lead out.
+    path = folder.root(ticket).resolve() / DUMP
     there = path.is_symlink() or path.exists()
-    content = folder.content(path, ticket.state_limit) if there else None
+    content = files.content(path, ticket.state_limit, folder.place.path) if there else None
     left = there and (content is None or _digest(content) != ticket.dump_before)
     if left and content is not None and parses(content):
         return content, ""
-    printed = dump.last(_end_of(folder.log, ticket.state_limit))
+    most = ticket.log_limit + ticket.state_limit
+    printed = dump.last(files.content(folder.log, most) or b"")
     if printed is not None and parses(printed):
         return printed, ""
     return None, f"{DUMP} is there and is not whole" if left else ""
-
-
-def _end_of(log: Path, size: int) -> bytes:
-    """As much of a log as may hold a state: what is printed as one is under no limit there."""
-    try:
-        with files.open_regular(log) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-            return file.read(size)
-    except OSError:
-        return b""
 
 
 def _digest(content: bytes) -> str:
@@ -147,13 +159,13 @@ class Watcher:
 
     async def _look(self, every: float) -> None:
         seen = before = _changed(self._path)
-        read = partial(whole, self._folder, self._ticket)
         while True:
             await anyio.sleep(every)
             changed = _changed(self._path)
             if changed in (seen, before):
                 continue
-            content = await anyio.to_thread.run_sync(read, self._path)
+            look = partial(written_by, self._folder, self._ticket)
+            content = await anyio.to_thread.run_sync(look)
             if content is not None and await anyio.to_thread.run_sync(self._aside, content):
                 seen, self._pending = changed, content
                 self._found.give()

@@ -44,10 +44,19 @@ class Store:
         self.orders = orders
         self.path = os.path.join(orders["folder"], "terraform.tfstate")  # noqa: PTH118 - quick start
         # Whoever knows it may read and write states, as the addresses that it is part of.
-        self.key = secrets.token_urlsafe(24)
+        self.key, self.port = self._address()
         self._lock = threading.Lock()
-        self._announced = 0
+        self._announced = time.time_ns()  # more than any number of a server before this one
         self._stored = 0
+
+    def _address(self) -> tuple[str, int]:
+        """The one of a server before this one, which terraform knows."""
+        try:
+            with open(os.path.join(self.orders["folder"], "address")) as file:  # noqa: PTH118, PTH123
+                key, port = file.read().split()
+            return key, int(port)
+        except (FileNotFoundError, ValueError):
+            return secrets.token_urlsafe(24), 0
 
     def announce(self) -> int:
         """The number of the next state."""
@@ -72,7 +81,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", store.port), Handler)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -233,7 +242,9 @@ def main(arguments: list[str]) -> int:
     # Held to the end: who wants to know the last state waits for it.
     held = os.open(os.path.join(orders["folder"], "lock"), os.O_RDWR | os.O_CREAT, 0o600)  # noqa: PTH118
     fcntl.flock(held, fcntl.LOCK_EX)
-    server = Server(Store(orders))
+    server = Server(store := Store(orders))
+    with open(os.path.join(orders["folder"], "address"), "w") as address:  # noqa: PTH118, PTH123
+        address.write(f"{store.key} {server.server_port}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # Written in place: its owner and mode are those that the run needs.
     # It lies where the run may write: a link or a pipe that it has put there is not opened.
@@ -248,7 +259,9 @@ def main(arguments: list[str]) -> int:
         pass
     while alive(orders["lock"]):
         time.sleep(_LOOK_EVERY)
-    threading.Thread(target=_end_anyway, daemon=True).start()
+    last = threading.Timer(_LAST_WORDS, os._exit, (0,))
+    last.daemon = True
+    last.start()
     server.shutdown()
     server.server_close()  # waits for what is being written
     return 0
@@ -273,11 +286,6 @@ def alive(lock: str) -> bool:
     finally:
         os.close(descriptor)
     return status[19] == said.get("start", "") and status[0] != "Z"
-
-
-def _end_anyway() -> None:
-    time.sleep(_LAST_WORDS)
-    os._exit(0)
 
 
 def _sync(folder: str) -> None:

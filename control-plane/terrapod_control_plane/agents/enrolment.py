@@ -14,7 +14,7 @@ from terrapod_control_plane.agents.service import checked_name
 from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.kernel import authority as certificates
 from terrapod_control_plane.kernel import db, secrets
-from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.context import Context, internal, system
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.runs.work import service as work
 
@@ -50,6 +50,8 @@ async def join(ctx: Context, asked: wire.Join, pool: str | None = None) -> wire.
         )
         await _enrol(ctx, new, again=before is not None)
         await _remember(ctx, id_, certificate)
+    if before is not None:
+        await work.settle(system(ctx.parts), id_)
     return wire.Joined(
         listener_id=id_,
         pool_id=token.subject_id,

@@ -23,7 +23,7 @@ async def forget_certificates(ctx: Context) -> None:
 async def _some(ctx: Context, before: datetime) -> int:
     async with db.transaction():
         ended = await queries.forget_certificates(before, _AT_ONCE)
-        busy = [id_ for id_ in set(ended) if await runs.any_held_by(ctx, [id_])]
+        busy = await runs.busy_among(ctx, ended)
         for gone in await queries.forget_listeners([*set(ended).difference(busy)]):
             await ctx.emit(ListenerForgotten(listener=gone.id, pool=gone.pool_id, name=gone.name))
     return len(ended)

@@ -76,7 +76,8 @@ select p.id, p.name, max(l.last_seen_at) as last_seen, coalesce(sum(l.slots) fil
     coalesce(min(l.name || ' takes no work: ' || l.trouble)
     filter (where l.last_seen_at > $2 and l.revoked_at is null and l.trouble <> ''), '') as trouble,
     coalesce(array_agg(distinct coalesce(l.root, '')) filter
-    (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining), '{}') as roots
+    (where l.last_seen_at > $2 and l.revoked_at is null and not l.draining and l.trouble = ''),
+    '{}') as roots
 from agent_pools p left join listeners l on l.pool_id = p.id
 where p.id = any($1) group by p.id
 """

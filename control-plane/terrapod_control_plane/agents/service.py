@@ -15,7 +15,7 @@ from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.identity.service import Minted, Token
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.authority import fingerprint
-from terrapod_control_plane.kernel.context import Context, PoolSeen, internal
+from terrapod_control_plane.kernel.context import Context, PoolSeen, internal, system
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Actor
 from terrapod_control_plane.organizations import service as organizations
@@ -157,7 +157,7 @@ async def _empty(ctx: Context, id_: str, move_to: str | None) -> None:
     await organizations.pool_left(ctx, id_, heir)
     if await runs.any_open_in(ctx, id_):
         raise Conflict("Runs still wait for this pool: let them end, or say where they move to.")
-    if await runs.any_held_by(ctx, await queries.listener_ids(id_)):
+    if await runs.busy_among(ctx, await queries.listener_ids(id_)):
         raise Conflict("Agents of this pool carry out runs: cancel them or let them end first.")
 
 
@@ -194,3 +194,4 @@ async def revoke(ctx: Context, pool_id: str, listener_id: str) -> None:
         await queries.revoke(listener_id, ctx.now())
         await work.let_go(ctx, listener_id)
         await ctx.emit(ListenerRevoked(listener=listener_id))
+    await work.settle(system(ctx.parts), listener_id)

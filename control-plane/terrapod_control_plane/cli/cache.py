@@ -6,6 +6,7 @@ import platform
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -82,12 +83,12 @@ def _digest(path: Path) -> str:
 
 
 def _shown(path: Path, size: int) -> Iterator[bytes]:
-    with (
-        path.open("rb") as file,
-        typer.progressbar(
-            length=size, label=path.name, file=typer.get_text_stream("stderr")
-        ) as bar,
-    ):
-        while piece := file.read(_PIECE):
-            yield piece
-            bar.update(len(piece))
+    stderr = typer.get_text_stream("stderr")
+    with path.open("rb") as file:
+        if not stderr.isatty():
+            yield from iter(partial(file.read, _PIECE), b"")
+            return
+        with typer.progressbar(length=size, label=path.name, file=stderr) as bar:
+            while piece := file.read(_PIECE):
+                yield piece
+                bar.update(len(piece))

@@ -69,8 +69,11 @@ def _passphrase(file: Path | None, *, confirmed: bool) -> str:
         first = _content(file).decode(errors="replace").splitlines()[:1]
         return first[0] if first else ""
     if not sys.stdin.isatty():
+        is_sealed, key = (
+            ("has to be sealed", "--recipient") if confirmed else ("is sealed", "--identity")
+        )
         raise failed(
-            "The archive is sealed: give --passphrase-file, or a key, "
+            f"The archive {is_sealed}: give --passphrase-file or {key}, "
             "or run this at a terminal to be asked for the passphrase."
         )
     text: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirmed, err=True)

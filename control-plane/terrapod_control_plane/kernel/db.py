@@ -63,6 +63,11 @@ def cut_off(error: Exception) -> bool:
     return any(word in str(error) for word in ("closed", "closing", "another operation"))
 
 
+def away(error: Exception) -> bool:
+    """Whether it means no more than that the database can't be used for the moment."""
+    return isinstance(error, AWAY) or (isinstance(error, UNCLEAR) and cut_off(error))
+
+
 async def connect(*args: Any, **options: Any) -> Any:
     """A connection; raises :class:`Unreachable`."""
     try:

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 import anyio
-import asyncpg
 import structlog
 from msgspec import Struct
 
@@ -56,12 +55,6 @@ async def store(emitted: Event, *who: object) -> None:
     await db.execute(
         _EMIT, emitted.kind, db.encode(emitted), *who, emitted.subject, list(emitted.topics)
     )
-
-
-async def happened(kind: str, subject: str) -> bool:
-    """Whether the audit record has such an event of this subject."""
-    sql = "select exists (select from audit_entries where subject = $2 and action = $1)"
-    return bool(await db.value(sql, kind, subject))
 
 
 async def wake(topics: Sequence[str]) -> None:
@@ -239,7 +232,7 @@ class Bus:
 
 @asynccontextmanager
 async def _listening(dsn: str, wake_: Callable[[str], None]) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(dsn)
+    connection = await db.connect(dsn)
     try:
         await connection.add_listener(CHANNEL, lambda *call: wake_(str(call[3])))
         yield connection

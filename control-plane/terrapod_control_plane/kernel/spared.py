@@ -44,7 +44,8 @@ class SparedBlobs:
         self._name = name
 
     async def put(self, key: str, chunks: AsyncIterable[bytes]) -> int:
-        """Store all chunks."""
+        """Store all chunks; what was to be removed under this key is not to be any more."""
+        await db.execute("delete from doomed_blobs where key = $1", f"{self._name}/{key}")
         return await self._inner.put(key, chunks)
 
     def read(

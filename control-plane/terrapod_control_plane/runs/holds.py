@@ -121,8 +121,8 @@ async def _nothing_to_adopt(run: str) -> str:
             "at what the apply may have made, then clear the hold."
         )
     return (
-        f"The state of {run} has not arrived: wait for its agent to return, or clear the hold if "
-        "you know that it never will."
+        f"The last state of {run} has not arrived: wait for its agent to return, or clear the hold "
+        "if you know that it never will."
     )
 
 

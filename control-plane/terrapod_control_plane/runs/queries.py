@@ -138,6 +138,18 @@ async def unstarted(run: str) -> list[Phase]:
     return await db.many(Phase, sql, run)
 
 
+async def waiting(run: str) -> list[Phase]:
+    """The phases of a run that wait for an agent, locked until the end of the transaction.
+
+    What an agent has is not locked: a beat may be renewing it among others, in another order.
+    """
+    sql = (
+        "select * from phases where run_id = $1 and status = 'queued' and lease_until is null "
+        "order by id for update"
+    )
+    return await db.many(Phase, sql, run)
+
+
 async def locked_phase(id_: str) -> Phase | None:
     """A phase, locked until the end of the transaction."""
     return await db.one(Phase, "select * from phases where id = $1 for update", id_)
@@ -255,12 +267,13 @@ async def any_open_in(pool: str) -> bool:
     return bool(await db.value(sql, pool))
 
 
-async def any_held_by(listeners: Sequence[str]) -> bool:
-    """Whether one of these agents has a phase."""
+async def busy_among(listeners: Sequence[str]) -> set[str]:
+    """Those of the agents that have a phase."""
     sql = (
-        "select exists (select from phases where listener_id = any($1) and lease_until is not null)"
+        "select distinct listener_id as id from phases "
+        "where listener_id = any($1) and lease_until is not null"
     )
-    return bool(await db.value(sql, listeners))
+    return {row["id"] for row in await db.rows(sql, listeners)}
 
 
 # In the order in which their workspaces are locked.

@@ -236,9 +236,9 @@ async def any_open_in(ctx: Context, pool: str) -> bool:
 
 
 @internal
-async def any_held_by(ctx: Context, listeners: Sequence[str]) -> bool:
-    """Whether one of these agents carries out a run."""
-    return await queries.any_held_by(listeners)
+async def busy_among(ctx: Context, listeners: Sequence[str]) -> set[str]:
+    """Those of the agents that carry out a run."""
+    return await queries.busy_among(listeners)
 
 
 @internal
@@ -270,10 +270,7 @@ async def _move(
 ) -> None:
     run = await _locked(ctx, id_)
     if not run.final and run.pool_id != pool and left in (UNSET, run.pool_id):
-        phases = [await queue.phase(phase) for phase in (run.plan_id, run.apply_id)]
         moved = [
-            msgspec.structs.replace(phase, pool_id=pool)
-            for phase in phases
-            if phase.status == "queued" and not phase.held
+            msgspec.structs.replace(phase, pool_id=pool) for phase in await queries.waiting(run.id)
         ]
         await queue.store(ctx, msgspec.structs.replace(run, pool_id=pool), *moved, pool=pool)

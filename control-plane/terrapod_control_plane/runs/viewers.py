@@ -3,6 +3,7 @@
 Terraform's command line reads a plan's log to its end, then asks for the run once, and shows no
 apply of a run that is over by then. So the end of an apply is stored at once and shown when such a
 reader has asked; the moment is a column of the run, so that it comes whatever happens to us.
+Before that they ask for the run every few seconds, and all of it may be over between two questions.
 """
 
 from datetime import timedelta
@@ -11,10 +12,11 @@ import msgspec
 
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.runs import queries
-from terrapod_control_plane.runs.model import Phase, Run
+from terrapod_control_plane.runs.model import Phase, Run, Status
 
 # From the reader's question for the run to its next one, for which the end may be shown.
 _NEXT = timedelta(seconds=1)
+_BEFORE = frozenset({Status.PENDING, Status.PLAN_QUEUED, Status.PLANNING})
 
 
 @internal
@@ -41,16 +43,27 @@ async def reads(ctx: Context, phase: Phase, *, end: bool) -> None:
 @internal
 async def asks(ctx: Context, run: Run) -> None:
     """Somebody asks for a run; a reader who has seen the plan's log end knows enough with that."""
-    if await ctx.parts.ephemeral.take(f"plan-read:{run.id}") is None:
+    store, runs = ctx.parts.ephemeral, ctx.settings.runs
+    if run.status in _BEFORE:
+        if run.auto_apply:  # else nothing is applied before a person has seen the plan
+            await store.set(f"plan-asked:{run.id}", b"1", runs.show_end_at_most_seconds)
         return
+    seconds = timedelta(seconds=runs.show_end_after_seconds)
+    if await store.take(f"plan-read:{run.id}") is not None:
+        seconds = _NEXT
+    elif await store.take(f"plan-asked:{run.id}") is None:
+        return
+    elif seconds:  # they will read the plan's log now, and ask again
+        await store.set(f"plan-read:{run.id}", b"1", runs.show_end_after_seconds)
     if run.shown_at is not None and run.shown_at > ctx.now():
-        await queries.show_end(run.id, ctx.now() + _NEXT)
+        await queries.show_end(run.id, ctx.now() + seconds)
 
 
-async def hidden(ctx: Context, run: Run) -> Run:
+async def hidden(ctx: Context, run: Run, *, applied: bool = False) -> Run:
     """The run whose apply ends now, with the moment from which that is shown."""
     store, runs = ctx.parts.ephemeral, ctx.settings.runs
-    if await store.get(f"plan-followed:{run.id}") is not None:
+    asked = not applied and await store.get(f"plan-asked:{run.id}") is not None
+    if asked or await store.get(f"plan-followed:{run.id}") is not None:
         seconds = runs.show_end_at_most_seconds
     elif await store.get(f"plan-read:{run.id}") is not None:
         seconds = runs.show_end_after_seconds

@@ -96,9 +96,10 @@ def _elsewhere(facts: Facts) -> str | None:
     if facts.pool is None or not facts.root or {"", facts.root}.intersection(facts.pool.roots):
         return None
     others = ", ".join(sorted(facts.pool.roots))
+    trouble = f"; the agent {facts.pool.trouble}" if facts.pool.trouble else ""
     return (
-        f"no agent of the pool {facts.pool.name} that is online has its runs in {facts.root}, where"
-        f" the plan was made (they have them in {others})"
+        f"no agent of the pool {facts.pool.name} that is online and takes work has its runs in "
+        f"{facts.root}, where the plan was made (they have them in {others}){trouble}"
     )
 
 

@@ -61,7 +61,8 @@ async def test_nothing_that_opens_doors_lies_open_in_an_archive(
         for secret in (ring, b"terrapod-user-of-the-administrator", b"hush"):
             assert secret not in raw
     (here.data / "admin-token").unlink()
-    assert b"app" not in (tmp_path / "sealed").read_bytes()[200:]
+    assert b"agent_pools" not in (tmp_path / "sealed").read_bytes()[200:]
+    assert b"agent_pools" in (tmp_path / "open").read_bytes()
 
 
 async def test_what_is_held_at_the_backup_is_nobody_s_after_the_restore(

@@ -22,7 +22,7 @@ from terrapod_control_plane.runs.recovery import queries
 from terrapod_control_plane.runs.recovery.events import RecoveryEnded
 from terrapod_control_plane.runs.recovery.model import Finding, Opened, Recovery
 from terrapod_control_plane.workspaces import service as workspaces
-from terrapod_control_plane.workspaces.events import WorkspaceDeleted
+from terrapod_control_plane.workspaces.deleted import service as deleted
 from terrapod_control_plane.workspaces.service import Hold
 
 log = structlog.get_logger()
@@ -71,27 +71,30 @@ async def _unknown_places(ctx: Context) -> list[markers.Place]:
 @internal
 async def shown_by_agent(ctx: Context, listener: str, held: Sequence[wire.Holding]) -> None:
     """An agent says that it holds what it does not hold here: perhaps it did, after a backup."""
-    for holding in held:
-        claim = markers.opened(ctx.parts.ring, holding.claim) if holding.claim else None
-        if claim is None or (claim.phase, claim.fence, claim.listener) != (
-            *(holding.phase_id, holding.fence),
-            listener,
-        ):
-            continue  # nothing that this server has signed
-        if await queries.unknown([claim.phase], [claim.fence]):
+    signed = [claim for holding in held if (claim := _proven(ctx, listener, holding))]
+    if not signed:
+        return
+    unknown = await queries.unknown([c.phase for c in signed], [c.fence for c in signed])
+    for claim in signed:
+        if claim.phase in unknown:
             await _suspect(ctx, claim, f"the agent {listener}")
+
+
+def _proven(ctx: Context, listener: str, holding: wire.Holding) -> Claim | None:
+    """The claim of what an agent says it holds, if this server has signed just that."""
+    claim = markers.opened(ctx.parts.ring, holding.claim) if holding.claim else None
+    shown = (holding.phase_id, holding.fence, listener)
+    return claim if claim and (claim.phase, claim.fence, claim.listener) == shown else None
 
 
 async def _suspect(ctx: Context, claim: Claim, told_by: str) -> None:
     # What an earlier epoch gave away was settled when that ended; a workspace may be deleted.
     if epochs.of(claim.fence) < (await epochs.installation()).epoch:
         return
-    if await events.happened(WorkspaceDeleted.kind, claim.workspace):
+    if await deleted.among(ctx, [claim.workspace]):
         return
-    reason = (
-        f"{told_by} shows that {claim.run} of the workspace {claim.workspace_name} went further "
-        "than this database knows, so it was set back"
-    )
+    # Everybody whose run waits reads it, so it names nothing that not everybody may see.
+    reason = f"{told_by} shows that a run went further than this database knows: it was set back"
     finding = Finding(
         phase_id=claim.phase,
         workspace_id=claim.workspace,
@@ -105,7 +108,8 @@ async def _suspect(ctx: Context, claim: Claim, told_by: str) -> None:
         await queries.store(finding)
         fresh = await epochs.pause(ctx.now(), reason)
     if fresh:
-        log.error("the database is older than what has happened: paused", reason=reason)
+        told = {"workspace": claim.workspace, "run": claim.run, "phase": claim.phase}
+        log.error("the database is older than what has happened: paused", reason=reason, **told)
 
 
 @internal
@@ -144,8 +148,10 @@ async def forget_deleted(ctx: Context) -> None:
     """Remove the markers of workspaces that were deleted."""
     if await epochs.paused() is not None:
         return
-    for place in await _unknown_places(ctx):
-        if await events.happened(WorkspaceDeleted.kind, place.workspace):
+    unknown = await _unknown_places(ctx)
+    gone = await deleted.among(ctx, [place.workspace for place in unknown])
+    for place in unknown:
+        if place.workspace in gone:
             await ctx.parts.blobs.delete(place.key)
 
 

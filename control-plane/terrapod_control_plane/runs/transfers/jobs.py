@@ -24,8 +24,9 @@ async def _some(ctx: Context, age: timedelta) -> int:
 
     async def forget(plan: Phase) -> None:
         # The blobs first: what fails half-way is found again by the row.
-        for artifact in plan.artifacts.values():
-            await ctx.parts.blobs.delete(artifact.key)
+        # All of them: what the agents have left that were lost with this plan has no row.
+        async for key in ctx.parts.blobs.below(f"artifact/{plan.workspace_id}/{plan.id}/"):
+            await ctx.parts.blobs.delete(key)
         await queries.forget_artifacts(plan.id)
         gone.append(plan.id)
 

@@ -65,7 +65,7 @@ async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tu
     if applied and (cause := _cause(report, stopped=stopped)):
         phase = await holds.place(ctx, run, phase, cause)
     if phase.kind == "apply":
-        run = await viewers.hidden(ctx, run)
+        run = await viewers.hidden(ctx, run, applied=report.status == "applied")
     match report.status:
         case "planned" if phase.kind == "plan" and phase.start_confirmed:
             phase = lifecycle.phase_moved(
@@ -146,7 +146,8 @@ async def lost(ctx: Context, phase_id: str) -> None:
     if phase.lease_until is None or phase.lease_until >= ctx.now():
         return  # renewed or ended meanwhile
     agent = await _agent(ctx, phase)
-    told = {"phase": phase.id, "run": run.id, "workspace": run.workspace_id, "agent": agent}
+    told = {"phase": phase.id, "run": run.id, "workspace": run.workspace_id}
+    told["agent"] = agent.removeprefix("its agent ")
     db.on_commit(partial(log.warning, "a lease has ended", **told))
     await _gone(ctx, run, phase, f"{agent} was lost")
 
@@ -160,7 +161,7 @@ async def dropped(ctx: Context, listener: str, holding: wire.Holding) -> None:
     if phase.listener_id != listener or phase.fence != holding.fence or not phase.held:
         return
     agent = await _agent(ctx, phase)
-    told = {"phase": phase.id, "run": run.id, "workspace": run.workspace_id, "agent": agent}
+    told = {"phase": phase.id, "run": run.id, "workspace": run.workspace_id}
     db.on_commit(partial(log.info, "an agent has dropped a phase", **told))
     await _gone(ctx, run, phase, f"{agent} was started again and has nothing of it: it was lost")
 

@@ -83,7 +83,7 @@ async def renew(
 
 _ORDERS = """
 select * from phases where listener_id = $1 and order_kind is not null
-  and (lease_until is not null or (order_kind = 'force_cancel' and claimed_at > $2))
+  and (lease_until is not null or (order_kind = 'force_cancel' and ordered_at > $2))
 order by id
 """
 
@@ -159,7 +159,8 @@ async def held_by(listener: str) -> list[Phase]:
 async def let_go(listener: str, now: datetime) -> None:
     """Shut an agent out of what it holds, and end the leases, so that the sweep finds them."""
     sql = (
-        "update phases set lease_until = $2, lost_fence = fence, fence = fence + 1 "
+        "update phases set lease_until = $2, lost_fence = coalesce(lost_fence, fence), "
+        "fence = fence + 1 "
         "where id in (select id from phases where listener_id = $1 and lease_until is not null "
         "order by id for no key update)"
     )

@@ -9,6 +9,7 @@ from msgspec.json import encode
 
 from terrapod_common import wire
 from terrapod_common.errors import Conflict, NotFound
+from terrapod_common.loops import each
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.runs import lifecycle, queries, queue
@@ -213,6 +214,22 @@ returned = late.returned
 async def let_go(ctx: Context, listener: str) -> None:
     """What a listener held is lost: its name was taken over or it was revoked."""
     await work.let_go(listener, ctx.now())
+
+
+@internal
+async def settle(ctx: Context, listener: str) -> None:
+    """After the commit of that: what it held ends now, so that what it still has comes late.
+
+    Else the sweep would, and until then there is nothing that it could be late for.
+    """
+
+    async def end(phase: str) -> None:
+        async with db.transaction():
+            await outcomes.lost(ctx, phase)
+
+    if await epochs.paused() is None:
+        # What fails is left to the sweep: what this follows has been committed.
+        await each([phase.id for phase in await work.held_by(listener)], end)
 
 
 @internal

@@ -1,5 +1,6 @@
 """Use cases of deleted workspaces."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from terrapod_common.loops import each
@@ -16,6 +17,12 @@ _AT_ONCE = 20
 async def note(ctx: Context, event: WorkspaceDeleted) -> None:
     """Remember what is to be removed, in the transaction that deletes the workspace."""
     await queries.note(event.workspace, ctx.now())
+
+
+@internal
+async def among(ctx: Context, wanted: Sequence[str]) -> set[str]:
+    """Those that were deleted here; known for ever, for an agent may come back after any time."""
+    return await queries.among(wanted)
 
 
 @internal
@@ -37,7 +44,7 @@ async def _some(ctx: Context, age: timedelta) -> int:
         for kind in _KINDS:
             async for key in ctx.parts.blobs.below(f"{kind}/{workspace}/"):
                 await ctx.parts.blobs.delete(key)
-        await queries.forget(workspace)
+        await queries.cleaned(workspace, ctx.now())
         gone.append(workspace)
 
     await each(await queries.before(ctx.now() - age, _AT_ONCE), clean_)
