@@ -60,6 +60,8 @@ def remove_tree(path: Path) -> None:
     whatever the modes of its folders are.
     """
     with contextlib.suppress(OSError):
+        if os.geteuid() and not path.is_symlink():  # its owner may have closed it, even to itself
+            path.chmod(0o700)
         top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             _empty(top)
@@ -80,6 +82,8 @@ def _empty(top: int) -> None:
             try:
                 for found in _cleared(inner):
                     up = next(names)
+                    if os.geteuid():  # to move a folder takes leave to write to it
+                        os.chmod(found, 0o700, dir_fd=inner)
                     os.rename(found, up, src_dir_fd=inner, dst_dir_fd=top)
                     folders.append(up)
             finally:
@@ -180,7 +184,9 @@ def rewrite(path: Path, content: bytes) -> None:
     """Give the regular file at ``path`` another content; a link in its place is not followed."""
     flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags), "wb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        found = os.fstat(file.fileno())
+        # One with a second name may be somebody else's.
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             raise OSError(errno.EINVAL, "this is not a file that can be written", str(path))
         file.truncate()
         file.write(content)

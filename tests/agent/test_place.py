@@ -102,7 +102,7 @@ async def test_a_second_agent_of_the_machine_waits_for_the_first_ones_terraform(
         async with running(quick(tmp_path / "agent-2", server, name="agent-2")):
             server.waiting.append("plan-1")
             await server.until(lambda: again.ended)
-    assert again.status == "planned"
+    assert again.status == "planned", again.text
     assert "second" in again.text
 
 

@@ -5,8 +5,8 @@ The script lies in the configuration as ``script.json``: a list of steps for eac
 SERIAL]``, ``["torn-state"]``, ``["write", FILE, TEXT]``, ``["fill", FILE]`` until the disk is
 full, ``["pid", FILE]``, ``["environment", FILE]``, ``["arguments"]`` prints them,
 ``["ignore-interrupts"]``, ``["kill", SIGNAL]`` itself, ``["link", FILE, TO]``, ``["python",
-TEXT]`` runs that, ``["exit", CODE]``. On an interrupt it says so, writes a state with serial 99
-when it applies, and exits with 1.
+TEXT]`` runs that, as ``["shell", COMMAND]`` does, ``["exit", CODE]``. On an interrupt it says so,
+writes a state with serial 99 when it applies, and exits with 1.
 """
 
 import json
@@ -80,6 +80,8 @@ for what, *args in steps:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     elif what == "link":
         os.symlink(args[1], args[0])
+    elif what == "shell":
+        assert os.system(args[0]) == 0, args
     elif what == "python":
         exec(args[0])
     elif what == "kill":

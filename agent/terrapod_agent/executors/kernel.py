@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import signal
+from collections.abc import Iterable
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
@@ -37,8 +38,15 @@ def descendants(pid: int) -> list[int]:
 
 def watched() -> set[int]:
     """The shims that live, and all that runs under them."""
-    shims = [pid for pid in processes() if _SHIM in read(f"/proc/{pid}/cmdline")]
+    shims = [pid for pid in processes() if _SHIM in read(f"/proc/{pid}/cmdline") and _ours(pid)]
     return {*shims, *(below for pid in shims for below in descendants(pid))}
+
+
+def _ours(pid: int) -> bool:
+    """Whether a process is of our own user: a run may call its own what it likes."""
+    with contextlib.suppress(OSError):
+        return os.stat(f"/proc/{pid}").st_uid == os.geteuid()  # noqa: PTH116 - quick start
+    return False
 
 
 def processes() -> list[int]:
@@ -115,6 +123,22 @@ def scope() -> None:
         if made >= 0:
             libc.syscall(_LANDLOCK_RESTRICT_SELF, made, 0)
             os.close(made)
+
+
+def environment(descriptor: int) -> dict[bytes, bytes]:
+    """The environment that is in a file."""
+    with os.fdopen(descriptor, "rb") as file:
+        entries = file.read().split(b"\0")
+    return {name: value for name, _, value in (entry.partition(b"=") for entry in entries if entry)}
+
+
+def memory(words: Iterable[Iterable[bytes]]) -> int:
+    """A file in memory with words, each with a NUL behind it; its descriptor outlives an exec."""
+    descriptor = os.memfd_create("words", 0)
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(b"".join(word + b"\0" for some in words for word in some))
+        file.seek(0)
+    return descriptor
 
 
 def read(path: str) -> str:

@@ -1,6 +1,8 @@
 """Runs terraform as a child process of this machine, under a shim."""
 
+import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -67,19 +69,28 @@ class LocalExecutor:
             for path, content in names(command).items():
                 files.replace(path, content.encode(), mode=0o644)
             argv = self._sandbox.argv(command, tuple(path for path in self._reads if path.exists()))
-        options = _options(command, sandboxed=self.sandboxed)
-        process: Process = await open_process(
-            [*(sys.executable, "-I", "-S", "-E", "-c", _START), *options, "--", *argv],
-            env=command.environment,
-            stdout=DEVNULL,
-            stderr=DEVNULL,  # it tells in its exit file, and must not hold our own streams open
-            start_new_session=True,
-        )
+        shim = (sys.executable, "-I", "-S", "-E", "-c", _START)
+        # The shim has our rights: what a workspace puts into the environment, such as where the
+        # system's library looks for code, must reach the program alone.
+        with tempfile.TemporaryFile(dir=command.lock.parent) as environment:
+            lines = (f"{name}={value}" for name, value in command.environment.items())
+            environment.write(b"\0".join(map(os.fsencode, lines)))
+            environment.seek(0)
+            options = _options(command, environment.fileno(), sandboxed=self.sandboxed)
+            process: Process = await open_process(
+                [*shim, *options, "--", *argv],
+                env={},
+                stdout=DEVNULL,
+                stderr=DEVNULL,  # it tells in its exit file, and must not hold our streams open
+                start_new_session=True,
+                pass_fds=(environment.fileno(),),
+            )
         return Kept(process, command, self._look_every)
 
 
-def _options(command: Command, *, sandboxed: bool) -> list[str]:
+def _options(command: Command, environment: int, *, sandboxed: bool) -> list[str]:
     options = {
+        "environment": environment,
         "lock": command.lock,
         "exit": command.exit_file,
         "output": command.output,

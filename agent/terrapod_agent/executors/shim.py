@@ -10,6 +10,7 @@ input: ``i`` asks for an interrupt, ``k`` for a kill, the end of it means that t
               after a shim that was killed
 ``exit``      gets lines ``NAME VALUE``: how terraform ended
 ``output``, ``errors``, ``folder``, ``grace``
+``environment`` a descriptor: the environment of PROGRAM, with a NUL between entries
 ``uid``       terraform runs under this user and group id, without capabilities
 ``memory``    bytes; at nine tenths of it terraform is interrupted
 ``sandboxed`` PROGRAM is bubblewrap: it tells at descriptor 3 which process terraform is, terraform
@@ -45,6 +46,7 @@ class Shim:
     def __init__(self, options: dict[str, str], argv: list[str]) -> None:
         self._options = options
         self._argv = argv
+        self._environment = kernel.environment(int(options["environment"]))
         self._uid = int(options.get("uid", "0"))
         self._grace = float(options["grace"])
         self._sandboxed = "sandboxed" in options
@@ -131,10 +133,8 @@ class Shim:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
                 os.dup2(os.open(options[name], flags, 0o600), stream)
             os.umask(0o022)  # ours keeps what we write to ourselves
-            os.chdir(options["folder"])
             # Opened while we may: the way to it may be closed to the run's user.
             program = os.open(self._argv[0], os.O_RDONLY)
-            os.set_inheritable(program, True)  # if it is a script, its interpreter reads it there
             if self._uid and not self._sandboxed:
                 os.setgroups([])
                 os.setresgid(self._uid, self._uid, self._uid)
@@ -142,6 +142,8 @@ class Shim:
             if self._uid or self._sandboxed:
                 kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
                 kernel.scope()
+            # As the run's user: it may have put a link there that leads to what others may not see.
+            os.chdir(options["folder"])
             # A change of the user clears it, so it comes after that. Bubblewrap has to die: then
             # terraform, its child, gets the interrupt that setpriv has asked for in its name.
             last = signal.SIGTERM if self._sandboxed else signal.SIGINT
@@ -149,14 +151,21 @@ class Shim:
             if os.getppid() != shim:
                 os._exit(_LOST)
             self._take_leave(pipes)
-            if self._uid and not self._sandboxed:
-                os.execv(f"/proc/self/fd/{program}", self._argv)  # noqa: S606 - a program
-            os.close(program)
-            os.execv(self._argv[0], self._argv)  # noqa: S606 - see above
+            self._become(program)
         except OSError as error:
             os.write(2, f"cannot start {self._argv[0]}: {error.strerror}\n".encode())
         finally:
             os._exit(127)
+
+    def _become(self, program: int) -> None:
+        path, environment = self._argv[0], self._environment
+        if self._sandboxed:  # bubblewrap has our rights as well, and passes this on unseen
+            handed = kernel.memory((b"--setenv", *entry) for entry in environment.items())
+            self._argv[1:1], environment = ("--args", str(handed)), {}
+        elif self._uid:
+            path = f"/proc/self/fd/{program}"  # if it is a script, its interpreter reads it there
+        os.set_inheritable(program, path != self._argv[0])
+        os.execve(path, self._argv, environment)  # noqa: S606 - a program
 
     def _take_leave(self, pipes: tuple[int, int, int]) -> None:
         info, ready, go = pipes

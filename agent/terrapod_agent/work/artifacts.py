@@ -1,6 +1,7 @@
 """What a plan leaves for its apply: packed and sent, fetched and checked."""
 
 import hashlib
+import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -20,6 +21,7 @@ from terrapod_common import files, protocol, wire
 from terrapod_common.loops import Backoff
 from terrapod_common.overrides import OVERRIDE
 
+_LARGEST = 1024 * 1024 * 1024  # bytes of one artifact
 _HISTORY = ".git"  # of a module, which nothing reads once it is installed
 _MOST = 250_000  # files, as of a configuration
 _LARGEST_FOLDER = 1_000_000  # entries
@@ -32,6 +34,15 @@ class Working(Struct, frozen=True):
 
     tree: Path
     root: Path
+
+    def checked(self) -> None:
+        """Raise :class:`Failed` where the run has put a link in the place of one of them.
+
+        What it leads to is the agent's to read, and not the run's.
+        """
+        for folder in (self.tree, self.root):
+            if folder.resolve() != folder:
+                raise Failed(f"the run has put a link in the place of its folder {folder}")
 
     def files(self) -> Iterator[Path]:
         """All that is the user's, or made by the run."""
@@ -46,11 +57,13 @@ class Working(Struct, frozen=True):
 
 def snapshot(working: Working) -> Seen:
     """The files of the tree, so that those which the plan makes can be told later."""
+    working.checked()
     return {path: _print(path) for path in working.files()}
 
 
 def pack_created(working: Working, before: Seen, into: Path, limit: int) -> bool:
     """Pack modules, and what is new or changed since ``before``; false when there is nothing."""
+    working.checked()
     found = (path for path in working.files() if before.get(path) != _print(path))
     created = list(islice(found, _MOST + 1))
     if len(created) > _MOST:
@@ -80,6 +93,9 @@ def digest(path: Path) -> str:
     """The sha256 of a file, in hex."""
     # The run made it: a link could lead to what only the agent may read.
     with files.open_regular(path) as file:
+        # A file with a hole in it has any size at once, and to read it takes for ever.
+        if (size := os.fstat(file.fileno()).st_size) > _LARGEST:
+            raise Failed(f"{path.name} has {size} bytes, more than the {_LARGEST} that are sent")
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

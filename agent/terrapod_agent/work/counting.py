@@ -27,20 +27,30 @@ class _State(Struct):
     resources: list[_Resource] = []
 
 
+_MOST = 10_000_000  # values of a state; each takes a hundred bytes where it had two
+
+
 def done(before: bytes | None, after: bytes | None) -> Counts:
     """How many objects came, changed and went; one that was replaced came and went.
 
-    Nothing where a state cannot be read, such as one that OpenTofu has encrypted.
+    Nothing where a state cannot be read, such as one that OpenTofu has encrypted, or is too much.
     """
+    if any(values(state or b"") > _MOST for state in (before, after)):
+        return Counts()
     try:
         was, now = _objects(before), _objects(after)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return Counts()
     return Counts(
         additions=len(now.keys() - was.keys()),
         changes=sum(was[key] != now[key] for key in was.keys() & now.keys()),
         destructions=len(was.keys() - now.keys()),
     )
+
+
+def values(document: bytes) -> int:
+    """About how many values there are in a JSON document."""
+    return sum(map(document.count, (b",", b"{", b"[")))
 
 
 def _objects(state: bytes | None) -> dict[str, Any]:

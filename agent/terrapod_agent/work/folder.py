@@ -64,6 +64,9 @@ class Folder:
         self._secrets = path / "secrets.json"  # of the ticket
         self._place = path / "place"  # where the place is: its root, and the run
 
+    def __str__(self) -> str:
+        return self.path.name
+
     @property
     def place(self) -> Place:
         """The place of the run."""

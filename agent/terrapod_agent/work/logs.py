@@ -23,17 +23,19 @@ from terrapod_common.loops import Backoff
 
 CHUNK = 64 * 1024
 _BLOCKS = 16  # read at once
+_HIDDEN = 512 * 1024 * 1024  # bytes beyond the limit that are read: states are not shown
 LogCall = protocol.Call[bytes, wire.LogAnswer]
 
 
 class MaskedLog:
     """Reads the growing log of a phase as the server shall see it."""
 
-    def __init__(self, path: Path, secrets: list[bytes], limit: int) -> None:
+    def __init__(self, path: Path, secrets: list[bytes], limit: int, hidden: int = _HIDDEN) -> None:
         self._path = path
         self._secrets = secrets
         self._prepared: Secrets | None = None
         self._limit = limit
+        self._most = limit + hidden
         self.offset = 0  # of the first byte that was not yet dropped
         self._rewind()
 
@@ -52,7 +54,7 @@ class MaskedLog:
                     self._take(self._masking.feed(self._dumps.finish()))
                     self._take(self._masking.finish())
                 break
-        if self._full:
+        if self._full or self._position == self._most:
             self._shorten()
         return bytes(self._ready[:CHUNK])
 
@@ -90,7 +92,7 @@ class MaskedLog:
         try:
             with files.open_regular(self._path) as file:
                 file.seek(self._position)
-                block = file.read(CHUNK)
+                block = file.read(min(CHUNK, self._most - self._position))
         except FileNotFoundError:
             return b""
         self._position += len(block)

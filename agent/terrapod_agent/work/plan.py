@@ -13,6 +13,7 @@ from terrapod_agent.work.steps import Steps
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import files, wire
 
+_OBJECTS = 10_000_000
 _JSON_BYTES = 1024 * 1024 * 1024
 
 
@@ -20,7 +21,7 @@ async def plan(
     shop: Workshop, work: wire.Work, steps: Steps, folder: Folder, ticket: Ticket, binary: Path
 ) -> wire.Report:
     """Plan and upload; the report says what the plan would do."""
-    working = artifacts.Working(folder.tree.resolve(), steps.root)
+    working = artifacts.Working(folder.place.path.resolve() / folder.tree.name, steps.root)
     before = await anyio.to_thread.run_sync(artifacts.snapshot, working)
     argv = terraform.plan(binary, work.flags, folder.values, folder.plan)
     ended = await steps.checked("main", argv)
@@ -67,5 +68,8 @@ def _told(shown: Path, given: list[wire.Variable]) -> tuple[terraform.Counts, li
     document = files.content(shown, _JSON_BYTES)
     if document is None:
         raise Failed(f"the plan as JSON is larger than the {_JSON_BYTES} bytes that are read")
+    # Each object takes a hundred bytes where it had two.
+    if document.count(b"{") > _OBJECTS:
+        raise Failed(f"the plan as JSON has more than the {_OBJECTS} objects that are read")
     plain = terraform.plain_variables(document)
     return terraform.planned_counts(document), sorted(plain & {one.key for one in given})

@@ -54,7 +54,7 @@ def parses(content: bytes) -> bool:
     """Whether this is a state, and all of it."""
     try:
         state = msgspec.json.decode(content, type=_State)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return state.version is not None or state.encryption_version is not None
 

@@ -248,15 +248,20 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # Written in place: its owner and mode are those that the run needs.
     # It lies where the run may write: a link or a pipe that it has put there is not opened.
-    flags = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     with os.fdopen(os.open(orders["into"], flags), "w") as config:
+        if os.fstat(config.fileno()).st_nlink != 1:
+            return 1  # one with a second name may be somebody else's
+        config.truncate()
         config.write(orders["config"].replace("@PORT@", str(server.server_port)))
     os.write(1, b"ready\n")
     while os.read(0, 64):
         pass
     while alive(orders["lock"]):
         time.sleep(_LOOK_EVERY)
-    threading.Thread(target=_end_anyway, daemon=True).start()
+    last = threading.Timer(_LAST_WORDS, os._exit, (0,))
+    last.daemon = True
+    last.start()
     server.shutdown()
     server.server_close()  # waits for what is being written
     return 0
@@ -281,11 +286,6 @@ def alive(lock: str) -> bool:
     finally:
         os.close(descriptor)
     return status[19] == said.get("start", "") and status[0] != "Z"
-
-
-def _end_anyway() -> None:
-    time.sleep(_LAST_WORDS)
-    os._exit(0)
 
 
 def _sync(folder: str) -> None:

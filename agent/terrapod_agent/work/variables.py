@@ -13,6 +13,8 @@ _RESERVED = frozenset(
     {"TF_CLI_CONFIG_FILE", "TERRAFORM_CONFIG", "TF_DATA_DIR", "TF_WORKSPACE", "TF_INPUT"}
     | {"TF_IN_AUTOMATION", "TF_FORCE_LOCAL_BACKEND", "TF_REATTACH_PROVIDERS", "TF_PLUGIN_CACHE_DIR"}
     | {"CHECKPOINT_DISABLE", "BASH_ENV", "ENV"}
+    # From where the system's library loads code, or takes its orders, in whatever is started.
+    | {"GCONV_PATH", "LOCPATH", "NLSPATH", "GETCONF_DIR", "GLIBC_TUNABLES", "MALLOC_TRACE"}
 )
 _RESERVED_STARTS = ("TERRAPOD_", "LD_", "DYLD_")
 # Where plan and state lie, and what kind of plan it is, which the server has agreed to.
