@@ -204,3 +204,20 @@ async def test_with_waits_of_zero_it_is_shown_at_once(
     assert run is not None
     followed = await viewers.hidden(ctx, replace(run, shown_at=None))
     assert lifecycle.shown(followed, ctx.now()).status.value == "errored"
+
+
+async def test_who_reads_the_log_of_the_apply_sees_its_end_at_once(
+    api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace, **{"auto-apply": True})
+    reader = Reader(api, run)
+    work = await factories.starts_plan(listener)
+    await listener.send(work, "log", b"planning\n", "offset=0")
+    await reader.reads()
+    assert await reader.asks() == "planning"
+    await factories.ends_plan(listener, work)
+    apply = await factories.starts_apply(listener)
+    await listener.send(apply, "log", b"working\n", "offset=0")
+    assert "working" in await reader.reads("apply")
+    assert (await listener.report(apply, "errored", message="exit status 3")).status_code == 200
+    assert await reader.asks() == "errored"

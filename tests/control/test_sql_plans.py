@@ -124,6 +124,7 @@ async def everything(control: Control, api: Client, agent: Agent, known: dict[st
     await agent.call("GET", "/api/v2/binary-cache/terraform/latest/linux/amd64")
     await leases.extend_all(system(control.parts))
     await by_itself(control)
+    control.clock.move(2)  # what was seen of pools is asked for anew
     for number, version in enumerate(("latest", "~> 1.9")):
         of = await factories.workspace(api, f"of-{number}", **{"terraform-version": version})
         await factories.configuration(api, of)

@@ -23,11 +23,13 @@ _BEFORE = frozenset({Status.PENDING, Status.PLAN_QUEUED, Status.PLANNING})
 async def reads(ctx: Context, phase: Phase, *, end: bool) -> None:
     """Somebody reads a log, perhaps to its end."""
     hidden = phase.shown_at is not None and phase.shown_at > ctx.now()
-    if phase.kind == "apply":
-        if hidden:  # whoever reads this one knows that there is an apply
+    store, wait = ctx.parts.ephemeral, ctx.settings.runs.show_end_after_seconds
+    if phase.kind == "apply":  # whoever reads this one knows that there is an apply
+        for mark in ("asked", "followed", "read"):
+            await store.take(f"plan-{mark}:{phase.run_id}")
+        if hidden:
             await queries.show_end(phase.run_id, ctx.now())
         return
-    store, wait = ctx.parts.ephemeral, ctx.settings.runs.show_end_after_seconds
     if not end:
         # Terraform reads on within two seconds; a reader whose machine is busy may take longer.
         longest = ctx.settings.runs.show_end_at_most_seconds
