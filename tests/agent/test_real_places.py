@@ -1,7 +1,6 @@
 """What a configuration can see of its place, with real terraforms: the same in plan and apply."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -108,7 +107,6 @@ async def test_a_hash_over_the_folder_is_the_same_in_every_run(job: Job) -> None
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="a module comes from a repository")
 async def test_the_modules_of_the_plan_are_those_of_the_apply(job: Job, tmp_path: Path) -> None:
     module = tmp_path / "module"
     module.mkdir()
