@@ -11,8 +11,9 @@ from msgspec import Struct
 from terrapod_common.errors import Conflict
 from terrapod_control_plane.kernel import db
 
-# 2^53 is where numbers of JSON end to be exact: 33 bits for seconds since 1970, 20 for claims.
-BITS = 20
+# 2^53 is where numbers of JSON end to be exact: 39 bits for hundredths of a second since 1970
+# (until 2144), 14 for the claims of one phase.
+BITS = 14
 
 
 class Installation(Struct, frozen=True, kw_only=True):
@@ -72,10 +73,10 @@ _SHUT_OUT = (
 async def begin(now: datetime) -> int:
     """Begin a new epoch, inside a transaction; who holds a phase holds it no more.
 
-    The clock gives its number: counted on from the database alone, two restores of the same
-    backup would give the same.
+    The clock gives its number, in hundredths of a second: counted on from the database alone,
+    two restores of the same backup would give the same.
     """
-    epoch: int = await db.value(_BEGIN, int(now.timestamp()))
+    epoch: int = await db.value(_BEGIN, int(now.timestamp() * 100))
     await db.execute(_SHUT_OUT, epoch << BITS)
     return epoch
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from terrapod_control_plane.kernel import epochs
 from terrapod_control_plane.migrations.run import known
 from tests.kit.backups import Place, members, packed, sealed, succeed
 from tests.kit.control import Client
@@ -21,7 +22,8 @@ from terrapod_control_plane.migrations import run
 async def main():
     await db.open_pool(sys.argv[1], size=2)
     await run.up_to(sys.argv[1], sys.argv[2])
-    await db.execute("insert into agent_pools values ('apool-1', 'old', 'x', now())")
+    for sql in sys.argv[3:]:
+        await db.execute(sql)
     await db.close_pool()
 anyio.run(main)
 """
@@ -183,7 +185,8 @@ async def test_a_backup_of_an_older_version_is_brought_up_to_date(
     there: Place, another: Place, tmp_path: Path
 ) -> None:
     first = known()[0]
-    succeed(sys.executable, "-c", _OLDER, another.dsn, first)
+    sql = "insert into agent_pools values ('apool-1', 'old', 'x', now())"
+    succeed(sys.executable, "-c", _OLDER, another.dsn, first, sql)
     another.data.mkdir()
     (another.data / "keys").write_text("k1:" + "A" * 43 + "=")
     there.restore(another.backup(tmp_path / "b"))
@@ -193,6 +196,18 @@ async def test_a_backup_of_an_older_version_is_brought_up_to_date(
     assert pool["name"] == "old"
     (present,) = await there.ask("select paused_at from installation")
     assert present["paused_at"] is not None
+
+
+async def test_an_upgrade_takes_no_phase_away(another: Place) -> None:
+    before, last = known().index("2026-11-27T00:00:00:000000"), known()[-1]
+    seconds = 1_795_737_716  # how epochs were counted
+    epoch = f"update installation set epoch = {seconds}"
+    succeed(sys.executable, "-c", _OLDER, another.dsn, known()[before - 1], epoch)
+    succeed(sys.executable, "-c", _OLDER, another.dsn, last)
+    held = (seconds << 20) + 3
+    (now,) = await another.ask("select epoch, fence_after($1) as next from installation", held)
+    assert epochs.of(held) == now["epoch"]
+    assert now["next"] == held + 1
 
 
 async def test_there_is_nothing_to_back_up_where_nothing_is(there: Place, tmp_path: Path) -> None:
