@@ -70,6 +70,24 @@ async def test_a_state_that_came_late_is_named_and_adopted(
     assert await hold(api, workspace) is None
 
 
+async def test_a_state_that_somebody_pushed_during_the_hold_is_replaced_only_when_asked(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    work = await lost(control, api, listener, workspace)
+    assert (await listener.send(work, "recovered-state", factories.state(9))).status_code == 200
+    control.clock.move(5)
+    await factories.pushes(api, workspace, 7)
+    path = f"/api/v2/workspaces/{workspace}"
+    refused = await api.call("POST", f"{path}/actions/adopt-state")
+    assert refused.status_code == 409
+    assert "Serial 7 was stored while the workspace was on hold" in refused.text
+    assert await hold(api, workspace) is not None
+    await api.post(f"{path}/actions/adopt-state?replace=true")
+    assert await hold(api, workspace) is None
+    current = await api.get(f"{path}/current-state-version")
+    assert current["data"]["attributes"]["serial"] == 9
+
+
 @pytest.mark.parametrize("archived", [False, True])
 async def test_the_rest_of_the_log_comes_marked_once_and_at_its_offset(
     control: Control, api: Client, listener: Agent, workspace: str, *, archived: bool

@@ -1,5 +1,6 @@
 """What tests of the control plane start from: workspaces, configurations, runs, agents' deeds."""
 
+import base64
 import gzip
 import hashlib
 import io
@@ -33,6 +34,16 @@ def archive(**files: str) -> bytes:
 def state(serial: int = 1) -> bytes:
     """A state that terraform could have written."""
     return json.dumps(STATE | {"serial": serial}).encode()
+
+
+async def pushes(api: Client, workspace_id: str, serial: int) -> None:
+    """A person stores a state, as `terraform state push` does."""
+    body, path = state(serial), f"/api/v2/workspaces/{workspace_id}"
+    given = {"serial": serial, "md5": hashlib.md5(body).hexdigest(), "lineage": STATE["lineage"]}
+    given["state"] = base64.b64encode(body).decode()
+    await api.post(f"{path}/actions/lock", {})
+    await api.post(f"{path}/state-versions", {"type": "state-versions", "attributes": given})
+    await api.post(f"{path}/actions/unlock")
 
 
 async def workspace(api: Client, name: str = "app", **attributes: Any) -> str:

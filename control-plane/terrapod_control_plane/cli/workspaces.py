@@ -38,10 +38,18 @@ def _remark(attributes: Any) -> str:
 
 
 @app.command("adopt")
-def adopt(name: Name, url: Url = None, token: Token = None, ca_file: CaFile = None) -> None:
+def adopt(
+    name: Name,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also in the place of a state stored since then.")
+    ] = False,
+    url: Url = None,
+    token: Token = None,
+    ca_file: CaFile = None,
+) -> None:
     """Take the state that a lost apply reached as the current one, and end the hold."""
     with connected(url, token, ca_file) as client:
-        _act(client, name, "adopt-state")
+        _act(client, name, "adopt-state?replace=true" if replace else "adopt-state")
         typer.echo(f"{name}: the recovered state is the current one; {_NEXT}")
 
 

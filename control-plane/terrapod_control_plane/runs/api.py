@@ -176,10 +176,11 @@ def _cut(request: Request[Any, Any, Any]) -> tuple[int, int]:
 
 @post("/workspaces/{workspace_id:str}/actions/adopt-state", status_code=200)
 async def adopt_state(
-    ctx: Ctx, workspace_id: FromPath[str], data: JSONBody[Comment] = _NO_COMMENT
+    ctx: Ctx, workspace_id: FromPath[str], asked: Query, data: JSONBody[Comment] = _NO_COMMENT
 ) -> WorkspaceDoc:
     """Make the state that a lost apply reached the current one, and end the hold."""
-    return workspaces.doc_of(ctx, await holds.adopt(ctx, workspace_id))
+    replace = asked.get("replace") == "true"
+    return workspaces.doc_of(ctx, await holds.adopt(ctx, workspace_id, replace_newer=replace))
 
 
 @post("/workspaces/{workspace_id:str}/actions/clear-hold", status_code=200)

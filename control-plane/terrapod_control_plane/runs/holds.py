@@ -87,16 +87,36 @@ def _here(newest: StateVersion | None) -> str:
     return f"its newest state, {serial}, is here: look at it, then clear or adopt"
 
 
-async def adopt(ctx: Context, id_: str) -> Workspace:
-    """Make the state that the apply reached the current one, and let applies go on."""
+async def adopt(ctx: Context, id_: str, *, replace_newer: bool = False) -> Workspace:
+    """Make the state that the apply reached the current one, and let applies go on.
+
+    :class:`Conflict` when it is not here, and when somebody has stored another one since, unless
+    ``replace_newer``.
+    """
     await ctx.must(Action.WORKSPACE_HOLD, id_)
     async with db.transaction():
         workspace = await _held(ctx, id_)
         run = workspace.hold_run_id or ""
+        if not replace_newer:
+            await _must_replace_nothing(ctx, workspace)
         adopted = await states.adopt_recovered(ctx, id_, run)
         if adopted is None and not await _current(ctx, workspace):
             raise Conflict(await _nothing_to_adopt(run))
         return await _ended(ctx, workspace, how="adopted")
+
+
+async def _must_replace_nothing(ctx: Context, workspace: Workspace) -> None:
+    present = await states.current(ctx, workspace.id)
+    recovered = await states.recovered_of(ctx, workspace.hold_run_id or "")
+    if present is None or recovered is None or present.run_id == recovered.run_id:
+        return
+    if workspace.hold_since is not None and present.created_at > workspace.hold_since:
+        raise Conflict(
+            f"Serial {present.serial} was stored while the workspace was on hold, and adopting "
+            f"would put serial {recovered.serial}, which {recovered.run_id} reached, in its place: "
+            "compare the two. To keep what is current clear the hold; to replace it adopt with "
+            "`?replace=true`, or `terrapod workspaces adopt --replace`."
+        )
 
 
 async def _current(ctx: Context, workspace: Workspace) -> bool:

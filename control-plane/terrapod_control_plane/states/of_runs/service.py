@@ -86,6 +86,12 @@ async def recovered_of(ctx: Context, run: str) -> StateVersion | None:
 
 
 @internal
+async def current(ctx: Context, workspace: str) -> StateVersion | None:
+    """The state that a workspace has now."""
+    return await states.current_of(ctx, workspace)
+
+
+@internal
 async def newest_of(ctx: Context, run: str) -> StateVersion | None:
     """The state of a run that came last, in its turn or late."""
     return await queries.newest_of(run)
