@@ -61,6 +61,19 @@ STRANGE = [
 ]
 
 
+async def test_only_the_user_of_the_run_is_let_in(server: AgentServer, data: Path) -> None:
+    """And what comes from others keeps no place, and costs no more than a look."""
+    plan = server.add(phase("plan"))
+    uid = os.getuid()
+    async with door_of(server, data, plan, SHORT, guest=lambda: uid) as caller:
+        assert (await caller.get("/api/v2/ping")).status == 204
+        uid += 1
+        strangers = [await caller.get("/api/v2/ping") for _ in range(200)]
+        assert {told.status for told in strangers} == {0}
+        uid -= 1
+        assert (await caller.get("/api/v2/ping")).status == 204
+
+
 async def test_strange_requests_are_answered_or_cut(caller: Caller) -> None:
     for request, status in STRANGE:
         told = await caller.raw(caller.with_password(request))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from terrapod_agent.executors import bare
 from terrapod_agent.trouble import Failed
 from terrapod_agent.work import plan_file, state_server
 from terrapod_agent.work.counting import done, values
@@ -251,7 +252,7 @@ def test_a_file_with_a_second_name_is_not_rewritten(tmp_path: Path) -> None:
         files.rewrite(tmp_path / "terraform.rc", b"x")
     orders = {"folder": str(tmp_path), "into": str(tmp_path / "terraform.rc"), "config": "x"}
     (tmp_path / "orders").write_text(json.dumps(orders))
-    server = (sys.executable, "-ISE", state_server.__file__, tmp_path / "orders")
+    server = (*bare.argv(state_server.__name__), str(tmp_path / "orders"))
     assert subprocess.run(server, check=False, timeout=20, stdin=subprocess.DEVNULL).returncode == 1
     assert (tmp_path / "of the system").read_text() == "as it was"
 

@@ -4,17 +4,19 @@ import contextlib
 import fcntl
 import http.client
 import json
+import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from msgspec import Struct
 
+from terrapod_agent.executors import bare
 from terrapod_agent.work import state_server
 from terrapod_agent.work.state_server import alive
 
@@ -47,6 +49,13 @@ class Served(Struct):
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
+    """A server for anybody on this machine."""
+    with serving(tmp_path) as server:
+        yield server
+
+
+@contextmanager
+def serving(tmp_path: Path, uid: str = "") -> Iterator[Served]:
     folder = tmp_path / "snapshots"
     folder.mkdir()
     config, lock = tmp_path / "terraform.rc", tmp_path / "lock"
@@ -60,10 +69,11 @@ def served(tmp_path: Path) -> Iterator[Served]:
         "config": "127.0.0.1:@PORT@",
         "into": str(config),
         "lock": str(lock),
+        "uid": uid,
     }
     (folder / "orders.json").write_text(json.dumps(orders))
     process = subprocess.Popen(
-        [sys.executable, "-ISE", state_server.__file__, str(folder / "orders.json")],
+        [*bare.argv(state_server.__name__), str(folder / "orders.json")],
         env={},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -78,6 +88,17 @@ def served(tmp_path: Path) -> Iterator[Served]:
     for pipe in (process.stdin, process.stdout):
         assert pipe
         pipe.close()
+
+
+def test_only_the_user_of_the_run_is_let_in(tmp_path: Path) -> None:
+    for name in ("own", "other"):
+        (tmp_path / name).mkdir()
+    with serving(tmp_path / "own", str(os.getuid())) as server:
+        assert server.current().status_code == 404
+    with serving(tmp_path / "other", str(os.getuid() + 1)) as server:
+        with pytest.raises(httpx.TransportError):
+            server.current()
+        assert server.process.poll() is None
 
 
 def test_a_state_is_read_again_as_it_was_written(served: Served) -> None:

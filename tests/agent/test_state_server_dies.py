@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 def servers(data: Path) -> list[int]:
     """The state servers of an agent."""
     words = {pid: kernel.read(f"/proc/{pid}/cmdline") for pid in kernel.processes()}
-    return [pid for pid, said in words.items() if "state_server.py" in said and str(data) in said]
+    return [
+        pid for pid, said in words.items() if "state_server import" in said and str(data) in said
+    ]
 
 
 async def test_a_state_server_that_dies_is_started_again(

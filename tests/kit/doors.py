@@ -1,7 +1,7 @@
 """A door without an agent around it, and clients that speak to it byte by byte."""
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -104,15 +104,17 @@ async def door_of(
     *,
     public: str = "",
     patience: float = 5.0,
+    guest: Callable[[], int | None] = lambda: None,
 ) -> AsyncIterator[Caller]:
-    """The door of a phase; the caller knows its password."""
+    """The door of a phase, open for a user; the caller knows its password."""
     settings = quick(folder, server)
     identity = await enroll.join(settings)
     trust = identities.agent_context(folder, identity)
     client = Client(identity.agent_url, trust, settings.waits, Contact(), identity.listener_id)
     keys = Keys.made()
     upstream = Upstream(client, settings.backoff(), phase.work, keys.download, patience)
-    way = Way(upstream, Address(public or server.url, server.authority.pem), phase.work.hosts)
+    address = Address(public or server.url, server.authority.pem)
+    way = Way(upstream, address, phase.work.hosts, guest)
     try:
         async with opened(way, keys, limits) as hosts:
             port = urlsplit(hosts[0].services["tfe.v2"]).port

@@ -18,3 +18,7 @@ class Budget:
         now = time.monotonic()
         self._next = max(self._next, now - self._ahead) + self._each
         await anyio.sleep(max(0.0, self._next - now))
+
+    def give_back(self, share: float) -> None:
+        """Have taken only a part, for what came to little."""
+        self._next -= self._each * share

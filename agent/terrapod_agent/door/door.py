@@ -1,6 +1,6 @@
 """Opens the door of a phase and keeps it for as long as the phase lasts."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from socket import IPPROTO_TCP, TCP_NODELAY
@@ -21,6 +21,7 @@ from terrapod_agent.door.keys import Keys, of_a_door, same
 from terrapod_agent.door.public import Address, Public
 from terrapod_agent.door.routes import PREFIX, Route, match
 from terrapod_agent.door.upstream import Upstream
+from terrapod_agent.executors.peers import may_enter
 from terrapod_agent.trouble import Failed
 from terrapod_agent.work.cli_config import Host
 from terrapod_common.loops import each
@@ -31,6 +32,7 @@ ROUTES: tuple[Route, ...] = (*outputs.ROUTES,)
 DOWNLOADS: tuple[Route, ...] = (*outputs.DOWNLOADS,)
 _LONGEST = 900.0  # one exchange, in seconds
 _AGAIN = 0.5
+_STRANGER = 0.9  # of a place in the budget: a look at whose it is costs little
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -45,9 +47,10 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Door:
     """Listens on loopback for the run of one phase."""
 
-    def __init__(self, keys: Keys, upstream: Upstream, public: Public, limits: Limits) -> None:
+    def __init__(self, keys: Keys, way: "Way", public: Public, limits: Limits) -> None:
         self._keys = keys
-        self._upstream = upstream
+        self._upstream = way.upstream
+        self._guest = way.guest
         self._public = public
         self._times = limits.times
         self._budget = Budget(limits.burst, limits.per_second)
@@ -72,8 +75,11 @@ class Door:
     async def _one(self, stream: SocketStream) -> None:
         try:
             async with stream:
-                # Else the second part of an answer waits until the first is acknowledged.
                 socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
+                if not may_enter(socket, self._guest()):
+                    self._budget.give_back(_STRANGER)
+                    return
+                # Else the second part of an answer waits until the first is acknowledged.
                 socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
                 with anyio.move_on_after(_LONGEST):
                     await self._exchange(Connection(stream, self._times))
@@ -109,11 +115,12 @@ class Door:
 
 
 class Way(Struct, frozen=True):
-    """Where the servers of a phase's doors are."""
+    """Where the servers of a phase's doors are, and who may go there."""
 
     upstream: Upstream
     public: Address
     hosts: Iterable[str]
+    guest: Callable[[], int | None] = lambda: None  # a user id; nothing while anybody may come
 
 
 @asynccontextmanager
@@ -129,7 +136,7 @@ async def opened(way: Way, keys: Keys, limits: Limits | None = None) -> AsyncIte
     names = [*way.hosts, way.public.host]
     public = Public(way.public)
     public.serve_at(here, names)
-    door = Door(keys, way.upstream, public, limits or Limits())
+    door = Door(keys, way, public, limits or Limits())
     async with listener:
         try:
             async with beside(partial(door.serve, listener)):

@@ -1,7 +1,6 @@
 """Runs terraform as a child process of this machine, under a shim."""
 
 import os
-import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,19 +10,12 @@ from subprocess import DEVNULL
 from anyio import open_process, to_thread
 from anyio.abc import Process
 
-import terrapod_agent
+from terrapod_agent.executors import bare
 from terrapod_agent.executors.base import Account, Command, Running
 from terrapod_agent.executors.bubblewrap import Bubblewrap, names
 from terrapod_agent.executors.process import Kept, prepare
 from terrapod_agent.executors.users import Users
 from terrapod_common import files
-
-# Isolated and without site: up in milliseconds, and deaf to the run's variables.
-_PACKAGES = str(Path(terrapod_agent.__file__).parents[1])
-_START = (
-    f"import sys; sys.path.insert(0, {_PACKAGES!r});"
-    " from terrapod_agent.executors.shim import main; sys.exit(main(sys.argv[1:]))"
-)
 
 
 class LocalExecutor:
@@ -69,7 +61,7 @@ class LocalExecutor:
             for path, content in names(command).items():
                 files.replace(path, content.encode(), mode=0o644)
             argv = self._sandbox.argv(command, tuple(path for path in self._reads if path.exists()))
-        shim = (sys.executable, "-I", "-S", "-E", "-c", _START)
+        shim = bare.argv("terrapod_agent.executors.shim")
         # The shim has our rights: what a workspace puts into the environment, such as where the
         # system's library looks for code, must reach the program alone.
         with tempfile.TemporaryFile(dir=command.lock.parent) as environment:

@@ -49,7 +49,8 @@ async def apply(
     values = folder.values if ticket.asks else None
     async with AsyncExitStack() as stack:
         if ticket.snapshots:
-            found = await stack.enter_async_context(served(folder, ticket, work.tool))
+            kept = served(folder, ticket, work.tool, steps.account)
+            found = await stack.enter_async_context(kept)
             steps = steps.elsewhere(steps.root, found)
         look_every = shop.settings.waits.state
         await stack.enter_async_context(beside(partial(watcher.watch, look_every, every)))

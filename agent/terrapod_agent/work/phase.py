@@ -197,7 +197,8 @@ class Phase:
         """The door of the phase is open, and its place in the hands of the run's own user."""
         shop, folder = self._shop, self._folder
         upstream = Upstream(shop.client, shop.backoff, self._work, self._keys.download)
-        async with opened(Way(upstream, shop.public, self._work.hosts), self._keys) as hosts:
+        way = Way(upstream, shop.public, self._work.hosts, lambda: steps.uid)
+        async with opened(way, self._keys) as hosts:
             files.new(folder.cli_config, cli_config.content(shop.passed_on, hosts))
             async with shop.executor.admitted(folder.place.path) as steps.account:
                 yield

@@ -5,7 +5,6 @@ cost little, and lose what was done since the last one when terraform is killed.
 carries its backend, so this is decided when the plan is there and what it would do is known.
 """
 
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,6 +17,8 @@ import structlog
 from anyio.abc import Process
 
 from terrapod_agent.beside import beside
+from terrapod_agent.executors import bare
+from terrapod_agent.executors.base import Account
 from terrapod_agent.trouble import Failed
 from terrapod_agent.work import cli_config, plan_file, state_server, terraform
 from terrapod_agent.work.cli_config import Host
@@ -91,7 +92,7 @@ async def _record(
     for path in (scratch, scratch / "main.tf"):
         files.give(path, like=folder.place.path)
     made, said = scratch / "plan.tfplan", folder.path / "scratch.log"
-    async with served(folder, ticket, tool) as environment:
+    async with served(folder, ticket, tool, steps.account) as environment:
         there = steps.elsewhere(scratch, environment)
         commands = (
             (str(binary), "init", "-input=false"),
@@ -105,7 +106,7 @@ async def _record(
 
 @asynccontextmanager
 async def served(
-    folder: Folder, ticket: Ticket, tool: wire.Tool
+    folder: Folder, ticket: Ticket, tool: wire.Tool, account: Account | None
 ) -> AsyncIterator[Mapping[str, str]]:
     """A state server beside what runs; gives the environment with which terraform finds it."""
     files.private(folder.snapshots)
@@ -120,6 +121,7 @@ async def served(
         "config": before + cli_config.render([host]),
         "into": str(folder.cli_config),
         "lock": str(folder.lock),
+        "uid": str(account.uid) if account else "",
     }
     files.replace(folder.snapshots / "orders.json", msgspec.json.encode(orders))
     server = _Server(folder.snapshots / "orders.json", ticket.phase_id)
@@ -144,7 +146,7 @@ class _Server:
     async def start(self) -> None:
         """Start it; it takes requests afterwards."""
         process = self._process = await anyio.open_process(
-            [sys.executable, "-I", "-S", "-E", state_server.__file__, str(self._orders)],
+            [*bare.argv(state_server.__name__), str(self._orders)],
             env={},
             stdin=PIPE,
             stdout=PIPE,

@@ -1,16 +1,14 @@
 """Keeps the state of one apply: what terraform sends, it writes to the disk, whole or not at all.
 
-Started as a script of its own, before terraform, with nothing but the standard library. It needs
-neither the agent nor the shim: the agent holds the other end of its standard input, and when that
-has ended it goes on for as long as terraform runs.
+Started as a program of its own, before terraform, with hardly more than the standard library. It
+needs neither the agent nor the shim: the agent holds the other end of its standard input, and when
+that has ended it goes on for as long as terraform runs.
 
-    state_server.py ORDERS
-
-ORDERS is a JSON file: ``folder``, in which ``terraform.tfstate`` is the present state, if any;
-``workspace``, ``version`` and ``password``; and ``config``, the text of terraform's configuration
-with ``@PORT@`` where the port belongs, which goes ``into`` a file that is there already. After
-that one line on standard output says that it is ready. ``lock`` is held while terraform runs, or
-has its ``pid`` and ``start`` in it.
+Its argument is a JSON file: ``folder``, in which ``terraform.tfstate`` is the present state, if
+any; ``workspace``, ``version`` and ``password``; and ``config``, the text of terraform's
+configuration with ``@PORT@`` where the port belongs, which goes ``into`` a file that is there
+already. After that one line on standard output says that it is ready. ``lock`` is held while
+terraform runs, or has its ``pid`` and ``start`` in it. Only the user ``uid``, if any, is let in.
 
 It speaks as much of the API for states as a ``cloud`` block needs that runs its operations
 itself. There is one workspace; to lock it and to unlock it has no effect.
@@ -23,12 +21,13 @@ import json
 import os
 import secrets
 import signal
-import sys
 import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from terrapod_agent.executors import kernel, peers
 
 _BLOCK = 1024 * 1024
 _LAST_WORDS = 10.0  # seconds for what is being written when terraform is gone
@@ -82,6 +81,11 @@ class Server(ThreadingHTTPServer):
     def __init__(self, store: Store) -> None:
         self.store = store
         super().__init__(("127.0.0.1", store.port), Handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether it is the run that connects: another one may not fill this server."""
+        uid = self.store.orders["uid"]
+        return peers.may_enter(request, int(uid) if uid else None)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -277,15 +281,14 @@ def alive(lock: str) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         lines = os.read(descriptor, 65536).decode(errors="replace").splitlines()
         said = {name: value for name, _, value in (line.partition(" ") for line in lines)}
-        with open(f"/proc/{said['pid']}/stat") as file:  # noqa: PTH123 - quick start
-            status = file.read().rpartition(")")[2].split()
+        start = kernel.started(int(said["pid"]))
     except BlockingIOError:
         return True
     except (OSError, KeyError, ValueError):
         return False
     finally:
         os.close(descriptor)
-    return status[19] == said.get("start", "") and status[0] != "Z"
+    return start != 0 and str(start) == said.get("start", "")
 
 
 def _sync(folder: str) -> None:
@@ -294,7 +297,3 @@ def _sync(folder: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

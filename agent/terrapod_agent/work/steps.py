@@ -37,6 +37,11 @@ class Steps:
         self.check: Callable[[Path], Awaitable[None]] | None = None  # of a program, before each use
         self.mark: Mark = _unmarked  # told before the main program starts, and if it could not
 
+    @property
+    def uid(self) -> int | None:
+        """The user that the programs run as, if it is not the agent's own."""
+        return self.account.uid if self.account else None
+
     def elsewhere(self, root: Path, environment: Mapping[str, str]) -> "Steps":
         """The same in another folder, with a changed environment."""
         other = copy(self)
