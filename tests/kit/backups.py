@@ -3,9 +3,11 @@
 import io
 import os
 import pty
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +47,18 @@ class Place(Struct, frozen=True):
         done = self.run("restore", file, *(arguments or sealed(file.parent)))
         assert done.code == 0, done.err
         return done.out
+
+    def kill_once_there_is(self, path: str, *arguments: str | Path) -> None:
+        """A command that is killed when it has made this in the data directory."""
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "terrapod", *arguments],
+            env={"PATH": os.environ["PATH"]} | self.settings,
+        )
+        with process:
+            while not (self.data / path).exists() and process.poll() is None:
+                time.sleep(0.001)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
 
     async def ask(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Rows of the database."""

@@ -24,7 +24,7 @@ from terrapod_control_plane.migrations import run as migrations
 
 STORES = ("blobs", "binaries")
 # Beside a restore's blobs while it runs: only what it has put there itself may be removed again.
-_MARK = "restoring"
+_MARK, _KEYS_TOO = "restoring", b"keys"
 
 
 class NotEmpty(Exception):
@@ -109,7 +109,8 @@ class _Restoring:
             )
         await self._clear_or_refuse()
         await database.mark(self._connection)
-        await run_sync(files.replace, self._target.data_dir / _MARK, b"")
+        ours = _KEYS_TOO if self._brings_keys else b""
+        await run_sync(files.replace, self._target.data_dir / _MARK, ours)
         try:
             await migrations.up_to(self._target.dsn, self._header.migrations[-1])
             manifest = await self._fill()
@@ -124,8 +125,8 @@ class _Restoring:
             raise
         self._write_keys(revived)
         await run_sync(os.sync)
-        (self._target.data_dir / _MARK).unlink()
         await database.unmark(self._connection)
+        (self._target.data_dir / _MARK).unlink()  # last: until then the files may be made anew
         return manifest, revived
 
     # --- the place --------------------------------------------------------------------------------
@@ -134,9 +135,11 @@ class _Restoring:
         data = self._target.data_dir
         marked = await database.is_marked(self._connection)
         # Both marks: what lies there was put there by a restore into this database.
-        ours = marked and (data / _MARK).exists()
-        taken = [data / "keys"] if self._header.with_keys and not self._target.given_keys else []
-        taken += [data / "admin-token", *(data / store for store in STORES if not ours)]
+        left = await run_sync(files.content, data / _MARK, 64) if marked else None
+        ours = left is not None
+        taken = [self._target.keys] if self._brings_keys and left != _KEYS_TOO else []
+        if not ours:
+            taken += [data / "admin-token", *(data / store for store in STORES)]
         for path in taken:
             if path.is_file() or (path.is_dir() and any(path.iterdir())):
                 raise NotEmpty(f"{path} is there already: restore into an empty data directory")
@@ -151,6 +154,10 @@ class _Restoring:
             raise NotEmpty(
                 f"the database holds tables already ({names} ...): restore into an empty one"
             )
+
+    @property
+    def _brings_keys(self) -> bool:
+        return self._header.with_keys and not self._target.given_keys
 
     def _remove_files(self) -> None:
         for store in STORES:

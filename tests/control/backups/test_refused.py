@@ -169,6 +169,27 @@ async def test_a_restore_that_was_cut_off_is_no_database_to_serve_and_can_be_don
     assert await there.ask("select from runs")
 
 
+@pytest.mark.parametrize("made", ["restoring", "blobs"])
+async def test_a_restore_that_was_killed_can_be_done_again(
+    here: Place, there: Place, run: str, tmp_path: Path, made: str
+) -> None:
+    archive = here.backup(tmp_path / "b", *sealed(tmp_path))
+    there.kill_once_there_is(made, "restore", archive, *sealed(tmp_path))
+    assert not await _whole(there)
+    there.restore(archive, *sealed(tmp_path))
+    assert await _whole(there)
+    # Killed just before its end: keys and token were written, and the marks are still there.
+    await there.ask("create table restore_unfinished (since timestamptz)")
+    (there.data / "restoring").write_bytes(b"keys")
+    there.restore(archive, *sealed(tmp_path))
+    assert await _whole(there)
+    # Keys that were there before such a restore are not its own.
+    await there.ask("create table restore_unfinished (since timestamptz)")
+    (there.data / "restoring").write_bytes(b"")
+    refusal = there.run("restore", archive, *sealed(tmp_path)).refusal
+    assert "keys is there already" in refusal
+
+
 async def test_a_backup_of_a_newer_version_is_refused(
     here: Place, there: Place, another: Place, tmp_path: Path
 ) -> None:
