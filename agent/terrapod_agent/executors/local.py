@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from subprocess import DEVNULL
 
-from anyio import open_process, to_thread
+from anyio import CancelScope, open_process, to_thread
 from anyio.abc import Process
 
 from terrapod_agent.executors import bare
@@ -51,7 +51,8 @@ class LocalExecutor:
         try:
             yield account
         finally:
-            taken.__exit__(None, None, None)
+            with CancelScope(shield=True):
+                await to_thread.run_sync(taken.__exit__, None, None, None)
 
     async def start(self, command: Command) -> Running:
         """Start a shim, which starts the program."""

@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,14 +13,19 @@ from terrapod_agent.trouble import Failed
 from terrapod_common import files
 
 LOCKS = Path("/run/terrapod-agent-users")  # of the machine, for all its agents
+# Where everybody may write, so that a run can leave something for whoever has its number next.
+OPEN_TO_ALL = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock")))  # noqa: S108 - looked through, not written to
 
 
 class Users:
     """A range of user ids, each of which serves one run at a time on this machine."""
 
-    def __init__(self, first: int, last: int, locks: Path = LOCKS) -> None:
+    def __init__(
+        self, first: int, last: int, locks: Path = LOCKS, shared: Sequence[Path] = OPEN_TO_ALL
+    ) -> None:
         self._ids = range(first, last + 1)
         self._locks = locks
+        self._shared = shared
 
     @contextmanager
     def taken(self, place: Path) -> Iterator[Account]:
@@ -28,6 +33,7 @@ class Users:
         uid, descriptor = self._take()
         try:
             os.write(descriptor, os.fsencode(place))
+            self._sweep(uid)  # an agent that was killed had no time for it
             _give(place, uid)
             yield Account(uid)
         finally:
@@ -36,8 +42,19 @@ class Users:
                 if place.lstat().st_uid == uid:  # it may be another phase's by now
                     place.chmod(0o700)
                     os.chown(place, 0, 0)
+            self._sweep(uid)
             os.ftruncate(descriptor, 0)
             os.close(descriptor)
+
+    def _sweep(self, uid: int) -> None:
+        """Remove what belongs to this id where everybody may write."""
+        for folder in self._shared:
+            with contextlib.suppress(OSError):
+                left = [entry for entry in os.scandir(folder) if _owner(entry) == uid]
+                for entry in left:
+                    files.remove_tree(Path(entry.path))
+                    with contextlib.suppress(OSError):
+                        Path(entry.path).unlink(missing_ok=True)  # what was no folder
 
     def _take(self) -> tuple[int, int]:
         files.private(self._locks)
@@ -49,6 +66,13 @@ class Users:
                 return uid, descriptor
             os.close(descriptor)
         raise Failed(f"all user ids from {self._ids[0]} to {self._ids[-1]} are in use by runs")
+
+
+def _owner(entry: "os.DirEntry[str]") -> int | None:
+    try:
+        return entry.stat(follow_symlinks=False).st_uid
+    except OSError:
+        return None
 
 
 def _busy() -> set[int]:
