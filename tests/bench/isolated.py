@@ -14,17 +14,17 @@ from pathlib import Path
 
 import anyio
 
-from terrapod_agent.executors import bubblewrap, kernel
+from terrapod_agent.executors import bubblewrap
 from terrapod_agent.executors.base import Command
 from terrapod_agent.executors.bubblewrap import Bubblewrap
 from terrapod_agent.executors.local import LocalExecutor
 from terrapod_agent.executors.users import Users
 from terrapod_agent.work.redact import Redactor, forms
+from tests.bench import agents
 from tests.kit.public import Public, public
 
 _STARTS, _RUNS = 20, 3
 _CONFIGURATION = 'resource "terraform_data" "one" { input = "made" }\n'
-_MEGABYTE = 2**20
 
 
 def main() -> None:
@@ -45,8 +45,11 @@ async def _measure() -> None:
             "a user id": LocalExecutor(0.02, users=users),
             "a sandbox": LocalExecutor(0.02, sandbox=found, users=users, reads=reads),
         }
-        print("| runs have | ms a start | ms init, plan, apply | MB of shim and bubblewrap |")
-        print("| --- | --- | --- | --- |")
+        print(
+            "| runs have | ms a start | ms init, plan, apply | MB of agent, idle | running "
+            "| of shim and bubblewrap |"
+        )
+        print("| --- | --- | --- | --- | --- | --- |")
         for mode, executor in modes.items():
             place = folder / mode.replace(" ", "-")
             place.mkdir()
@@ -55,7 +58,9 @@ async def _measure() -> None:
             runs = [await _seconds(executor, place, one(number)) for number in range(_RUNS)]
             size = await _memory(executor, place)
             times = [f"{1000 * statistics.median(found):.0f}" for found in (starts, runs)]
-            print(f"| {mode} | {' | '.join(times)} | {size / _MEGABYTE:.1f} |")
+            held = [f"{size:.1f}" for size in (*await agents.memory(programs, mode), size)]
+            print(f"| {mode} | {' | '.join([*times, *held])} |")
+    agents.print_beside(*await agents.beside_masking())
 
 
 @contextmanager
@@ -77,17 +82,7 @@ async def _seconds(executor: LocalExecutor, place: Path, shell: str) -> float:
 
 
 async def _memory(executor: LocalExecutor, place: Path) -> float:
-    def look() -> float:
-        below = kernel.descendants(os.getpid())
-        watching = [pid for pid in below if kernel.name(pid) in ("bwrap", "python", "python3")]
-        return float(sum(map(_proportional, watching)))
-
-    return (await _ran(executor, place, "sleep 1", look))[1] or 0.0
-
-
-def _proportional(pid: int) -> int:
-    lines = kernel.read(f"/proc/{pid}/smaps_rollup").splitlines()
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return (await _ran(executor, place, "sleep 1", agents.watching))[1] or 0.0
 
 
 async def _ran(

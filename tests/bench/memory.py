@@ -12,7 +12,7 @@ def of(stage: Stage) -> tuple[float, float]:
     assert folder is not None
     postmaster = int((folder / "cluster" / "postmaster.pid").read_text().split()[0])
     server = stage.running["server"].pid
-    return _pss(server), sum(map(_pss, [postmaster, *_children(postmaster)]))
+    return pss(server), sum(map(pss, [postmaster, *_children(postmaster)]))
 
 
 def _children(parent: int) -> list[int]:
@@ -27,7 +27,8 @@ def _children(parent: int) -> list[int]:
     return found
 
 
-def _pss(pid: int) -> float:
+def pss(pid: int) -> float:
+    """Megabytes of one process."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:

@@ -35,7 +35,8 @@ _AGENT = {
     "TERRAPOD_AGENT_WAITS__STOP": "5",
 }
 GONE = "agent gone"  # for good; another agent of its pool is there
-VICTIMS = ("agent", GONE, "shim", "terraform", "server")
+VICTIMS = ("agent", GONE, "shim", "terraform", "server", "database")
+_TRIES = 5
 _LONGEST = 300.0
 
 
@@ -82,13 +83,24 @@ class Times:
         if victim in ("shim", "terraform") and step not in WITH_TERRAFORM:
             return ""
         world = self._world
-        workspace = world.workspace(self._pool)
-        run = world.run(workspace, ["a", "b"], lines=30)
+        for _ in range(_TRIES):
+            workspace = world.workspace(self._pool)
+            run = world.run(workspace, ["a", "b"], lines=30)
+            if self._at(run, kind, step):
+                return self._struck(victim, workspace, run, f"{kind}, {step}")
+            world.settle([run])  # it was over before it was seen
+        return "not seen"
+
+    def _at(self, run: str, kind: str, step: str) -> bool:
+        over = lambda: self._world.look(run)["status"] in FINAL  # noqa: E731 - a condition
         self._place.network.weather(Weather(delay=0.05))
-        there = at_step(self._place, run, kind, step, lambda: world.look(run)["status"] in FINAL)
-        self._place.network.heal()
-        if not there:
-            return "unseen"
+        try:
+            return at_step(self._place, run, kind, step, over)
+        finally:
+            self._place.network.heal()
+
+    def _struck(self, victim: str, workspace: str, run: str, at: str) -> str:
+        world = self._world
         began = time.time()
         if victim == GONE:
             world.blow(victim, lasts=_LONGEST)
@@ -98,7 +110,7 @@ class Times:
         else:
             strike(world, self._place, victim)
         told = self._end(workspace, run, began)
-        _say(f"{kind}, {step}, {victim}: {told}")
+        _say(f"{at}, {victim}: {told}")
         world.settle([run])
         return told
 
