@@ -136,14 +136,15 @@ def verify(
     from terrapod_control_plane.backup.archive import ArchiveReader  # noqa: PLC0415
     from terrapod_control_plane.backup.tar import BadArchive  # noqa: PLC0415
 
+    named = "The archive on standard input" if file == _STDIO else file
     try:
         with source(file) as stream:
             unsealed = sealing.opened(stream, partial(opener, passphrase_file, identity))
             manifest = restoring.check(ArchiveReader(unsealed))
     except (BadArchive, sealing.WrongSecret) as error:
-        raise failed(f"{file} is not good: {error}") from None
+        raise failed(f"{named} is not good: {error}") from None
     header = manifest.header
-    typer.echo(f"{file} is whole: {_told(manifest)}.")
+    typer.echo(f"{named} is whole: {_told(manifest)}.")
     typer.echo(f"  made {header.made_at:%Y-%m-%d %H:%M:%S} UTC by Terrapod {header.terrapod}")
     keys = "with the key ring" if header.with_keys else "without keys"
     typer.echo(f"  {keys}; {manifest.members:,} members, each as its sha256 says")
