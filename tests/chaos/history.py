@@ -9,7 +9,11 @@ from msgspec import Struct
 from tests.kit.counter import Count
 
 FINAL = frozenset({"applied", "planned_and_finished", "errored", "canceled", "discarded"})
-_LINE = re.compile(r"(?<![$\w])line (\S+) (\d+)")
+# As it comes; an error says once more what a provisioner had printed.
+_LINE = re.compile(r"\(local-exec\): line (\S+) (\d+)")
+# What terraform notes as tainted: it knows that it is there, and makes it anew without the
+# provisioner that would tell of its end.
+_BROKEN = re.compile(r"local-exec provisioner error[\s│]+with terraform_data\.counted\[\"(\S+)\"\]")
 _SLACK = 2.0  # seconds between what we did and what the server wrote of it
 
 
@@ -80,6 +84,7 @@ def _endless(history: History) -> Iterator[str]:
 
 def _twice(history: History) -> Iterator[str]:
     made: dict[tuple[str, str], Count] = {}
+    broken = {(run.id, key) for run in history.runs for key in _broken(run)}
     by_run: set[tuple[str, str, str]] = set()
     for count in sorted(history.counts, key=lambda count: count.at):
         thing = (count.workspace, count.key)
@@ -88,13 +93,21 @@ def _twice(history: History) -> Iterator[str]:
             continue
         if (count.run, *thing) in by_run:
             yield f"{count.run} made {count.key} of {count.workspace} twice"
-        elif (first := made.get(thing)) and not _held_between(history, first, count):
+        elif (
+            (first := made.get(thing))
+            and (first.run, first.key) not in broken
+            and not _held_between(history, first, count)
+        ):
             yield (
                 f"{count.key} of {count.workspace} was made by {first.run} and again by "
                 f"{count.run}, with no hold in between"
             )
         by_run.add((count.run, *thing))
         made[thing] = count
+
+
+def _broken(run: Seen) -> set[str]:
+    return set(_BROKEN.findall(run.apply_log))
 
 
 def _held_between(history: History, first: Count, second: Count) -> bool:
@@ -129,9 +142,11 @@ def _states(history: History) -> Iterator[str]:
                 made[count.key] = count
             else:
                 made.pop(count.key, None)
-        excused = {hold.run for hold in history.holds if hold.workspace == workspace}
+        held = {hold.run for hold in history.holds if hold.workspace == workspace}
+        broken = {(run.id, key) for run in history.runs for key in _broken(run)}
         for key in sorted(set(made) ^ set(found)):
-            if key not in last or last[key].run not in excused:
+            by = last[key].run if key in last else ""
+            if by not in held and (by, key) not in broken:
                 where = "not in the state" if key in made else "in the state, and was not made"
                 yield f"{key} of {workspace} is {where}"
 

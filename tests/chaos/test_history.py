@@ -135,6 +135,17 @@ def test_a_planted_fault_is_found(name: str) -> None:
     assert any(expected in fault for fault in found), found
 
 
+def test_what_an_interrupted_run_left_tainted_is_no_fault() -> None:
+    history = good()
+    history.counts.append(Count(42.5, "create", "run-3", "w", "b"))
+    error = 'Error: local-exec provisioner error\n\n  with terraform_data.counted["b"],\n'
+    change(history, 0, apply_log=f"{log('a', 'b')[:-1]}{error}Output: line b 1\nline b 2\n\x03")
+    change(history, 2, apply_log=log("c", "b"))
+    assert faults(history) == []
+    history.counts.append(Count(40.5, "create", "run-3", "w", "a"))
+    assert any("a of w was made by run-1 and again" in fault for fault in faults(history))
+
+
 def test_what_a_held_run_left_unknown_is_no_fault() -> None:
     history = good()
     history.counts.append(Count(22, "create", "run-2", "w", "d"))
