@@ -1,19 +1,25 @@
 """Run by a hostile configuration: tries what no run may do, prints what it could.
 
-``hostile.json`` beside it says where the agent and another run are. Not a test: the tests hand it
-to a real terraform as a file of the configuration.
+``hostile.json`` beside it says where the agent and another run are. With doors among its aims it
+keeps what it has opened until there is a file ``go``. Not a test: the tests hand it to a real
+terraform as a file of the configuration.
 """
 
 import contextlib
 import ctypes
 import json
 import os
+import select
 import signal
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 
 _MS_REMOUNT, _MS_BIND, _PTRACE_SEIZE = 32, 4096, 0x4206
+_FLOOD, _SECONDS = 200, 10
+SHOWN = ("nothing", "Bearer door.wrong")
+_kept: list[socket.socket] = []
 
 
 def main() -> None:
@@ -21,7 +27,9 @@ def main() -> None:
     with open("hostile.json") as file:
         aims = json.load(file)
     found = [name for name, attempt in attempts(aims) if succeeds(attempt)]
-    print("hostile:", json.dumps(found))
+    print("hostile:", json.dumps(found), flush=True)
+    while _kept and not os.path.exists("go"):
+        time.sleep(0.05)
 
 
 def attempts(aims: dict[str, list[str]]) -> list[tuple[str, Callable[[], object]]]:
@@ -45,6 +53,13 @@ def attempts(aims: dict[str, list[str]]) -> list[tuple[str, Callable[[], object]
             (f"root of {pid}", partial(os.listdir, f"/proc/{pid}/root/")),
             (f"files of {pid}", partial(os.listdir, f"/proc/{pid}/fd")),
         ]
+    for port in map(int, aims["doors"]):
+        for shown in SHOWN:
+            tried += [
+                (f"an answer at {port} to {shown}", partial(answer, port, shown)),
+                (f"entry at {port} with {shown}", partial(enter, port, shown)),
+            ]
+    tried += [(f"stay at {port}", partial(flood, int(port))) for port in aims["doors"]]
     return tried
 
 
@@ -92,6 +107,34 @@ def connect(address: str) -> None:
     """Connect; an address that begins with @ is an abstract one."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect("\0" + address[1:] if address[0] == "@" else address)
+
+
+def answer(port: int, shown: str) -> bytes:
+    """Get a word out of a door."""
+    header = "" if shown == "nothing" else f"Authorization: {shown}\r\n"
+    with socket.create_connection(("127.0.0.1", port), _SECONDS) as connection:
+        connection.sendall(f"GET /api/v2/ping HTTP/1.1\r\nHost: a\r\n{header}\r\n".encode())
+        if not (said := connection.recv(1024)):
+            raise OSError(0, "dropped")
+    return said
+
+
+def enter(port: int, shown: str) -> None:
+    """Get past a door."""
+    if b" 401 " in answer(port, shown):
+        raise OSError(0, "refused")
+
+
+def flood(port: int) -> None:
+    """Open many connections and keep them: whether one of them is kept at the other end too."""
+    opened = [socket.create_connection(("127.0.0.1", port), _SECONDS) for _ in range(_FLOOD)]
+    _kept.extend(opened)
+    until = time.monotonic() + _SECONDS / 5
+    while opened and time.monotonic() < until:
+        ended, _, _ = select.select(opened, [], [], 0.1)
+        opened = [one for one in opened if one not in ended]
+    if not opened:
+        raise OSError(0, "dropped")
 
 
 if __name__ == "__main__":

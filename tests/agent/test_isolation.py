@@ -139,6 +139,7 @@ def aims(isolated: Isolated, agent: AgentProcess, sockets: list[str]) -> dict[st
         "tools": [str(tool)],
         "sockets": sockets if kernel_scopes() else sockets[:1],
         "processes": [str(pid) for pid in (agent.pid, *isolated.processes("victim"))],
+        "doors": [],
     }
 
 
