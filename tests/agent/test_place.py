@@ -1,6 +1,7 @@
 """Where runs execute: one folder for a run, whatever else is or was on the machine."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from terrapod_agent.work import place
 from terrapod_agent.work.place import Place
 from terrapod_common import wire
 from tests.kit.agent_server import AgentServer
-from tests.kit.agents import apply_of, phase, quick, running
+from tests.kit.agents import AgentProcess, apply_of, phase, quick, running
 from tests.kit.scripted_terraform import script
 
 pytestmark = pytest.mark.anyio
@@ -104,6 +105,28 @@ async def test_a_second_agent_of_the_machine_waits_for_the_first_ones_terraform(
             await server.until(lambda: again.ended)
     assert again.status == "planned", again.text
     assert "second" in again.text
+
+
+async def test_a_plan_that_another_agent_takes_over_has_the_same_paths(
+    server: AgentServer, data: Path, process: AgentProcess, tmp_path: Path
+) -> None:
+    """What the dead agent has left lies in the place, and must not push the second one aside."""
+    seen = [["arguments"], ["shell", "pwd"]]
+    first = server.add(phase("plan", script(plan=[*seen, ["wait", f"{tmp_path}/never"]])))
+    run = tmp_path / "runs" / "run-1"
+    paths = (f"-out={run}/plan.tfplan", f"-var-file={run}/variables.tfvars", f"\n{run}/tree\n")
+    process.start()
+    await server.until(lambda: all(path in first.text for path in paths))
+    process.send(signal.SIGKILL)
+    await process.ended()
+    assert (run / "tree").is_dir()
+    again = phase("plan", script(plan=seen), fence=2)
+    server.phases["plan-1"] = again
+    server.waiting.append("plan-1")
+    async with running(quick(tmp_path / "agent-2", server, name="agent-2")):
+        await server.until(lambda: again.ended)
+    assert again.status == "planned", again.text
+    assert [path for path in paths if path not in again.text] == []
 
 
 async def test_the_place_of_a_run_is_the_same_in_both_phases_and_goes_with_them(
