@@ -254,6 +254,27 @@ async def test_a_restarted_agent_says_at_once_what_it_dropped(
     assert not any(beat.dropped for beat in server.beats[beats + 1 :])
 
 
+async def test_a_restarted_agent_drops_an_apply_that_had_not_started(
+    server: AgentServer, data: Path, process: AgentProcess
+) -> None:
+    server.every = 600
+    apply = server.add(apply_phase(script()))
+    server.fault("configuration", "status", 503, times=1000)
+    process.start()
+    await server.until(lambda: "configuration" in server.calls)
+    process.send(signal.SIGKILL)
+    await process.ended()
+    assert [path.name for path in (data / "phases").iterdir()] == ["apply-1.1"]
+    server.fault("beat", "lose_answer")
+    process.start()
+    await server.until(lambda: any(beat.dropped for beat in server.beats))
+    dropped = next(beat.dropped for beat in server.beats if beat.dropped)
+    assert dropped == [wire.Holding(phase_id=apply.work.phase_id, fence=1)]
+    assert not list((data / "phases").iterdir())
+    assert not any(beat.kept for beat in server.beats)
+    assert (apply.reports, apply.late, apply.states) == ([], [], [])
+
+
 @pytest.mark.parametrize(
     ("end", "hard"),
     [
