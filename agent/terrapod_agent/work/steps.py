@@ -74,6 +74,9 @@ class Steps:
             self._hold.busy = False
         if self._hold.stopping() and not ended.spoke:
             self._folder.say(f"\nterraform {name}: {ended.told()}")
+        if ended.left:  # also where all went well, or the words for the end have no room for it
+            named = ", ".join(ended.left)
+            self._folder.say(f"\nWarning: terraform {name} left {named}, which could not be ended.")
         return ended
 
     async def _ours(self, name: str) -> None:
