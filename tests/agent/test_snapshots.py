@@ -10,6 +10,7 @@ import pytest
 
 from terrapod_agent.work import plan_file
 from terrapod_common import wire
+from terrapod_common.overrides import OVERRIDE
 from tests.agent.test_real_places import Job
 from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
@@ -85,22 +86,29 @@ async def test_large_states_are_kept_by_snapshots_and_small_changes_in_a_file(
 async def test_what_an_apply_sees_does_not_depend_on_how_its_state_is_kept(
     job: Job, tmp_path: Path
 ) -> None:
+    """The same bytes of configuration: a variable makes the state large or small."""
     seen = (
-        LARGE + 'output "seen" {\n  value = sort([for f in fileset(path.module, "**") :\n'
+        LARGE.replace("count = 80", "count = var.count_of") + 'variable "count_of" {}\n'
+        'resource "terraform_data" "sees" {\n'
+        '  input = join("\\n", [for f in fileset(path.module, "**") :\n'
         '    "${f} ${filesha256(f)}" if !startswith(f, ".terraform/providers")])\n}\n'
+        'output "seen" { value = terraform_data.sees.output }\n'
         'output "where" { value = "${terraform.workspace} ${path.cwd}" }\n'
     )
-    large = await job.apply(await job.plan({"main.tf": seen}))
-    job.server.phases.clear()
-    few = wire.Flags(targets=["terraform_data.large[0]", "output.seen"])
-    assert few.targets
-    small = await job.plan({"main.tf": seen.replace("count = 80", "count = 10")})
-    assert backend(small, tmp_path) == "local"
-    of_small = await job.apply(small)
-    assert large["where"] == of_small["where"]
-    assert [name.split()[0] for name in large["seen"]] == [
-        name.split()[0] for name in of_small["seen"]
-    ]
+    found = {}
+    for kept, count in (("cloud", "80"), ("local", "10")):
+        variables = [wire.Variable(key="count_of", value=count)]
+        plan = await job.plan({"main.tf": seen, "a/b.txt": "b"}, variables=variables)
+        assert backend(plan, tmp_path) == kept
+        outputs = await job.apply(plan)
+        found[kept] = (outputs["where"], outputs["seen"])
+        job.server.phases.clear()
+    assert found["cloud"] == found["local"]
+    assert {name.split()[0] for name in found["cloud"][1].splitlines()} >= {
+        "main.tf",
+        "a/b.txt",
+        OVERRIDE,
+    }
 
 
 async def applying(server: AgentServer, tmp_path: Path, main: str) -> PhaseRecord:

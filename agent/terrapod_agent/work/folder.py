@@ -125,6 +125,10 @@ class Folder:
         """Where the state of the workspace is while terraform works."""
         if ticket.snapshots:
             return self.snapshots / "terraform.tfstate"
+        return self.state_in_file(ticket)
+
+    def state_in_file(self, ticket: Ticket) -> Path:
+        """Where terraform's local backend has the state of the workspace."""
         if ticket.workspace == "default":
             return self.states / "terraform.tfstate"
         return self.states / "workspaces" / ticket.workspace / "terraform.tfstate"

@@ -89,9 +89,11 @@ def fixed_environment(folder: Folder, workspace: str) -> Mapping[str, str]:
 
 def place_state(folder: Folder, ticket: Ticket) -> Path:
     """Where the state has to be put; the folder is there afterwards."""
-    # With its folder in place the workspace exists for terraform, also without a state.
+    # With its folder in place the workspace exists for terraform, also without a state. With the
+    # local backend init looks for it in any case: without it, it notes another one in the tree.
     state = folder.state(ticket)
-    state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (state, folder.state_in_file(ticket)):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return state
 
 
