@@ -38,6 +38,13 @@ resource "terraform_data" "waits" {
 }
 """
 
+PAUSE = """
+resource "terraform_data" "pause" {
+  depends_on = [terraform_data.large]
+  provisioner "local-exec" { command = "sleep 21" }
+}
+"""
+
 
 @pytest.fixture(params=["ours", "another"])
 def job(server: AgentServer, tmp_path: Path, request: pytest.FixtureRequest) -> Job:
@@ -171,7 +178,33 @@ async def test_a_canceled_apply_saves_all(server: AgentServer, data: Path, tmp_p
     assert made(apply) == 80
 
 
-async def test_a_killed_terraform_leaves_a_whole_state(
+@pytest.mark.timeout(120)
+async def test_a_killed_terraform_leaves_its_last_snapshot(
+    server: AgentServer, data: Path, tmp_path: Path
+) -> None:
+    """A change makes a snapshot when the one before is 20 seconds old."""
+    waits = WAITS.replace("terraform_data.large", "terraform_data.pause")
+    apply = await applying(server, tmp_path, LARGE + PAUSE + waits)
+    async with running(quick(data, server)):
+        await server.until(lambda: apply.states and (tmp_path / "pid").exists(), 90)
+        snapshot = apply.states[-1][0]
+        os.kill(parent(tmp_path / "pid"), signal.SIGKILL)
+        (tmp_path / "go").touch()
+        await server.until(lambda: apply.ended, 60)
+    last = apply.reports[-1]
+    assert (last.status, last.hard, last.state_uploaded) == ("errored", True, True)
+    assert "signal 9" in last.message
+    content, final = apply.states[-1]
+    assert final
+    before, after = json.loads(snapshot), json.loads(content)
+    assert after["serial"] >= before["serial"] > 0
+    assert after["lineage"] == before["lineage"]
+    names = [one["name"] for one in after["resources"]]
+    assert set(names) >= {one["name"] for one in before["resources"]} >= {"large", "pause"}
+    assert made(apply) == 80
+
+
+async def test_a_terraform_that_is_killed_before_its_first_snapshot_leaves_the_state_before(
     server: AgentServer, data: Path, tmp_path: Path
 ) -> None:
     apply = await applying(server, tmp_path, LARGE + WAITS)
@@ -180,8 +213,10 @@ async def test_a_killed_terraform_leaves_a_whole_state(
         os.kill(parent(tmp_path / "pid"), signal.SIGKILL)
         (tmp_path / "go").touch()
         await server.until(lambda: apply.ended, 60)
-    assert apply.status == "errored"
-    assert "killed" in apply.reports[-1].message or "signal 9" in apply.reports[-1].message
+    last = apply.reports[-1]
+    assert (last.status, last.hard) == ("errored", True)
+    assert "signal 9" in last.message
+    assert apply.states == []
 
 
 async def test_a_large_apply_in_a_folder_of_its_own_gets_ephemeral_values_again(
