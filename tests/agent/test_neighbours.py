@@ -29,18 +29,32 @@ async def _longest_pause(pauses: list[float]) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_a_secret_of_3_mb_delays_no_heartbeat(server: AgentServer, data: Path) -> None:
+async def test_a_secret_of_3_mb_delays_neither_heartbeats_nor_another_phase(
+    server: AgentServer, data: Path, tmp_path: Path
+) -> None:
     """The agent runs in this loop, so a pause here is one of its beats."""
+    server.every = 0.05
     variable = wire.Variable(key="big", value=SECRET, sensitive=True)
-    steps = [["print", SECRET], ["print", "ordinary line\n" * 200_000], ["print", SECRET[:-7]]]
+    printed = [SECRET, "ordinary line\n" * 200_000, SECRET[:-7]]
+    steps = [*(["print", text] for text in printed), ["touch", f"{tmp_path}/printed"]]
     plan = phase("plan", script(plan=steps), variables=[variable])
+    waits = [["touch", f"{tmp_path}/up"], ["wait", f"{tmp_path}/printed"], ["print", "went on"]]
+    other = phase("plan", script(plan=waits), run_id="run-2", phase_id="plan-2")
     pauses: list[float] = []
-    async with running(quick(data, server)), anyio.create_task_group() as tasks:
+    async with running(quick(data, server, slots=2)), anyio.create_task_group() as tasks:
         tasks.start_soon(_longest_pause, pauses)
+        server.add(other)
+        await server.until((tmp_path / "up").exists)
         server.add(plan)
+        await server.until((tmp_path / "printed").exists, 60)
+        beats = len(server.beats)
+        await server.until(lambda: other.ended, 60)
+        await server.until(lambda: len(server.beats) > beats + 5, 60)
+        assert "***" not in plan.text  # it is still at the first secret
         await server.until(lambda: plan.ended, 100)
         tasks.cancel_scope.cancel()
-    assert plan.status == "planned"
+    assert (plan.status, other.status) == ("planned", "planned")
+    assert other.text.endswith("went on\n")
     assert "***\nordinary line\n" in plan.text
     assert SECRET.strip()[:100] not in plan.text.partition("ordinary")[0]
     # Quadratic masking took minutes; what is left are turns of the interpreter's lock.
