@@ -14,6 +14,17 @@ from tests.kit.scripted_terraform import script
 
 pytestmark = pytest.mark.anyio
 
+# Up to the agent, all of which a run without isolation may read; what is told is not what is read.
+ANCESTORS = """
+seen, pid, own = [], os.getpid(), False
+while not own:
+    entries = pathlib.Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    own = "TERRAPOD_AGENT_URL=" in entries
+    seen.append([pid, own, "a-join-token" in entries or "JOIN_TOKEN" in entries])
+    pid = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+print("seen:", json.dumps(seen), flush=True)
+"""
+
 
 async def test_a_join_token_is_not_in_the_environment_of_the_agent(
     server: AgentServer, process: AgentProcess, tmp_path: Path
@@ -27,6 +38,19 @@ async def test_a_join_token_is_not_in_the_environment_of_the_agent(
     assert "TERRAPOD_AGENT_JOIN_TOKEN" not in seen
     (tmp_path / "go").touch()
     await server.until(lambda: plan.ended)
+
+
+async def test_a_run_does_not_find_a_join_token_in_what_it_descends_from(
+    server: AgentServer, process: AgentProcess
+) -> None:
+    plan = server.add(phase("plan", script(plan=[["python", ANCESTORS]])))
+    process.start()
+    await server.until(lambda: plan.ended)
+    [line] = [line for line in plan.text.splitlines() if line.startswith("seen: ")]
+    *below, agent = json.loads(line.removeprefix("seen: "))
+    assert agent == [process.pid, True, False]
+    assert len(below) == 2  # terraform and its shim
+    assert not any(token for _, _, token in below)
 
 
 def test_other_processes_of_its_user_cannot_look_into_the_agent() -> None:
