@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import pytest
 
 from terrapod_agent.work import counting
 from terrapod_agent.work.terraform import Counts
-from terrapod_common import files
+from terrapod_common import files, wire
 from tests.kit.agent_server import AgentServer
-from tests.kit.agents import apply_phase, quick, running
+from tests.kit.agents import AgentProcess, apply_phase, phase, quick, running
+from tests.kit.disks import MAY_MOUNT, small_disk
 from tests.kit.scripted_terraform import script
 
 pytestmark = pytest.mark.anyio
 
 FAILS = ["exit", 1]
+STATE = "../state/workspaces/web/terraform.tfstate"
 WHOLE = {"version": 4, "terraform_version": "1.15.5", "serial": 7, "lineage": "l"}
 
 
@@ -46,6 +49,7 @@ async def test_an_apply_that_fails_before_it_makes_anything_holds_nothing(
         [["state", 3], ["pipe", "errored.tfstate"]],
         [["state", 3], ["folder", "errored.tfstate"]],
         [["remove-state"], ["folder", "errored.tfstate"]],
+        [["remove-state"], ["pipe", STATE]],
         [["torn-state"]],
     ],
 )
@@ -57,6 +61,32 @@ async def test_a_state_that_is_not_whole_is_never_taken_for_the_last_one(
     assert not apply.reports[-1].state_uploaded
     assert list((data / "phases").iterdir())
     assert ((data.parent / "runs" / "run-1") / "state").is_dir()
+
+
+@pytest.mark.parametrize("where", [STATE, "errored.tfstate"])
+async def test_a_pipe_in_place_of_a_state_keeps_no_restarted_agent_waiting(
+    server: AgentServer, data: Path, process: AgentProcess, tmp_path: Path, where: str
+) -> None:
+    gone = [["remove-state"]] if where == STATE else [["state", 3]]
+    deaf = [["ignore-interrupts"], ["touch", f"{tmp_path}/up"], ["wait", "never"]]
+    steps = script(apply=[*gone, ["pipe", where], *deaf])
+    apply = server.add(apply_phase(steps, limits=wire.Limits(grace_seconds=0.2)))
+    process.start()
+    await server.until((tmp_path / "up").exists)
+    process.send(signal.SIGKILL)
+    await process.ended()
+    process.start()
+    await server.until(lambda: apply.ended)
+    last = apply.reports[-1]
+    assert (last.status, last.hard, last.state_uploaded) == ("errored", True, False)
+    assert last.state_trouble
+    process.send(signal.SIGTERM)
+    assert await process.ended() == 0
+    process.start()  # it finds the pipe there again, and has other work
+    plan = server.add(phase("plan", script(), run_id="run-2"))
+    await server.until(lambda: plan.ended)
+    folders = data / "phases"
+    await server.until(lambda: [path.name for path in folders.iterdir()] == ["apply-1.1"])
 
 
 async def test_a_state_of_the_configuration_is_not_taken_for_one_of_the_apply(
@@ -99,20 +129,30 @@ async def test_what_lies_beside_after_a_good_end_is_not_the_state(
     assert b'"serial": 3' in apply.states[-1][0]
 
 
-async def test_a_copy_that_fails_does_not_end_the_apply(
+@pytest.mark.skipif(not MAY_MOUNT, reason="only root may make a small disk")
+async def test_a_copy_for_which_there_is_no_room_does_not_end_the_apply(
     server: AgentServer, data: Path, tmp_path: Path
 ) -> None:
-    in_the_way = ["folder", f"{data}/phases/apply-1.1/state.whole"]
-    steps = [in_the_way, ["state", 3], ["touch", f"{tmp_path}/up"], ["wait", f"{tmp_path}/go"]]
+    """The disk of the agent is another one than that of the runs."""
+    server.every = 0.05
+    filled = ["fill", f"{data}/.filler"]
+    steps = [filled, ["state", 3], ["touch", f"{tmp_path}/up"], ["wait", f"{tmp_path}/go"]]
     apply = server.add(apply_phase(script(apply=[*steps, ["state", 4]])))
-    async with running(quick(data, server)):
-        await server.until((tmp_path / "up").exists)
-        (data / "phases" / "apply-1.1" / "state.whole").rmdir()  # there is room again
-        await server.until(lambda: apply.states)
-        (tmp_path / "go").touch()
-        await server.until(lambda: apply.ended)
+    with small_disk(data, 8) as disk:
+        async with running(quick(data, server, free_bytes=1024)):
+            await server.until((tmp_path / "up").exists)
+            await server.until(lambda: "full" in server.beats[-1].trouble)
+            beats = len(server.beats)
+            await server.until(lambda: len(server.beats) > beats + 5)
+            assert not (data / "phases" / "apply-1.1" / "state.whole").exists()
+            assert (apply.ended, apply.states) == (False, [])
+            disk.free()
+            await server.until(lambda: apply.states)
+            (tmp_path / "go").touch()
+            await server.until(lambda: apply.ended)
+            await server.until(lambda: not list((data / "phases").iterdir()))
     assert apply.status == "applied"
-    assert b'"serial": 4' in apply.states[-1][0]
+    assert [json.loads(content)["serial"] for content, _ in apply.states] == [3, 4]
 
 
 async def test_a_failed_apply_is_counted_by_its_states(server: AgentServer, data: Path) -> None:
