@@ -1,18 +1,21 @@
 """The agent's disk is full: it takes no work and says so, tells how a phase ended, and goes on."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 from typer.testing import CliRunner
 
 from terrapod_agent import space, status
 from terrapod_agent.cli import commands
-from terrapod_common import wire
+from terrapod_common import files, wire
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import QUICK, AgentProcess, apply_phase, phase, quick, running
 from tests.kit.scripted_terraform import script
@@ -185,12 +188,29 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 async def test_a_status_that_is_old_is_not_well(
     server: AgentServer, data: Path, process: AgentProcess
 ) -> None:
+    """The agent is held, so that it writes nothing, and its last words are made old."""
+    told = partial(
+        CliRunner().invoke,
+        commands,
+        ["status", "--data-dir", str(data)],
+        env={"TERRAPOD_AGENT_FREE_BYTES": "0"},
+    )
     process.start()
-    await server.until(lambda: status.read(data))
+    await server.until(lambda: (found := status.read(data)) and found.connected)
+    assert told().exit_code == 0
+    process.send(signal.SIGSTOP)
+    await server.until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
     well = status.read(data)
     assert well is not None
     old = msgspec.structs.replace(well, written_at=time.time() - 3600)
+    files.replace(data / "status.json", msgspec.json.encode(old))
     assert (well.stale, old.stale) == (False, True)
+    said = told()
+    assert said.exit_code == 1
+    assert said.stdout.startswith("attention    this was written 36")
+    process.send(signal.SIGCONT)
+    await server.until(lambda: (found := status.read(data)) and not found.stale)
+    assert told().exit_code == 0
 
 
 def test_what_an_agent_says_is_bounded() -> None:
