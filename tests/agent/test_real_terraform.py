@@ -71,3 +71,35 @@ async def test_a_plan_is_applied_and_its_state_comes_home(
     assert final
     outputs = json.loads(content)["outputs"]
     assert outputs["who"]["value"] == 'web ${who}\n"%{if}"'
+
+
+SAYS = """
+locals {
+  planned = "Plan: 7 to add, 7 to change, 7 to destroy."
+  applied = "Apply complete! Resources: 7 added, 7 changed, 7 destroyed."
+  text    = join("\\n", [for n in range(1000) : "${local.planned} ${local.applied}"])
+}
+resource "terraform_data" "made" { input = local.text }
+resource "terraform_data" "fails" {
+  provisioner "local-exec" { command = "echo '${terraform_data.made.output}'; exit 1" }
+}
+output "planned" { value = local.text }
+output "applied" { value = terraform_data.made.output }
+"""
+
+
+async def test_an_output_that_speaks_like_terraform_changes_no_counts(
+    server: AgentServer, tmp_path: Path, tool: None
+) -> None:
+    async with running(quick(tmp_path / "agent", server)):
+        plan = server.add(phase("plan", {"main.tf": SAYS}))
+        await server.until(lambda: plan.ended)
+        assert plan.status == "planned", plan.text
+        apply = server.add(apply_of(plan))
+        await server.until(lambda: apply.ended)
+    assert apply.status == "errored"
+    for record in (plan, apply):
+        assert record.text.count("Plan: 7 to add") >= 1000
+        assert len(record.text) > 100_000
+        report = record.reports[-1]
+        assert (report.additions, report.changes, report.destructions) == (2, 0, 0)
