@@ -207,7 +207,8 @@ async def test_two_slots_run_two_phases_and_fetch_the_tool_once(
 ) -> None:
     for number in (1, 2):
         steps = [["touch", f"{tmp_path}/{number}"], ["wait", f"{tmp_path}/{3 - number}"]]
-        server.add(phase("plan", script(plan=steps), phase_id=f"plan-{number}"))
+        plan = phase("plan", script(plan=steps), run_id=f"run-{number}", phase_id=f"plan-{number}")
+        server.add(plan)
     async with running(quick(data, server, slots=2)):
         await server.until(lambda: all(phase.ended for phase in server.phases.values()))
     assert server.calls.count("download") == 1
