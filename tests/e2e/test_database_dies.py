@@ -124,6 +124,9 @@ def test_one_that_cannot_be_started_again_ends_the_server_with_a_reason(hasty: S
     cluster.rename(cluster.with_name("away"))
     assert hasty.process is not None
     assert hasty.process.wait(30) == 1
+    tries = [line for line in hasty.log.splitlines() if "PostgreSQL not started" in line]
+    assert len(tries) > 2
+    assert all("exit code" in line and "retry_in" in line for line in tries), tries
     last = [line for line in hasty.log.splitlines() if line][-1]
     assert last.startswith("terrapod can't run: the embedded PostgreSQL ended and could not be")
     cluster.with_name("away").rename(cluster)

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 import structlog
@@ -27,10 +27,20 @@ class Watch:
     Runs in the main thread: see :class:`Embedded`. ``tell`` hears at once that it has ended.
     """
 
-    def __init__(self, embedded: Embedded, patience: float, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        embedded: Embedded,
+        patience: float,
+        tell: Callable[[str], None],
+        *,
+        backoff: Backoff = _BACKOFF,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
         self._embedded = embedded
         self._patience = patience
         self._tell = tell
+        self._backoff = backoff
+        self._sleep = sleep
 
     async def keep(self) -> None:
         """Runs as a supervised loop."""
@@ -60,7 +70,7 @@ class Watch:
     async def _start_again(self) -> None:
         why = "it was still recovering"
         with anyio.move_on_after(self._patience):
-            for delay in _BACKOFF.delays():
+            for delay in self._backoff.delays():
                 try:
                     self._embedded.start_again()
                     while not self._embedded.came_up():  # noqa: ASYNC110 - it tells by a file
@@ -68,7 +78,7 @@ class Watch:
                 except PostgresFailed as error:
                     why = str(error)
                     log.warning("PostgreSQL not started", reason=why, retry_in=round(delay, 2))
-                    await anyio.sleep(delay)
+                    await self._sleep(delay)
                 else:
                     return
         raise PostgresGone(
