@@ -95,5 +95,26 @@ def test_a_database_that_was_set_back_alone_is_noticed_at_its_start(scene: Scene
     assert scene.recovery()["epoch"] > before
 
 
+def test_a_server_that_was_started_paused_hands_out_work_once_it_is_resumed(scene: Scene) -> None:
+    scene.server.stop()
+    scene.server.start("--paused")
+    scene.agent.start()
+    assert "paused: nothing is handed out" in scene.server.log
+    said = scene.server.command("resume", "--show")
+    assert said.startswith("The server is paused since 2")
+    assert said.endswith(": it was started with --paused.")
+    run = scene.run()
+    time.sleep(_A_WHILE)
+    shown = scene.shown(run)
+    assert (shown["status"], scene.applied()) == ("pending", 0)
+    assert "the server is paused: it was started with --paused" in shown["waiting-on"]
+    with scene.server.client() as client:
+        assert client.get("/ready").json()["paused"] is True
+    said = scene.server.command("resume")
+    assert said.startswith(f"The server goes on, in epoch {scene.recovery()['epoch']}.")
+    assert (scene.ended(run), scene.applied()) == ("applied", 1)
+    assert "not paused" in scene.server.command("resume", "--show")
+
+
 def _is_state(path: Path) -> bool:
     return path.is_file() and b'"lineage"' in path.read_bytes()[:2000]

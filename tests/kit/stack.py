@@ -92,7 +92,7 @@ class Server(Struct, kw_only=True):
         """What all starts of it have written."""
         return (self.folder / "server.log").read_text()
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it and wait until it serves."""
         ports = {
             "TERRAPOD_SERVER__PORT": str(self.port),
@@ -103,7 +103,7 @@ class Server(Struct, kw_only=True):
         limited = ["prlimit", f"--nofile={self.open_files}:{self.open_files}"]
         self.process = _spawn(
             self.folder / "server.log",
-            ["terrapod", "serve"],
+            ["terrapod", "serve", *options],
             environment,
             limited if self.open_files else [],
         )
