@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from terrapod_agent import space, status
@@ -75,21 +76,26 @@ async def test_without_room_nothing_is_taken_and_with_room_it_goes_on(
 async def test_a_disk_that_fills_up_and_is_freed(server: AgentServer, disk: Path) -> None:
     settings = quick(disk / "agent", server, free_bytes=2 * MEGABYTE)
     first = server.add(phase("plan", script()))
-    async with running(settings):
-        await server.until(lambda: first.ended)
-        fill(disk / "ballast", leaving=MEGABYTE)
-        # Also a question that is under way is taken back.
-        await server.until(lambda: server.beats[-1].trouble)
-        second = server.add(phase("plan", script(), phase_id="plan-2"))
-        asked = server.calls.count("next")
-        beats = len(server.beats)
-        server.every = 0.05
-        await server.until(lambda: len(server.beats) > beats)
-        assert (server.calls.count("next"), second.status) == (asked, "pending")
-        (disk / "ballast").unlink()
-        await server.until(lambda: second.ended)
-        await server.until(lambda: not server.beats[-1].trouble)
+    with structlog.testing.capture_logs() as lines:
+        async with running(settings):
+            await server.until(lambda: first.ended)
+            fill(disk / "ballast", leaving=MEGABYTE)
+            # Also a question that is under way is taken back.
+            await server.until(lambda: server.beats[-1].trouble)
+            second = server.add(phase("plan", script(), phase_id="plan-2"))
+            asked = server.calls.count("next")
+            beats = len(server.beats)
+            server.every = 0.05
+            await server.until(lambda: len(server.beats) > beats)
+            assert (server.calls.count("next"), second.status) == (asked, "pending")
+            (disk / "ballast").unlink()
+            await server.until(lambda: second.ended)
+            await server.until(lambda: not server.beats[-1].trouble)
     assert second.status == "planned"
+    told = [line for line in lines if line["event"] in ("taking no work", "taking work again")]
+    assert [line["event"] for line in told] == ["taking no work", "taking work again"]
+    assert told[0]["reason"].startswith("its disk is full: ")
+    assert str(disk) in told[0]["reason"]
 
 
 @mounts

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import structlog
 
 from terrapod_control_plane.kernel import db
 from tests.kit import factories
@@ -102,6 +103,27 @@ async def test_an_agent_that_drops_it_again_and_again_ends_the_run(
         assert work is not None
         await drops(listener, work)
     assert await control.status(run) == "errored"
+
+
+async def test_what_is_dropped_has_one_line_in_the_log(
+    api: Client, listener: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace, **{"auto-apply": True})
+    plan = await factories.starts_plan(listener)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):  # said again, for the answer may be lost
+            await drops(listener, plan)
+        await factories.plans(listener, "again")
+        apply = await factories.starts_apply(listener)
+        for _ in range(2):
+            await drops(listener, apply)
+    told = [line for line in lines if line["event"] == "an agent has dropped a phase"]
+    expected = [(work["phase_id"], run) for work in (plan, apply)]
+    assert [(line["phase"], line["run"]) for line in told] == expected
+    assert all(listener.id in line["agent"] for line in told)
+    (held,) = (line for line in lines if line["event"] == "a workspace is on hold")
+    assert (held["workspace"], held["run"]) == (workspace, run)
+    assert "was started again and has nothing of it" in held["reason"]
 
 
 async def test_a_run_says_that_its_agent_takes_no_work(

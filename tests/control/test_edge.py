@@ -1,5 +1,6 @@
 """What clients ask for first: health, discovery, the handshake, the organization, themselves."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,11 @@ async def test_a_server_is_ready_only_while_its_database_lets_it_in(
         assert client.get("/health").json() == {"status": "healthy"}
         await database.open()
         assert until(lambda: ready() == (200, READY), "the server is ready again")
+    events = ("not ready", "ready again")
+    told = [json.loads(line) for line in lonely.log.splitlines() if line.startswith("{")]
+    told = [line for line in told if line["event"] in events]
+    assert [(line["event"], line["part"]) for line in told] == [(e, "database") for e in events]
+    assert told[0]["error"]
 
 
 async def test_a_server_is_not_ready_while_its_database_only_reads(

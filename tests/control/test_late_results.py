@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import structlog
 
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import system
@@ -148,6 +149,29 @@ async def test_it_is_taken_once_and_its_answer_may_be_lost(
     assert (await late(listener, work, began=False)).status_code == 200
     assert [await rows(), await hold(api, workspace)] == before
     assert await log_of(api, work["run_id"]) == log
+
+
+async def test_what_comes_late_has_one_line_in_the_log(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    work = await lost(control, api, listener, workspace)
+    said = {"ended": "terraform had ended with exit code 0", "state": "handed_in"}
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):  # said again, for the answer may be lost
+            await listener.send(work, "recovered-state", factories.state(7))
+        first = (await hold(api, workspace))["reason"]
+        for _ in range(2):
+            assert (await late(listener, work, **said)).status_code == 200
+    run = work["run_id"]
+    (taken,) = (line for line in lines if line["event"] == "a late result was taken")
+    expected = (work["phase_id"], run, listener.id)
+    assert (taken["phase"], taken["run"], taken["listener"]) == expected
+    assert "exit code 0 and wrote serial 7" in taken["known"]
+    more = [line for line in lines if line["event"] == "more is known of a hold"]
+    assert {(line["workspace"], line["run"]) for line in more} == {(workspace, run)}
+    second = (await hold(api, workspace))["reason"]
+    assert [line["reason"] for line in more] == [first, second]
+    assert first != second
 
 
 async def test_an_ended_hold_stays_ended(

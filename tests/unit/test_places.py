@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio
 import pytest
+import structlog
 
 from terrapod_control_plane.kernel.authority import Authority
 from terrapod_control_plane.settings import Server
@@ -61,9 +62,14 @@ async def test_where_all_work_a_newcomer_is_refused_at_once() -> None:
         with anyio.fail_after(2):
             while app.entered < 2:  # noqa: ASYNC110 - what happens is on another connection
                 await anyio.sleep(0.01)
-        late = await streams.enter_async_context(await connect(public))
-        assert await answer(late) == b""
+        with structlog.testing.capture_logs() as lines:
+            for _ in range(5):
+                late = await streams.enter_async_context(await connect(public))
+                assert await answer(late) == b""
         app.let_go.set()
+    told = [line for line in lines if line["event"] == "all connections are taken"]
+    assert len(told) == 1  # a crowd is told once, not each of it
+    assert (told[0]["port"], told[0]["connections"], told[0]["made_room"]) == ("public", 2, False)
 
 
 async def test_one_address_has_no_more_than_its_share() -> None:

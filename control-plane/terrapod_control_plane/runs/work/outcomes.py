@@ -162,6 +162,7 @@ async def dropped(ctx: Context, listener: str, holding: wire.Holding) -> None:
         return
     agent = await _agent(ctx, phase)
     told = {"phase": phase.id, "run": run.id, "workspace": run.workspace_id}
+    told["agent"] = agent.removeprefix("its agent ")
     db.on_commit(partial(log.info, "an agent has dropped a phase", **told))
     await _gone(ctx, run, phase, f"{agent} was started again and has nothing of it: it was lost")
 
