@@ -18,6 +18,11 @@ from msgspec import Struct
 from tests.kit.commands import Ran, ran
 
 PASSPHRASE = "correct horse battery"
+_MEASURED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+"""
 
 
 class Place(Struct, frozen=True):
@@ -47,6 +52,17 @@ class Place(Struct, frozen=True):
         done = self.run("restore", file, *(arguments or sealed(file.parent)))
         assert done.code == 0, done.err
         return done.out
+
+    def memory_of(self, *arguments: str | Path) -> int:
+        """How many bytes of memory a command had at most, which has to succeed."""
+        program = Path(sys.executable).parent / "terrapod"
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURED, program, *arguments],
+            env={"PATH": os.environ["PATH"]} | self.settings,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        return int(done.stdout)
 
     def kill_once_there_is(self, path: str, *arguments: str | Path) -> None:
         """A command that is killed when it has made this in the data directory."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -171,12 +172,34 @@ def test_what_is_no_archive_is_told_so(raw: bytes) -> None:
         ArchiveReader(sealing.opened(io.BytesIO(raw), Quick))
 
 
-def test_memory_does_not_grow_with_the_archive() -> None:
-    def peak(members: int) -> int:
-        tracemalloc.start()
-        written(lambda _: None, members, 50_000)
-        found = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return found
+def peak(act: Callable[[], object]) -> int:
+    """How much memory something takes at most."""
+    tracemalloc.start()
+    act()
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found
 
-    assert peak(6000) < peak(1500) + 200_000
+
+def test_memory_does_not_grow_with_the_archive() -> None:
+    few, many = (partial(written, lambda _: None, members, 50_000) for members in (1500, 6000))
+    assert peak(many) < peak(few) + 200_000
+
+
+@pytest.mark.parametrize(
+    ("less", "more"), [((1500, 10_000), (6000, 10_000)), ((4, 2_000_000), (4, 20_000_000))]
+)
+def test_nor_does_it_where_an_archive_is_read(
+    tmp_path: Path, less: tuple[int, int], more: tuple[int, int]
+) -> None:
+    def reading(members: int, size: int) -> int:
+        file = tmp_path / f"{members}-{size}"
+        with file.open("wb") as out:
+            writer = SealedWriter(out.write, Quick())
+            written(writer.write, members, size)
+            writer.finish()
+        with file.open("rb") as sealed:
+            read = sealing.opened(sealed, Quick)
+            return peak(lambda: restoring.check(ArchiveReader(read), RING))
+
+    assert reading(*more) < reading(*less) + 400_000

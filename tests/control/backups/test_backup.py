@@ -1,6 +1,7 @@
 """Backup and restore by their commands, while a control plane serves on the database."""
 
 import hashlib
+import os
 import stat
 import sys
 from pathlib import Path
@@ -16,6 +17,12 @@ from tests.kit.control import Agent, Client
 
 pytestmark = pytest.mark.anyio
 
+_MIB = 1024 * 1024
+_ROWS = """
+insert into audit_entries
+    (at, actor_kind, actor_id, actor_name, request_id, action, subject, detail)
+select now(), '', '', '', '', '', '', to_jsonb($2::text) from generate_series(1, $1)
+"""
 # The restore itself changes these.
 _CHANGED = {"installation", "tokens", "audit_entries", "outbox", "migration"}
 
@@ -94,6 +101,8 @@ async def test_what_lives_again_is_listed_and_may_be_ended(
     assert "admin@example.com: for a test" in said
     assert "first of the pool pool" in said
     assert "Join tokens that were ended: 1" in said
+    lost = "What was revoked or deleted after the backup is not revoked here: look at both lists, "
+    assert f"{lost}and revoke again what has to be." in said
     kinds = await there.ask("select kind, description from tokens order by created_at")
     assert [row["kind"] for row in kinds] == ["user", "user"]
     assert "0 API tokens are good again" in another.restore(
@@ -161,6 +170,22 @@ async def test_standard_output_and_input_do_too(
     for command, place in (("backup - {} > b", here), ("restore - {} < b", there)):
         succeed("sh", "-c", f"cd {tmp_path}; {program} {command.format(secret)}", **place.settings)
     assert await there.ask("select from runs")
+
+
+async def test_no_memory_grows_with_what_is_backed_up_and_restored(
+    here: Place, there: Place, another: Place, api: Client, run: str, tmp_path: Path
+) -> None:
+    key, small, large = sealed(tmp_path), tmp_path / "small", tmp_path / "large"
+    little = [here.memory_of("backup", small, *key), there.memory_of("restore", small, *key)]
+    await here.ask(_ROWS, 40, os.urandom(500_000).hex())
+    workspace = await factories.workspace(api, "other")
+    _, url = await factories.upload_url(api, workspace)
+    content = factories.archive(**{"main.tf": os.urandom(10 * _MIB).hex()})
+    assert (await api.call("PUT", url, content=content)).status_code == 200
+    much = [here.memory_of("backup", large, *key), another.memory_of("restore", large, *key)]
+    much.append(another.memory_of("backup", "verify", large, *key))
+    assert large.stat().st_size > small.stat().st_size + 48 * _MIB
+    assert max(much) < max(little) + 20 * _MIB
 
 
 # --- while all goes on ----------------------------------------------------------------------------
