@@ -5,12 +5,16 @@ import gc
 import os
 import socket
 import ssl
+import tracemalloc
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import anyio
+import psutil
 import pytest
 from anyio import to_thread
 
+from terrapod_control_plane.kernel.memory import give_back
 from terrapod_control_plane.web.connection import LimitedProtocol
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
@@ -18,7 +22,8 @@ from tests.kit.control import Agent, Client, Control
 pytestmark = pytest.mark.anyio
 
 CUTS = 400
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 
 
 def cut(url: str, token: str, context: ssl.SSLContext, read: int) -> None:
@@ -43,19 +48,38 @@ def held() -> tuple[int, int, int]:
     return found, len(asyncio.all_tasks()), files
 
 
+def memory() -> tuple[int, int]:
+    """Bytes of what Python knows, and of all that the process has."""
+    gc.collect()
+    give_back()
+    return tracemalloc.get_traced_memory()[0], psutil.Process().memory_info().rss
+
+
+@pytest.fixture(autouse=True)
+def _traced() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
 async def leaves_nothing(url: str, token: str, context: ssl.SSLContext, read: int) -> None:
     """Many who leave, and then nothing is left of them."""
     for _ in range(20):  # what a first use opens once
         await to_thread.run_sync(cut, url, token, context, read)
     await anyio.sleep(0.5)
     before = held()
-    for _ in range(CUTS):
+    for number in range(CUTS):
+        if number == CUTS // 4:
+            early = memory()
         await to_thread.run_sync(cut, url, token, context, read)
     with anyio.fail_after(20):
         while any(  # noqa: ASYNC110 - memory tells nobody
             now > then + 3 for now, then in zip(held(), before, strict=True)
         ):
             await anyio.sleep(0.2)
+    late = memory()
+    assert late[0] - early[0] < 300 * KIB
+    assert late[1] - early[1] < 6 * MIB
 
 
 @pytest.fixture
