@@ -3,7 +3,6 @@
 import hashlib
 import json
 from functools import partial
-from time import perf_counter
 from typing import Any
 
 import anyio
@@ -265,34 +264,3 @@ async def test_a_version_from_before_there_were_excerpts_gets_them(
     shown = (await api.get(f"/api/v2/state-versions/{version}"))["data"]
     assert len(shown["relationships"]["outputs"]["data"]) == 250
     assert [one["name"] for one in shown["attributes"]["resources"]] == ["r"]
-
-
-# --- others ---------------------------------------------------------------------------------------
-
-
-async def turning(took: list[float]) -> None:
-    """Counts the turns of the event loop until it is canceled."""
-    before = perf_counter()
-    while True:
-        await anyio.lowlevel.checkpoint()
-        took.append(perf_counter() - before)
-        before = perf_counter()
-
-
-async def test_the_event_loop_has_turns_while_many_outputs_are_stored_and_read(
-    control: Control, api: Client, workspace: str
-) -> None:
-    """Measured against itself: no turn takes more than a part of the whole."""
-    took: list[float] = []
-    ctx = system(control.parts)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(turning, took)
-        began = perf_counter()
-        version = await pushed(api, workspace, state(40_000))
-        for number in (1, 200, 400):
-            await outputs.outputs(ctx, version, Paging(number, 100))
-        found = await outputs.current_outputs(ctx, workspace)
-        assert sum([len(some) async for some in found]) == 40_000
-        whole = perf_counter() - began
-        tasks.cancel_scope.cancel()
-    assert max(took) < whole / 4
