@@ -1,5 +1,6 @@
 """Turns every exception into an error document; the only place that does."""
 
+import errno
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +17,7 @@ from terrapod_control_plane.kernel.blobs.base import BlobMissing
 from terrapod_control_plane.kernel.blobs.sealed import BlobDamaged
 
 log = structlog.get_logger()
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -64,6 +66,16 @@ def away(request: AnyRequest, error: Exception) -> Response[Any]:
     return _answer(problem, {"retry-after": "1"})
 
 
+def unstored(request: AnyRequest, error: OSError) -> Response[Any]:
+    """The disk takes nothing; the same request works when there is room again."""
+    if error.errno not in _NO_ROOM:
+        return unexpected(request, error)
+    log.error("nothing can be stored", reason=str(error), method=request.method)
+    detail = f"The server's storage takes nothing: {error.strerror}; try again."
+    problem = Problem("503", "service unavailable", detail)
+    return _answer(problem, {"retry-after": "5"})
+
+
 def http(_: AnyRequest, error: HTTPException) -> Response[Any]:
     """What Litestar raised: no such route, wrong method, a body that is too large."""
     status = HTTPStatus(error.status_code)
@@ -90,6 +102,7 @@ HANDLERS: ExceptionHandlersMap = {
     BlobMissing: lost,
     BlobDamaged: lost,
     **dict.fromkeys((*db.AWAY, *db.UNCLEAR, db.Deadlock), away),
+    OSError: unstored,
     HTTPException: http,
     Exception: unexpected,
 }

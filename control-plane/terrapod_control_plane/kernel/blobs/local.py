@@ -183,7 +183,8 @@ def _read_whole(path: Path, at_most: int) -> bytes | None:
 
 
 def _discard(file: BinaryIO, draft: Path) -> None:
-    file.close()
+    with contextlib.suppress(OSError):
+        file.close()  # writes what waits, once more where the disk is full
     draft.unlink(missing_ok=True)
 
 
