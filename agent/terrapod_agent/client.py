@@ -15,6 +15,7 @@ from anyio import to_thread
 from msgspec import Struct
 
 from terrapod_agent import answers
+from terrapod_agent import identity as identities
 from terrapod_agent.contact import Contact
 from terrapod_agent.handshake import Handshake
 from terrapod_agent.settings import Waits
@@ -247,7 +248,8 @@ def _cut_off(call: Call[Any, Any], error: httpx2.RequestError) -> Away:
 def _away(error: httpx2.RequestError) -> Away:
     text = str(error) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return Away(f"the server's certificate is not trusted ({text}); is --ca-file right?")
+        doubt = identities.wrong_time(text) or "is --ca-file right?"
+        return Away(f"the server's certificate is not trusted ({text}); {doubt}")
     # With TLS 1.3 a refused client learns it at its first read, as an end of the connection.
     if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError) or "ALERT" in text.upper():
         return CertificateRefused(

@@ -77,7 +77,10 @@ async def _server(chosen: AgentSettings, known: Identity) -> AsyncIterator[Findi
             async with httpx2.AsyncClient(verify=trust, timeout=chosen.waits.connect) as client:
                 answer = await client.get(url + path)
         except httpx2.HTTPError as error:
-            yield Finding("FAIL", what, f"{url}: {str(error) or type(error).__name__}")
+            text = str(error) or type(error).__name__
+            yield Finding("FAIL", what, f"{url}: {text}")
+            if what == "public port" and (doubt := identities.wrong_time(text)):
+                yield Finding("FAIL", "clock", doubt)
             continue
         if what == "agent port" and answer.is_error:
             refused = answers.trouble(protocol.ORDERS, answer.status_code, answer.content)

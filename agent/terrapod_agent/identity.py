@@ -116,6 +116,13 @@ def public_context(ca: str) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=ca or None)
 
 
+def wrong_time(text: str) -> str:
+    """The doubt that a certificate of the server raises about this machine's clock, if any."""
+    if "not yet valid" not in text and "has expired" not in text:
+        return ""
+    return f"this machine's clock says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: is it right?"
+
+
 def _private(key: str) -> ec.EllipticCurvePrivateKey:
     loaded = serialization.load_pem_private_key(key.encode(), password=None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):

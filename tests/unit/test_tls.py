@@ -132,7 +132,9 @@ async def test_plain_http_is_possible_behind_a_proxy() -> None:
         assert await ask(stream) == "nobody"
 
 
-@pytest.mark.parametrize("who", ["no certificate", "another authority", "expired", "old tls"])
+@pytest.mark.parametrize(
+    "who", ["no certificate", "another authority", "expired", "not yet", "old tls"]
+)
 async def test_agents_without_a_good_certificate_are_refused(
     tmp_path: Path, authority: Authority, server: KeyPair, who: str
 ) -> None:
@@ -140,6 +142,7 @@ async def test_agents_without_a_good_certificate_are_refused(
     pairs = {
         "another authority": other.issue_client_key("listener-1", NOW, DAY),
         "expired": authority.issue_client_key("listener-1", NOW - 2 * DAY, DAY),
+        "not yet": authority.issue_client_key("listener-1", NOW + DAY / 2, DAY),
         "old tls": authority.issue_client_key("listener-1", NOW, DAY),
     }
     context = client(tmp_path, authority, pairs.get(who))
