@@ -1,6 +1,7 @@
 """What goes from plan to apply, and states on their way to the server."""
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -17,6 +18,8 @@ from tests.kit.authority import Authority, pem
 from tests.kit.scripted_terraform import script
 
 pytestmark = pytest.mark.anyio
+
+MANY = 16
 
 
 def folders(data: Path) -> list[Path]:
@@ -91,6 +94,41 @@ async def test_the_initial_state_is_found_under_the_name_of_the_workspace(
         await server.until(lambda: apply.ended)
     assert apply.status == "applied"
     assert apply.states == []  # nothing was changed, so nothing is sent
+
+
+async def test_many_runs_of_one_archive_each_work_in_their_own_folder(
+    server: AgentServer, data: Path
+) -> None:
+    files: dict[str, str | bytes] = {"shared/common.txt": "for all"}
+    for number in range(MANY):
+        steps = [["shell", f"cat ../../shared/common.txt; echo; echo in folder {number}."]]
+        steps += [["shell", f"test ! -e made && echo {number} > made && basename $PWD"]]
+        files[f"stacks/s{number}/script.json"] = script(plan=steps)["script.json"]
+    plans = [
+        phase("plan", files, working_directory=f"stacks/s{number}", **_names(number))
+        for number in range(MANY)
+    ]
+    async with running(quick(data, server, slots=4)):
+        for plan in plans:
+            server.add(plan)
+        await server.until(lambda: all(plan.ended for plan in plans), 50)
+    assert {plan.status for plan in plans} == {"planned"}
+    for number, plan in enumerate(plans):
+        assert "for all" in plan.text
+        said = [line for line in plan.text.splitlines() if "in folder" in line]
+        assert said == [f"in folder {number}."]
+        assert f"s{number}" in plan.text.splitlines()
+    assert len({plan.configuration for plan in plans}) == 1
+
+
+def _names(number: int) -> dict[str, Any]:
+    """Of a run in a workspace of its own."""
+    return {
+        "run_id": f"run-{number}",
+        "phase_id": f"plan-{number}",
+        "workspace_id": f"ws-{number}",
+        "workspace": f"stack-{number}",
+    }
 
 
 async def test_a_working_directory_must_be_there(server: AgentServer, data: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import json
 import tarfile
 import zipfile
 from typing import Any
@@ -38,6 +39,35 @@ async def test_json_that_cannot_be_read(as_: As, api: Client, listener: Agent, b
     for client, method, path in calls:
         refused = await client.call(method, path, content=body)
         assert refused.status_code in (400, 422), refused.text
+
+
+async def test_a_state_whose_names_hold_escapes_and_control_characters(
+    api: Client, listener: Agent, workspace: str
+) -> None:
+    evil = "\x1b[31mred\x1b]0;title\x07\r\n\x00\x7f\u009b\u202e"
+    instances = [{"index_key": evil, "attributes": {"id": evil}}]
+    named = {"name": evil, "type": evil, "module": evil, "provider": evil, "mode": "managed"}
+    changed = {
+        "resources": [named | {"instances": instances}],
+        "outputs": {evil: {"value": evil, "type": "string"}},
+        "terraform_version": evil,
+    }
+    body = json.dumps(factories.STATE | changed).encode()
+    await factories.run(api, workspace, **{"auto-apply": True})
+    await factories.plans(listener)
+    work = await factories.starts_apply(listener)
+    assert (await listener.send(work, "state", body, "final=true")).status_code == 200
+    assert (await listener.report(work, "applied")).status_code == 200
+    path = f"/api/v2/workspaces/{workspace}/current-state-version?include=outputs"
+    answer = await api.call("GET", path)
+    assert min(answer.content) >= 32  # all of them are written as JSON writes them
+    shown = answer.json()["data"]["attributes"]
+    (resource,) = shown["resources"]
+    assert {resource["name"], resource["module"], resource["type"]} == {evil}
+    (output,) = answer.json()["included"]
+    assert (output["attributes"]["name"], output["attributes"]["value"]) == (evil, evil)
+    content = await api.call("GET", shown["hosted-state-download-url"])
+    assert content.content == body
 
 
 async def test_a_signature_of_letters_that_no_base64_has(as_: As, listener: Agent) -> None:

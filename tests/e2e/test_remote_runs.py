@@ -1,5 +1,6 @@
 """Runs that an agent carries out, driven by the real command line."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -27,6 +28,12 @@ resource "terraform_data" "slow" {
   }
 }
 """
+KEYS = r"""
+resource "terraform_data" "of" {
+  for_each = toset(["\u001b[2J\u001b]0;title\u0007"])
+  input    = each.key
+}
+"""
 BRIEF = SLOW.replace("60", "4")
 
 
@@ -50,6 +57,23 @@ def runs(server: Server, cli: Cli) -> list[dict[str, Any]]:
         {"id": run["id"], **run["attributes"]}
         for run in server.api("GET", f"workspaces/{id_}/runs")["data"]
     ]
+
+
+def test_keys_with_escapes_are_applied_and_clear_no_terminal(cli: Cli, server: Server) -> None:
+    key = "\x1b[2J\x1b]0;title\x07"
+    cli.configure(KEYS)
+    assert "1 added" in cli.ok("apply", "-auto-approve")
+    state = json.loads(cli.ok("state", "pull"))
+    (resource,) = state["resources"]
+    assert [one["index_key"] for one in resource["instances"]] == [key]
+    run = runs(server, cli)[0]["id"]
+    for phase in ("plan", "apply"):
+        shown = server.api("GET", f"runs/{run}/{phase}")["data"]["attributes"]
+        with server.client() as client:
+            log = client.get(shown["log-read-url"]).text
+        assert "terraform_data.of" in log
+        assert "\x1b[2J" not in log
+        assert "\x07" not in log
 
 
 def test_a_plan_ends_by_itself(cli: Cli, server: Server) -> None:

@@ -35,10 +35,16 @@ class Scene:
         self.server.command("cache", "import", str(terraform))
         self.agent = Agent(folder=folder / "agent", server=self.server, name="main", pool="main")
         self.agent.join()
-        given = {"name": "app", "terraform-version": version, "auto-apply": True}
+        self.version = version
+        self.workspace = self.new_workspace("app")
+
+    def new_workspace(self, name: str) -> str:
+        """A workspace of the agent's pool that applies what is planned; its id."""
+        given = {"name": name, "terraform-version": self.version, "auto-apply": True}
         body = {"data": {"type": "workspaces", "attributes": given}}
         made = self.server.api("POST", "organizations/default/workspaces", body)
-        self.workspace: str = made["data"]["id"]
+        id_: str = made["data"]["id"]
+        return id_
 
     def end(self) -> None:
         """Stop everything and remove it."""
