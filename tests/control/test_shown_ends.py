@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import pytest
 from msgspec.structs import replace
 
@@ -204,6 +205,26 @@ async def test_with_waits_of_zero_it_is_shown_at_once(
     assert run is not None
     followed = await viewers.hidden(ctx, replace(run, shown_at=None))
     assert lifecycle.shown(followed, ctx.now()).status.value == "errored"
+
+
+@pytest.mark.parametrize("end", [False, True])
+async def test_who_takes_longer_than_the_end_is_held_back_is_not_forgotten(
+    control: Control, api: Client, listener: Agent, workspace: str, *, end: bool
+) -> None:
+    run = await factories.run(api, workspace, **{"auto-apply": True})
+    work = await factories.plans(listener)
+    settings = control.parts.settings
+    brief = replace(settings.runs, show_end_after_seconds=0.01, show_end_at_most_seconds=0.01)
+    ctx = system(replace(control.parts, settings=replace(settings, runs=brief)))
+    plan, found = await queries.phase(work["phase_id"]), await queries.get(run)
+    assert plan is not None
+    assert found is not None
+    await viewers.reads(ctx, plan, end=end)
+    await anyio.sleep(0.05)
+    before = ctx.now()
+    shown_at = (await viewers.hidden(ctx, found)).shown_at
+    assert shown_at is not None
+    assert shown_at > before
 
 
 async def test_who_reads_the_log_of_the_apply_sees_its_end_at_once(

@@ -16,6 +16,8 @@ from terrapod_control_plane.runs.model import Phase, Run, Status
 
 # From the reader's question for the run to its next one, for which the end may be shown.
 _NEXT = timedelta(seconds=1)
+# What a reader did counts for so long: on a busy machine they take their time to go on.
+_REMEMBERED = 60.0
 _BEFORE = frozenset({Status.PENDING, Status.PLAN_QUEUED, Status.PLANNING})
 
 
@@ -31,13 +33,12 @@ async def reads(ctx: Context, phase: Phase, *, end: bool) -> None:
             await queries.show_end(phase.run_id, ctx.now())
         return
     if not end:
-        # Terraform reads on within two seconds; a reader whose machine is busy may take longer.
-        longest = ctx.settings.runs.show_end_at_most_seconds
-        await store.set(f"plan-followed:{phase.run_id}", b"1", longest)
+        if ctx.settings.runs.show_end_at_most_seconds > 0:
+            await store.set(f"plan-followed:{phase.run_id}", b"1", _REMEMBERED)
         return
     await store.take(f"plan-followed:{phase.run_id}")
     if wait > 0:
-        await store.set(f"plan-read:{phase.run_id}", b"1", wait)
+        await store.set(f"plan-read:{phase.run_id}", b"1", _REMEMBERED)
     if hidden:
         await queries.show_end(phase.run_id, ctx.now() + timedelta(seconds=wait))
 
@@ -47,8 +48,9 @@ async def asks(ctx: Context, run: Run) -> None:
     """Somebody asks for a run; a reader who has seen the plan's log end knows enough with that."""
     store, runs = ctx.parts.ephemeral, ctx.settings.runs
     if run.status in _BEFORE:
-        if run.auto_apply:  # else nothing is applied before a person has seen the plan
-            await store.set(f"plan-asked:{run.id}", b"1", runs.show_end_at_most_seconds)
+        # Without auto-apply nothing is applied before a person has seen the plan.
+        if run.auto_apply and runs.show_end_at_most_seconds > 0:
+            await store.set(f"plan-asked:{run.id}", b"1", _REMEMBERED)
         return
     seconds = timedelta(seconds=runs.show_end_after_seconds)
     if await store.take(f"plan-read:{run.id}") is not None:
@@ -56,7 +58,7 @@ async def asks(ctx: Context, run: Run) -> None:
     elif await store.take(f"plan-asked:{run.id}") is None:
         return
     elif seconds:  # they will read the plan's log now, and ask again
-        await store.set(f"plan-read:{run.id}", b"1", runs.show_end_after_seconds)
+        await store.set(f"plan-read:{run.id}", b"1", _REMEMBERED)
     if run.shown_at is not None and run.shown_at > ctx.now():
         await queries.show_end(run.id, ctx.now() + seconds)
 
