@@ -1,5 +1,6 @@
 """Whom a blow can hit, and how one is given at a step of a phase."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -26,10 +27,11 @@ _DATABASE = 20.0
 _AWAY = 6.0  # twice a lease of the suite
 
 
-def strike(world: World, place: Place, victim: str, run: str = "", away: float = _AWAY) -> None:
+def strike(world: World, place: Place, victim: str, run: str = "", away: float = _AWAY) -> bool:
     """Hit the victim; what an operator or a supervisor starts again is started again.
 
-    ``run`` is the run whose apply is ended hard when terraform is hit.
+    ``run`` is the run whose apply is ended hard when terraform is hit. False when the victim had
+    ended by itself before.
     """
     match victim:
         case "agent":
@@ -51,8 +53,11 @@ def strike(world: World, place: Place, victim: str, run: str = "", away: float =
             _started_again(world)
         case _:
             found = _hit(place, victim)
-            world.blow(victim, run=run if found else "")
+            alive = _stopped(found)
+            world.blow(victim, run=run if alive else "")
             _kill(found)
+            return alive
+    return True
 
 
 def _started_again(world: World) -> None:
@@ -72,11 +77,20 @@ def _hit(place: Place, victim: str) -> list[psutil.Process]:
     return found
 
 
+def _stopped(found: list[psutil.Process]) -> bool:
+    """Stop them, else one might still hear of the end of another; whether all of them lived."""
+    alive = 0
+    for one in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.suspend()
+            alive += one.status() != psutil.STATUS_ZOMBIE
+    return 0 < alive == len(found)
+
+
 def _kill(found: list[psutil.Process]) -> None:
     for one in found:
-        one.suspend()  # else the second might still hear of the end of the first
-    for one in found:
-        one.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def at_step(place: Place, run: str, kind: str, step: str, failed: Callable[[], bool]) -> bool:
