@@ -7,7 +7,8 @@ import pytest
 from terrapod_agent.settings import AgentSettings
 from tests.chaos.blows import at_step
 from tests.chaos.history import FINAL, faults
-from tests.chaos.world import Place, World
+from tests.chaos.world import Place, World, seen
+from tests.kit import processes
 from tests.kit.disks import MAY_MOUNT, Disk, small_disk
 
 pytestmark = [
@@ -86,7 +87,7 @@ def test_a_disk_that_fills_up(
     good_again(world, workspace)
 
 
-def test_a_first_state_for_which_there_is_room_a_second_later(
+def test_a_first_state_for_which_there_is_room_when_terraform_has_ended(
     world: World, place: Place, disk: Disk
 ) -> None:
     workspace = world.workspace(world.pool_id)
@@ -94,11 +95,13 @@ def test_a_first_state_for_which_there_is_room_a_second_later(
     assert at_step(place, run, "apply", "main", lambda: world.look(run)["status"] in FINAL)
     world.blow("disk", lasts=60)
     disk.fill()
-    world.settle([run], 4)
+    seen(lambda: not processes.terraforms(place.pid), "terraform ends")
     disk.free()
     world.settle([run], 90)
-    made = [count.key for count in world.counter.counts if count.run == run]
-    held = [hold for hold in world.holds.values() if hold.run == run]
-    status = world.look(run)["status"]
-    assert status == "applied" or held or not made, "what was made is in no state, and no hold"
+    made = {count.key for count in world.counter.counts if count.run == run}
+    assert made == {"a", "b"}
+    # It is in no state, so the run may not count as applied, and a person has to look.
+    assert world.look(run)["status"] == "errored"
+    (held,) = (hold for hold in world.holds.values() if hold.run == run)
+    assert "the state that its apply reached has not arrived" in held.reason
     good_again(world, workspace)
