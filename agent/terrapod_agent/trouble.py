@@ -45,3 +45,8 @@ class Failed(Trouble):
 
 class Stopped(Trouble):
     """A phase was told to end before it was done."""
+
+
+def plain(text: str) -> str:
+    """What can be sent and written: the names of files may hold bytes that are no text."""
+    return text.encode(errors="replace").decode()

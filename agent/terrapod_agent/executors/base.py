@@ -67,6 +67,8 @@ class Exit(Struct, frozen=True, kw_only=True):
         if self.error:
             return self.error
         parts = [f"exit code {self.code}" if self.signal is None else self._signal()]
+        if self.unrecorded:
+            parts = ["nothing tells how it ended"]
         if self.limit:
             parts.append(f"it was interrupted near its memory limit of {_size(self.limit)}")
         if self.killed:

@@ -126,21 +126,30 @@ def held(lock: Path) -> bool:
 
 
 def read_record(lock: Path) -> Record:
-    """What the lock file of a command says."""
+    """What the lock file of a command says; one that is damaged says nothing."""
     known = {name: value for name, value in _lines(lock) if name in Record.__struct_fields__}
-    return msgspec.convert(known, Record, strict=False)
+    try:
+        return msgspec.convert(known, Record, strict=False)
+    except msgspec.ValidationError:
+        return Record()
 
 
 def read_exit(exit_file: Path) -> Exit | None:
     """How a program ended, if it did."""
     found = _lines(exit_file)
-    if not found:
-        return None
+    try:
+        return _exit(found) if found else None
+    except (ValueError, msgspec.ValidationError):
+        return Exit(unrecorded=True)
+
+
+def _exit(found: list[tuple[str, str]]) -> Exit:
     said = {"code" if name == "exit" else name: value for name, value in found}
     return Exit(
         code=_number(said.get("code")),
         signal=_number(said.get("signal")),
         error=said.get("error", ""),
+        unrecorded=not said.keys() & {"code", "signal", "error"},
         peak=_number(said.get("peak")) or 0,
         out_of_memory="oom" in said,
         killed=msgspec.convert(said.get("killed", ""), Killed),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import msgspec
+import structlog
 
 from terrapod_agent.beside import beside
 from terrapod_agent.slots import Hold
@@ -18,6 +19,8 @@ from terrapod_agent.work.snapshots import served
 from terrapod_agent.work.steps import Steps
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import files, wire
+
+log = structlog.get_logger()
 
 
 async def fetch_plan(
@@ -64,10 +67,16 @@ async def apply(
 
 def counted(folder: Folder, ticket: Ticket, report: wire.Report) -> wire.Report:
     """The report of an apply that did not end well, with what it has done all the same."""
-    before, after = files.content(folder.state_before), state.reached(folder, ticket).content
-    if report.status == "applied" or after is None:
+    if report.status == "applied":
         return report
-    counts = counting.done(before, after)
+    try:
+        before, after = files.content(folder.state_before), state.reached(folder, ticket).content
+        if after is None:
+            return report
+        counts = counting.done(before, after)
+    except Exception:
+        log.exception("what an apply has done can't be counted", phase=ticket.phase_id)
+        return report
     return msgspec.structs.replace(
         report,
         additions=counts.additions,

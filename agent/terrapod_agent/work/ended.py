@@ -1,13 +1,19 @@
 """How an apply ended: by itself, with its state written, or hard, so that a person has to look."""
 
+from functools import partial
+
+import anyio
 import msgspec
+import structlog
 
 from terrapod_agent.executors.base import Exit
 from terrapod_agent.executors.process import read_exit, survivor_gone
+from terrapod_agent.trouble import plain
 from terrapod_agent.work.apply import counted
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_common import wire
 
+log = structlog.get_logger()
 _STOPPED = "the agent was stopped during the apply; the state that it had reached was kept"
 _EARLY = "the agent was stopped before terraform was started; nothing was applied"
 # What terraform says with its own exit code; 126 and 127 are those of a program that never ran.
@@ -52,10 +58,25 @@ async def judged(
 ) -> wire.Report:
     """The outcome of an apply that had begun, as the record of terraform's end has it.
 
-    Whatever went wrong around it, terraform may still be at its end: it is waited for.
+    Whatever went wrong around it, terraform may still be at its end: it is waited for. Where that
+    can't be told there is an outcome all the same, and a person has to look.
     """
     if ticket.kind != "apply" or not ticket.begun or outcome.status == "applied":
         return outcome
+    try:
+        outcome = await _judged(folder, outcome, look_every)
+    except Exception as error:
+        log.exception("nobody can tell how an apply ended", phase=ticket.phase_id)
+        outcome = _unknown(outcome.message, error)
+    return await anyio.to_thread.run_sync(partial(counted, folder, ticket, outcome))
+
+
+def _unknown(message: str, error: Exception) -> wire.Report:
+    message = f"{message}; it can't be told how terraform ended ({type(error).__name__}: {error})"
+    return wire.Report(status="errored", message=plain(message), hard=True)
+
+
+async def _judged(folder: Folder, outcome: wire.Report, look_every: float) -> wire.Report:
     await survivor_gone(folder.lock, folder.exit("main"), look_every)
     ended = read_exit(folder.exit("main"))
     if ended is not None and ended.code == 0:
@@ -70,6 +91,14 @@ async def judged(
 
 def left_behind(folder: Folder, ticket: Ticket) -> wire.Report:
     """The outcome of an apply whose agent was stopped, now that nothing of it runs any more."""
+    try:
+        return counted(folder, ticket, _left_behind(folder, ticket))
+    except Exception as error:
+        log.exception("nobody can tell how an apply ended", phase=ticket.phase_id)
+        return _unknown(_STOPPED, error)
+
+
+def _left_behind(folder: Folder, ticket: Ticket) -> wire.Report:
     ended = read_exit(folder.exit("main"))
     if not ticket.begun or (ended is not None and ended.error and not ended.hard):
         folder.say(f"\nError: {_EARLY}.")
@@ -79,4 +108,4 @@ def left_behind(folder: Folder, ticket: Ticket) -> wire.Report:
     how = rough(folder, ended)
     message = f"{_STOPPED}; {how}" if how else _STOPPED
     folder.say(f"\nError: {message}.")
-    return counted(folder, ticket, wire.Report(status="errored", message=message, hard=bool(how)))
+    return wire.Report(status="errored", message=message, hard=bool(how))

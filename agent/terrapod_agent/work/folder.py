@@ -145,7 +145,7 @@ class Folder:
         """The same, as far as the disk lets us: what is noted is in memory as well."""
         try:
             self.keep(ticket)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log.warning("a ticket can't be kept", phase=ticket.phase_id, reason=str(error))
 
     def ticket(self) -> Ticket | None:
@@ -162,7 +162,7 @@ class Folder:
     def say(self, text: str) -> None:
         """Append a line of the agent's own to the log; a full disk only costs the line."""
         try:
-            self.append(f"{text}\n".encode())
+            self.append(f"{text}\n".encode(errors="replace"))
         except OSError as error:
             log.warning("a line of a log can't be written", line=text, reason=str(error))
 

@@ -19,10 +19,10 @@ from terrapod_agent.door.keys import Keys
 from terrapod_agent.door.upstream import Upstream
 from terrapod_agent.slots import Hold
 from terrapod_agent.space import failure
-from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble
+from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble, plain
 from terrapod_agent.work import cli_config, plan_file, redact, snapshots, terraform
 from terrapod_agent.work import folder as folders
-from terrapod_agent.work.apply import apply, counted, fetch_plan
+from terrapod_agent.work.apply import apply, fetch_plan
 from terrapod_agent.work.archive import unpack
 from terrapod_agent.work.deliver import deliver, sender
 from terrapod_agent.work.ended import judged
@@ -91,9 +91,6 @@ class Phase:
         self._hold.step = "delivering"
         look_every = self._shop.settings.waits.survivor
         outcome = await judged(self._folder, self._ticket, outcome, look_every)
-        if self._work.kind == "apply" and self._ticket.started:
-            work = partial(counted, self._folder, self._ticket, outcome)
-            outcome = await anyio.to_thread.run_sync(work)
         self._ticket = msgspec.structs.replace(self._ticket, outcome=outcome)
         self._folder.note(self._ticket)
         why = {"reason": outcome.message} if outcome.message else {}
@@ -113,7 +110,7 @@ class Phase:
         try:
             return await self._execute()
         except FenceLost:
-            return None
+            return self._lost()
         except Stopped:
             return self._stopped()
         except Failed as failed:
@@ -218,9 +215,11 @@ class Phase:
         try:
             answer = await insist(call, self._shop.backoff)
         except Denied as denied:
-            self._keep(started=False)
             if denied.status == 409:
+                # An apply may have started all the same, by a question whose answer was lost.
+                self._keep(started=self._work.kind == "apply")
                 raise FenceLost(str(denied), 409, denied.detail) from denied
+            self._keep(started=False)
             raise
         self._hold.leased(answer.lease_seconds, asked_at)
 
@@ -245,6 +244,13 @@ class Phase:
         await anyio.sleep(self._work.limits.phase_seconds)
         self._hold.wish("timeout")
 
+    def _lost(self) -> wire.Report | None:
+        """An apply that may have started leaves a hold, and a person wants to know what it did."""
+        if self._work.kind != "apply" or not self._ticket.started:
+            return None
+        early = "" if self._ticket.begun else " before terraform could start; nothing was applied"
+        return self._errored(f"the phase was lost{early}")
+
     def _stopped(self) -> wire.Report | None:
         wish = self._hold.stopping()
         if wish in (None, "lost"):
@@ -262,6 +268,7 @@ class Phase:
         return f"the {self._work.limits.phase_seconds:.0f} seconds that it may take"
 
     def _errored(self, message: str, *, shown: bool = False) -> wire.Report:
+        message = plain(message)
         if not shown:
             self._folder.say(f"\nError: {message}")
         return wire.Report(status="errored", message=message)

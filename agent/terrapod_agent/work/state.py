@@ -16,7 +16,7 @@ from terrapod_agent.client import Client
 from terrapod_agent.contact import insist
 from terrapod_agent.executors.process import held
 from terrapod_agent.slots import Signal
-from terrapod_agent.trouble import FenceLost, Trouble
+from terrapod_agent.trouble import FenceLost, Trouble, plain
 from terrapod_agent.work import dump
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.prepare import DUMP
@@ -63,7 +63,16 @@ def reached(folder: Folder, ticket: Ticket) -> Reached:
     """What an apply that has ended left of its state. To be asked in a worker.
 
     That of an apply that failed counts as the last one only where terraform wrote it to its end.
+    Whatever the run has left there, and whatever the disk refuses, there is an answer.
     """
+    try:
+        return _reached(folder, ticket)
+    except Exception as error:
+        log.exception("the state of an apply cannot be looked at", phase=ticket.phase_id)
+        return Reached(None, plain(f"it could not be looked at: {error}"))
+
+
+def _reached(folder: Folder, ticket: Ticket) -> Reached:
     if ticket.snapshots:
         _wait_for(folder.snapshots / "lock")
     written = written_by(folder, ticket)
@@ -118,18 +127,29 @@ def _missing(path: Path, limit: int, below: Path) -> str:
 
 def _emergency(folder: Folder, ticket: Ticket) -> tuple[bytes | None, str]:
     """The state that terraform left where it could not write to its backend."""
-    # The working directory may be a link of the configuration, but must not lead out.
-    path = folder.root(ticket).resolve() / DUMP
-    there = path.is_symlink() or path.exists()
-    content = files.content(path, ticket.state_limit, folder.place.path) if there else None
-    left = there and (content is None or _digest(content) != ticket.dump_before)
-    if left and content is not None and parses(content):
+    content, doubt = _dumped(folder, ticket)
+    if content is not None:
         return content, ""
     most = ticket.log_limit + ticket.state_limit
     printed = dump.last(files.content(folder.log, most) or b"")
     if printed is not None and parses(printed):
         return printed, ""
-    return None, f"{DUMP} is there and is not whole" if left else ""
+    return None, doubt
+
+
+def _dumped(folder: Folder, ticket: Ticket) -> tuple[bytes | None, str]:
+    try:
+        # The working directory may be a link of the configuration, but must not lead out.
+        path = folder.root(ticket).resolve() / DUMP
+        there = path.is_symlink() or path.exists()
+    except (OSError, RuntimeError) as error:  # closed, or links that lead in a circle
+        return None, plain(f"nobody can see whether there is an {DUMP}: {error}")
+    content = files.content(path, ticket.state_limit, folder.place.path) if there else None
+    if not there or (content is not None and _digest(content) == ticket.dump_before):
+        return None, ""
+    if content is not None and parses(content):
+        return content, ""
+    return None, f"{DUMP} is there and is not whole"
 
 
 def _digest(content: bytes) -> str:
