@@ -48,6 +48,9 @@ def sender(
 
 
 async def _state(shop: Workshop, folder: Folder, ticket: Ticket) -> tuple[Ticket, bool]:
+    if not ticket.begun:  # nothing was applied, so the state is the one that the server has
+        ticket = msgspec.structs.replace(ticket, state_stored=True)
+        return ticket, True
     reached = await anyio.to_thread.run_sync(state.reached, folder, ticket)
     content = reached.content
     put = partial(shop.client.send, protocol.STATE_PUT, phase_id=ticket.phase_id)
@@ -119,7 +122,7 @@ async def _rest(shop: Workshop, folder: Folder, ticket: Ticket) -> bool:
     """
     assert ticket.outcome is not None
     try:
-        size = await sender(shop, folder, ticket).finish(shop.backoff)
+        size = await _log(shop, folder, ticket)
         report = _addressed(ticket, ticket.outcome, size)
         try:
             await _report(shop, ticket, report)
@@ -136,11 +139,27 @@ async def _rest(shop: Workshop, folder: Folder, ticket: Ticket) -> bool:
     return True
 
 
+async def _log(shop: Workshop, folder: Folder, ticket: Ticket) -> int | None:
+    """Bring the rest of the log; its size, or that of the part which is taken: it can't be had
+    otherwise, and must not keep the outcome.
+    """
+    sending = sender(shop, folder, ticket)
+    try:
+        return await sending.finish(shop.backoff)
+    except FenceLost:
+        raise
+    except Exception as error:
+        if isinstance(error, Denied) and error.status == _FAILED:
+            raise
+        log.warning("the rest of a log is not taken", phase=ticket.phase_id, reason=str(error))
+        return sending.there
+
+
 async def _again(shop: Workshop, folder: Folder, ticket: Ticket, denied: Denied) -> None:
     """A refused report is tried once more with a log that the server agrees on."""
     assert ticket.outcome is not None
     # Also tells a stale fence from a report that makes no sense.
-    size = await sender(shop, folder, ticket).finish(shop.backoff)
+    size = await _log(shop, folder, ticket)
     try:
         await _report(shop, ticket, _addressed(ticket, ticket.outcome, size))
     except Denied:
@@ -155,7 +174,7 @@ async def _report(shop: Workshop, ticket: Ticket, report: wire.Report) -> None:
     await insist(call, shop.backoff)
 
 
-def _addressed(ticket: Ticket, report: wire.Report, log_size: int) -> wire.Report:
+def _addressed(ticket: Ticket, report: wire.Report, log_size: int | None) -> wire.Report:
     return msgspec.structs.replace(
         report,
         phase_id=ticket.phase_id,

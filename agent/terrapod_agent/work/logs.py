@@ -126,6 +126,7 @@ class LogSender:
         self._log = log
         self._phase_id = phase_id
         self._fence = fence
+        self.there: int | None = None  # the size that the server last told
 
     async def follow(self, backoff: Backoff, every: float) -> None:
         """Send what comes, until cancelled."""
@@ -160,4 +161,5 @@ class LogSender:
             offset=self._log.offset,
         )
         answer: wire.LogAnswer = await insist(put, backoff)
+        self.there = answer.offset
         return answer.offset
