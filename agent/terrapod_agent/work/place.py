@@ -8,6 +8,7 @@ for several agents of a machine may share a root.
 import contextlib
 import fcntl
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 
 _LOCK = ".lock"
 _OWNER = ".owner"
+_IDENTITY = "places.id"  # in the data directory
 _ABANDONED_SECONDS = 3600.0
 
 
@@ -96,7 +98,11 @@ class Place:
 
 
 def sweep(root: Path) -> None:
-    """Remove places whose phase is gone for an hour, whatever agent of this machine had it."""
+    """Remove places whose phase is gone for an hour, whatever agent of this machine had it.
+
+    Where several containers share a root, a path in one of them means something else in another:
+    only an agent that sees the very data directory of the phase can tell that it is gone.
+    """
     with _locked(root):
         found = [path for path in root.iterdir() if path.is_dir() and _abandoned(path)]
         for number, path in enumerate(found):
@@ -112,9 +118,17 @@ def sweep(root: Path) -> None:
 def _abandoned(path: Path) -> bool:
     if time.time() - path.stat().st_mtime < _ABANDONED_SECONDS:
         return False
-    owner = _owner(path)
+    try:
+        owner, identity = _read(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
     # Only what is surely gone: an owner that we may not look at keeps what it has.
-    return owner is None or (owner.parent.is_dir() and not owner.exists())
+    try:
+        return _identity(owner) == identity != "" and not owner.exists()
+    except OSError:
+        return False
 
 
 def _make(root: Path) -> None:
@@ -127,14 +141,36 @@ def _make(root: Path) -> None:
 
 def _owner(path: Path) -> Path | None:
     try:
-        return Path(_beside(path).read_text())
+        return _read(path)[0]
     except (FileNotFoundError, PermissionError):
         return None
 
 
+def _read(path: Path) -> tuple[Path, str]:
+    """The owner of a place, and the data directory that it is in."""
+    owner, _, identity = _beside(path).read_text().partition("\n")
+    return Path(owner), identity
+
+
 def _mark(path: Path, owner: Path) -> None:
     # Durable, for after a power cut the state of an apply is found by it.
-    files.replace(_beside(path), str(owner).encode())
+    identity = _identity(owner)
+    if not identity:
+        identity = secrets.token_hex(16)
+        files.replace(_data(owner) / _IDENTITY, identity.encode())
+    files.replace(_beside(path), f"{owner}\n{identity}".encode())
+
+
+def _identity(owner: Path) -> str:
+    """What tells the data directory of a phase from any other of the same path."""
+    try:
+        return (_data(owner) / _IDENTITY).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _data(owner: Path) -> Path:
+    return owner.parent.parent
 
 
 def _unmark(path: Path) -> None:
