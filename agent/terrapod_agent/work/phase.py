@@ -225,12 +225,19 @@ class Phase:
 
     async def _send_log(self) -> None:
         follow = sender(self._shop, self._folder, self._ticket).follow
-        try:
-            await follow(self._shop.backoff, self._shop.settings.waits.log)
-        except FenceLost:
-            self._hold.wish("lost")
-        except Trouble as trouble:  # tried again when the phase has ended
-            log.warning("the log is not taken", phase=self._work.phase_id, reason=str(trouble))
+        while True:
+            try:
+                await follow(self._shop.backoff, self._shop.settings.waits.log)
+            except FenceLost:
+                self._hold.wish("lost")
+                return
+            except Trouble as trouble:  # tried again when the phase has ended
+                log.warning("the log is not taken", phase=self._work.phase_id, reason=str(trouble))
+                return
+            except Exception as error:  # noqa: BLE001 - terraform goes on, whatever it is
+                reason = repr(error)
+                log.warning("the log can't be sent yet", phase=self._work.phase_id, reason=reason)
+                await anyio.sleep(self._shop.settings.waits.retry_longest)
 
     async def _end_when_told(self, scope: anyio.CancelScope) -> None:
         while True:

@@ -106,9 +106,16 @@ async def _record(
 
 @asynccontextmanager
 async def served(
-    folder: Folder, ticket: Ticket, tool: wire.Tool, account: Account | None
+    folder: Folder,
+    ticket: Ticket,
+    tool: wire.Tool,
+    account: Account | None,
+    last_words: float = _END_SECONDS,
 ) -> AsyncIterator[Mapping[str, str]]:
-    """A state server beside what runs; gives the environment with which terraform finds it."""
+    """A state server beside what runs; gives the environment with which terraform finds it.
+
+    It goes when terraform has, and is killed when it takes longer than ``last_words`` after that.
+    """
     files.private(folder.snapshots)
     before = (files.content(folder.cli_config, _CONFIG_BYTES) or b"").decode()
     services = {"tfe.v2": "http://127.0.0.1:@PORT@/api/v2/"}
@@ -124,22 +131,23 @@ async def served(
         "uid": str(account.uid) if account else "",
     }
     files.replace(folder.snapshots / "orders.json", msgspec.json.encode(orders))
-    server = _Server(folder.snapshots / "orders.json", ticket.phase_id)
+    server = _Server(folder.snapshots / "orders.json", folder, ticket.phase_id)
     await server.start()
     try:
         async with beside(server.keep):
             yield _ENVIRONMENT
     finally:
         with anyio.CancelScope(shield=True):
-            await server.end()
+            await server.end(last_words)
         files.rewrite(folder.cli_config, before.encode())
 
 
 class _Server:
     """The process of a state server; when it dies it is started again under its address."""
 
-    def __init__(self, orders: Path, phase_id: str) -> None:
+    def __init__(self, orders: Path, folder: Folder, phase_id: str) -> None:
         self._orders = orders
+        self._lock = str(folder.lock)
         self._phase_id = phase_id
         self._process: Process | None = None
 
@@ -169,16 +177,19 @@ class _Server:
             log.error("the state server of a run has died", phase=self._phase_id)
             try:
                 await self.start()
-            except (Failed, OSError) as error:
-                log.error("it can't be started again yet", reason=str(error))  # noqa: TRY400 - expected
+            except Exception as error:  # noqa: BLE001 - terraform waits for it
+                log.error("it can't be started again yet", reason=repr(error))  # noqa: TRY400 - expected
                 await anyio.sleep(_AGAIN_SECONDS)
 
-    async def end(self) -> None:
-        """Let it write what it got, and go."""
+    async def end(self, last_words: float) -> None:
+        """Let it write what it got, and go; while a terraform runs, that one needs it."""
         if self._process is None or self._process.stdin is None:
             return
         await self._process.stdin.aclose()
-        with anyio.move_on_after(_END_SECONDS):
+        while self._process.returncode is None and state_server.alive(self._lock):
+            with anyio.move_on_after(_AGAIN_SECONDS):
+                await self._process.wait()
+        with anyio.move_on_after(last_words):
             await self._process.wait()
         if self._process.returncode is None:
             self._process.kill()

@@ -184,26 +184,25 @@ class Watcher:
             changed = _changed(self._path)
             if changed in (seen, before):
                 continue
-            look = partial(written_by, self._folder, self._ticket)
-            content = await anyio.to_thread.run_sync(look)
-            if content is not None and await anyio.to_thread.run_sync(self._aside, content):
+            try:
+                content = await anyio.to_thread.run_sync(self._kept)
+            except Exception as error:  # noqa: BLE001 - terraform goes on, whatever it is
+                if not self._told:
+                    said = "a state cannot be kept aside; this is tried again"
+                    log.warning(said, phase=self._ticket.phase_id, reason=repr(error))
+                self._told = True
+                continue
+            self._told = False
+            if content is not None:
                 seen, self._pending = changed, content
                 self._found.give()
 
-    def _aside(self, content: bytes) -> bool:
-        """Kept aside: a kill in the middle of a write leaves half a file."""
-        if self._ticket.snapshots:
-            return True  # these are replaced whole
-        try:
+    def _kept(self) -> bytes | None:
+        """The state as it is, kept aside: a kill in the middle of a write leaves half a file."""
+        content = written_by(self._folder, self._ticket)
+        if content is not None and not self._ticket.snapshots:  # these are replaced whole
             files.replace(self._folder.good_state, content)
-        except OSError as error:
-            if not self._told:
-                said = "a state cannot be kept aside; this is tried again"
-                log.warning(said, phase=self._ticket.phase_id, reason=error.strerror)
-            self._told = True
-            return False
-        self._told = False
-        return True
+        return content
 
     async def _send(self, every: float) -> None:
         while True:
@@ -218,6 +217,8 @@ class Watcher:
                 return
             except Trouble as trouble:  # the last state is what counts
                 log.warning("an intermediate state was refused", reason=str(trouble))
+            except Exception as error:  # noqa: BLE001 - as above
+                log.warning("an intermediate state can't be sent", reason=repr(error))
             await anyio.sleep(max(0.0, began + every - time.monotonic()))
 
     async def _put(self, content: bytes) -> None:
