@@ -1,6 +1,7 @@
 """Files that survive a crash whole: written beside, synced, renamed."""
 
 import contextlib
+import ctypes
 import errno
 import itertools
 import os
@@ -10,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
+
+_PUNCH_HOLE_KEEP_SIZE = 3
 
 
 def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
@@ -178,6 +181,32 @@ def content(path: Path, limit: int | None = None, below: Path | None = None) -> 
             return file.read() if limit is None else file.read(size)  # it may grow meanwhile
         except OSError:
             return None
+
+
+def tail(path: Path, most: int) -> bytes:
+    """The last bytes of the regular file at ``path``, at most so many; none when it is no file."""
+    descriptor = regular(path)
+    if descriptor is None:
+        return b""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(max(0, os.fstat(descriptor).st_size - most))
+        return file.read(most)
+
+
+def punch(path: Path, start: int, end: int) -> bool:
+    """Give the bytes from ``start`` to ``end`` back to the disk; they are zeros then.
+
+    What others append meanwhile is not touched. False where that can't be done.
+    """
+    fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if fallocate is None:
+        return False
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        place, length = ctypes.c_int64(start), ctypes.c_int64(end - start)
+        return bool(fallocate(descriptor, _PUNCH_HOLE_KEEP_SIZE, place, length) == 0)
+    finally:
+        os.close(descriptor)
 
 
 def rewrite(path: Path, content: bytes) -> None:

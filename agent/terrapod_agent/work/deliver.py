@@ -43,7 +43,7 @@ def sender(
     shop: Workshop, folder: Folder, ticket: Ticket, call: LogCall = protocol.LOG
 ) -> LogSender:
     """What sends the log of this phase."""
-    masked = MaskedLog(folder.log, ticket.secrets, ticket.log_limit)
+    masked = MaskedLog(folder.log, ticket.secrets, ticket.log_limit, tail=ticket.tail)
     return LogSender(shop.client, masked, ticket.phase_id, ticket.fence, call)
 
 

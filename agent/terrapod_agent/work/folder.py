@@ -16,6 +16,7 @@ from terrapod_agent.work.place import Place
 from terrapod_common import files, wire
 
 log = structlog.get_logger()
+_MORE = 1024 * 1024  # which terraform may say after a state that it has printed
 
 
 class Ticket(Struct, frozen=True, kw_only=True):
@@ -45,6 +46,11 @@ class Ticket(Struct, frozen=True, kw_only=True):
     state_sent: bool = False  # there was one, and it was sent
     reported: bool = False
     claim: str = ""  # the server's signature on it
+
+    @property
+    def tail(self) -> int:
+        """So many bytes of the end of the log may be all that is left of a state."""
+        return self.state_limit + _MORE if self.kind == "apply" else 0
 
 
 class Folder:

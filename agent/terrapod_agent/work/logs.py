@@ -23,6 +23,7 @@ from terrapod_common.loops import Backoff
 
 CHUNK = 64 * 1024
 _BLOCKS = 16  # read at once
+_TAILS = 4  # kept where a file can't have holes
 _HIDDEN = 512 * 1024 * 1024  # bytes beyond the limit that are read: states are not shown
 LogCall = protocol.Call[bytes, wire.LogAnswer]
 
@@ -30,8 +31,18 @@ LogCall = protocol.Call[bytes, wire.LogAnswer]
 class MaskedLog:
     """Reads the growing log of a phase as the server shall see it."""
 
-    def __init__(self, path: Path, secrets: list[bytes], limit: int, hidden: int = _HIDDEN) -> None:
+    def __init__(
+        self,
+        path: Path,
+        secrets: list[bytes],
+        limit: int,
+        hidden: int = _HIDDEN,
+        *,
+        tail: int = 0,  # so many bytes of the end are kept whatever the limit is
+    ) -> None:
         self._path = path
+        self._tail = tail
+        self._dropped = 0
         self._secrets = secrets
         self._prepared: Secrets | None = None
         self._limit = limit
@@ -111,7 +122,17 @@ class MaskedLog:
 
     def _shorten(self) -> None:
         # What terraform appends beyond the limit must not fill the disk.
-        if self._path.stat().st_size > self._position + CHUNK:
+        size, start = self._path.stat().st_size, self._position + CHUNK
+        if not self._tail:
+            if size > start:
+                os.truncate(self._path, self._position)
+            return
+        # At the end of an apply stands what must not be lost, such as a state that was printed.
+        end = size - self._tail
+        if end < max(start, self._dropped) + CHUNK:
+            return
+        self._dropped = end
+        if not files.punch(self._path, start, end) and size > start + _TAILS * self._tail:
             os.truncate(self._path, self._position)
 
 

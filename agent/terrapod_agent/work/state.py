@@ -130,8 +130,7 @@ def _emergency(folder: Folder, ticket: Ticket) -> tuple[bytes | None, str]:
     content, doubt = _dumped(folder, ticket)
     if content is not None:
         return content, ""
-    most = ticket.log_limit + ticket.state_limit
-    printed = dump.last(files.content(folder.log, most) or b"")
+    printed = dump.last(files.tail(folder.log, ticket.tail))
     if printed is not None and parses(printed):
         return printed, ""
     return None, doubt
