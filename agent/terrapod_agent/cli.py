@@ -122,7 +122,7 @@ def status_(data_dir: DataDir = None, config: Config = None) -> None:
     full = space.trouble([chosen.data_dir], chosen.free_bytes)
     found = msgspec.structs.replace(found, takes_none=found.takes_none or full)
     _tell(found)
-    well = found.connected and not found.takes_none and not found.stale
+    well = found.connected and not (found.takes_none or found.stale or found.damaged)
     if not well or found.certificate_ends < time.time():
         raise typer.Exit(1)
 
@@ -160,6 +160,8 @@ async def _examined(chosen: AgentSettings) -> int:
 def _tell(found: status.Status) -> None:
     if found.stale:
         print(f"attention    this was written {_ago(found.written_at)}; is the disk full?")
+    for folder in found.damaged:
+        print(f"attention    {folder} can't be handed in, for its ticket is damaged")
     connected = "yes" if found.connected else f"no: {found.trouble}"
     print(f"agent        {found.name}")
     print(f"server       {found.server}")

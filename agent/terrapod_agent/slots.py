@@ -84,6 +84,7 @@ class Slots:
         self.trouble = ""  # why we cannot take anything new
         self.kept: list[wire.Holding] | None = None  # by agents before us, until the server knows
         self.dropped: list[wire.Holding] = []  # the server does not know yet that nobody runs them
+        self.damaged: list[str] = []  # folders of phases which only a person can read
         self.idle_since = time.monotonic()
         self.orders = 0  # how many the server had given when it was last asked
         self.changed = Signal()

@@ -15,7 +15,7 @@ from terrapod_agent.executors.process import survivor_gone
 from terrapod_agent.slots import Hold, Slots
 from terrapod_agent.work.deliver import deliver
 from terrapod_agent.work.ended import left_behind
-from terrapod_agent.work.folder import Folder, Ticket, leftovers
+from terrapod_agent.work.folder import Damaged, Folder, Ticket, leftovers
 from terrapod_agent.work.workshop import Workshop
 from terrapod_common import wire
 
@@ -30,17 +30,31 @@ def orphans(phases: Path, slots: Slots) -> list[Folder]:
 
 def kept(phases: Path, slots: Slots) -> list[wire.Holding]:
     """The applies of agents before us that had started; of any others nothing is left here."""
-    tickets = (folder.ticket() for folder in orphans(phases, slots))
+    found = ((folder, _ticket(folder)) for folder in orphans(phases, slots))
     return [
-        wire.Holding(phase_id=ticket.phase_id, fence=ticket.fence)
-        for ticket in tickets
-        if ticket is not None and ticket.kind == "apply" and ticket.started
+        folder.holding
+        for folder, ticket in found
+        if folder.holding is not None
+        and (
+            isinstance(ticket, Damaged)
+            or (ticket is not None and ticket.kind == "apply" and ticket.started)
+        )
     ]
+
+
+def _ticket(folder: Folder) -> Ticket | Damaged | None:
+    try:
+        return folder.ticket()
+    except Damaged as damaged:
+        return damaged
 
 
 async def pick_up(shop: Workshop, slots: Slots, folder: Folder) -> None:
     """Wait until nothing runs in the folder any more, then hand in what it holds."""
-    ticket = folder.ticket()
+    ticket = _ticket(folder)
+    if isinstance(ticket, Damaged):
+        await _leave(shop, slots, folder, ticket)
+        return
     if ticket is None or ticket.kind == "plan" or not ticket.started:
         await _drop(shop, slots, folder, ticket)
         return
@@ -68,8 +82,19 @@ async def _drop(shop: Workshop, slots: Slots, folder: Folder, ticket: Ticket | N
     # The server gives the phase to another agent as soon as it knows.
     log.info("dropping a phase that was cut off", folder=folder.path.name)
     await anyio.to_thread.run_sync(folder.remove)
-    if ticket is not None:
-        slots.drop(wire.Holding(phase_id=ticket.phase_id, fence=ticket.fence))
+    if folder.holding is not None:  # the kill may have come before its ticket was written
+        slots.drop(folder.holding)
+
+
+async def _leave(shop: Workshop, slots: Slots, folder: Folder, damaged: Damaged) -> None:
+    """Nobody but a person can tell what is in the folder; the server need not wait for it."""
+    if str(folder.path) in slots.damaged:
+        return
+    await _survivor(shop, folder)
+    log.error("a phase can't be handed in, and is kept", reason=str(damaged))
+    slots.damaged.append(str(folder.path))
+    if folder.holding is not None:
+        slots.drop(folder.holding)
 
 
 async def _survivor(shop: Workshop, folder: Folder) -> None:

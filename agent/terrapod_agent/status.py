@@ -49,6 +49,7 @@ class Status(Struct, frozen=True, kw_only=True):
     takes_none: str = ""  # why no work is taken
     isolation: str = ""  # of runs from this machine
     busy: list[Busy] = []
+    damaged: list[str] = []  # folders of phases that can't be handed in
 
     @property
     def stale(self) -> bool:
@@ -100,6 +101,7 @@ def _look(slots: Slots, contact: Contact, renewal: Renewal) -> Status:
         draining=slots.draining,
         paused=slots.paused,
         takes_none=slots.trouble,
+        damaged=slots.damaged,
         busy=[
             Busy(hold.run_id, hold.phase_id, hold.kind, hold.workspace, hold.step, hold.since)
             for hold in slots.holds

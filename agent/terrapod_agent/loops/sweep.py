@@ -9,14 +9,18 @@ import structlog
 from terrapod_agent.slots import Slots
 from terrapod_agent.spool import orphans
 from terrapod_agent.work import place
-from terrapod_agent.work.folder import Ticket
+from terrapod_agent.work.folder import Damaged, Folder
 from terrapod_agent.work.workshop import Workshop
 
 log = structlog.get_logger()
 _KEPT_DAYS = 30.0
 
 
-def _holds_state(ticket: Ticket | None) -> bool:
+def _holds_state(folder: Folder) -> bool:
+    try:
+        ticket = folder.ticket()
+    except Damaged:
+        return True
     return (
         ticket is not None and ticket.kind == "apply" and ticket.started and not ticket.state_stored
     )
@@ -36,7 +40,7 @@ def clear(phases: Path, slots: Slots) -> None:
     for folder in orphans(phases, slots):
         if folder.path.stat().st_mtime >= time.time() - _KEPT_DAYS * 86400:
             continue
-        if _holds_state(folder.ticket()):
+        if _holds_state(folder):
             log.error("a state still could not be handed in", folder=folder.path)
         else:
             log.error("removing a phase that could never be handed in", folder=folder.path)

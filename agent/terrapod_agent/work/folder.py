@@ -53,6 +53,10 @@ class Ticket(Struct, frozen=True, kw_only=True):
         return self.state_limit + _MORE if self.kind == "apply" else 0
 
 
+class Damaged(Exception):
+    """A ticket is there and can't be read; what is beside it may be the only copy of a state."""
+
+
 class Folder:
     """Names in the folder of one phase and in the place of its run."""
 
@@ -155,15 +159,25 @@ class Folder:
             log.warning("a ticket can't be kept", phase=ticket.phase_id, reason=str(error))
 
     def ticket(self) -> Ticket | None:
-        """The ticket, or nothing when the phase never got that far."""
+        """The ticket, or nothing when the phase never got that far; it may be :class:`Damaged`."""
         try:
             ticket = msgspec.json.decode((self.path / "ticket.json").read_bytes(), type=Ticket)
             if not self._secrets.exists():
                 return ticket
             secrets = msgspec.json.decode(self._secrets.read_bytes(), type=list[bytes])
             return msgspec.structs.replace(ticket, secrets=secrets)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except FileNotFoundError:
             return None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Damaged(f"the ticket in {self.path} is damaged: {error}") from error
+
+    @property
+    def holding(self) -> wire.Holding | None:
+        """Whose folder it is, by its name alone."""
+        phase, _, fence = self.path.name.rpartition(".")
+        if not phase or not fence.isdecimal():
+            return None
+        return wire.Holding(phase_id=phase, fence=int(fence))
 
     def say(self, text: str) -> None:
         """Append a line of the agent's own to the log; a full disk only costs the line."""
@@ -203,4 +217,11 @@ def leftovers(phases: Path) -> Iterator[Folder]:
     """The folders that are there, oldest first."""
     if phases.is_dir():
         found = [path for path in phases.iterdir() if path.is_dir()]
-        yield from map(Folder, sorted(found, key=lambda path: path.stat().st_mtime))
+        yield from map(Folder, sorted(found, key=_age))
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # it was handed in meanwhile
+        return 0.0
