@@ -6,7 +6,7 @@ folders of the run, all under the paths that they have outside. The network is s
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -28,6 +28,8 @@ _TO_CHANGE_USER = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL")
 # The descriptors are the shim's: 4 says that the death signal is set, 5 gives leave to go.
 # The folder is entered by the run's own user: it may be closed to all others, bubblewrap too.
 _GATE = 'cd "$0" && echo r >&4 && read -r go <&5 && exec "$@" 3>&- 4>&- 5<&-'
+_TMP, _SHM = Path("/tmp"), "/dev/shm"  # noqa: S108 - of the sandbox
+_SMALL = str(64 * 1024 * 1024)
 
 
 class Bubblewrap(Struct, frozen=True):
@@ -43,6 +45,7 @@ class Bubblewrap(Struct, frozen=True):
         if _outside(program := Path(command.argv[0])):
             binds[program] = "--ro-bind"
         binds |= dict.fromkeys(command.writable, "--bind")
+        own += _scratch(command.temporary, binds)
         # Parents first, so that a folder in another one is not hidden by it.
         for path, how in sorted(binds.items()):
             own += _parents(path) if _outside(path) else []
@@ -88,7 +91,18 @@ def _system() -> Iterator[str]:
             yield from ("--symlink", str(path.readlink()), str(path))
         elif path.exists():
             yield from ("--ro-bind", str(path), str(path))
-    yield from ("--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108 - a new one
+    yield from ("--proc", "/proc", "--dev", "/dev")
+
+
+def _scratch(temporary: Path | None, binds: Iterable[Path]) -> Iterator[str]:
+    """Where everybody may write. What a run puts there must not be memory without a bound."""
+    small = ("--perms", "1777", "--size", _SMALL, "--tmpfs")
+    yield from (*small, _SHM, "--remount-ro", "/dev")
+    # No folder may be made below what a run had before: it may have put links there.
+    if temporary is None or any(path.is_relative_to(_TMP) for path in binds):
+        yield from (*small, str(_TMP))
+    else:
+        yield from ("--bind", str(temporary), str(_TMP))
 
 
 def _etc(command: Command) -> Iterator[str]:

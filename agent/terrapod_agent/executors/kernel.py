@@ -6,6 +6,7 @@ The shim imports it: the standard library only.
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 from collections.abc import Iterable
 
@@ -14,6 +15,8 @@ _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SHIM = "terrapod_agent.executors.shim import"  # in its command line
 _CGROUPS = "/sys/fs/cgroup"
+_TAKEN_FIRST = "500"  # of 1000, where the kernel has to kill for want of memory
+_PROCESSES = 4096  # and threads, of which each provider has some tens
 
 
 def started(pid: int) -> int:
@@ -163,3 +166,23 @@ def _count(text: str) -> int | None:
 def _libc() -> ctypes.CDLL | None:
     libc = ctypes.CDLL(None)
     return libc if hasattr(libc, "prctl") else None
+
+
+def bound(*, alone: bool) -> None:
+    """Let the kernel take this process before the agent, where memory or processes run out."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - quick start
+        file.write(_TAKEN_FIRST)
+    if alone:  # else it would count what others of this user have
+        _, most = resource.getrlimit(resource.RLIMIT_NPROC)
+        most = _PROCESSES if most == resource.RLIM_INFINITY else min(most, _PROCESSES)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+
+
+def child_watch() -> int:
+    """A descriptor that can be read whenever a child has ended."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    return reader

@@ -61,6 +61,9 @@ class LocalExecutor:
         if self._sandbox:
             for path, content in names(command).items():
                 files.replace(path, content.encode(), mode=0o644)
+            if command.temporary is not None:
+                files.private(command.temporary)
+                files.give(command.temporary, like=command.writable[0])
             argv = self._sandbox.argv(command, tuple(path for path in self._reads if path.exists()))
         shim = bare.argv("terrapod_agent.executors.shim")
         # The shim has our rights: what a workspace puts into the environment, such as where the

@@ -75,7 +75,7 @@ class Shim:
             return self._tell("error the agent was gone before terraform started", _LOST)
         # What terraform leaves becomes ours, also what left its group and its session.
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-        wake = _child_watch()
+        wake = kernel.child_watch()
         kills = kernel.kernel_kills()
         if not self._start():
             return self._tell("error the sandbox could not be made", _LOST)
@@ -84,6 +84,8 @@ class Shim:
             self._told.append("oom 1")
         self._clear()
         self._told.append(f"peak {self._peak}")
+        if status is None:
+            return self._tell("unknown 1", _LOST)
         code = os.WEXITSTATUS(status)
         ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         if self._sandboxed and code > 128:
@@ -133,6 +135,7 @@ class Shim:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
                 os.dup2(os.open(options[name], flags, 0o600), stream)
             os.umask(0o022)  # ours keeps what we write to ourselves
+            kernel.bound(alone=bool(self._uid))
             # Opened while we may: the way to it may be closed to the run's user.
             program = os.open(self._argv[0], os.O_RDONLY)
             if self._uid and not self._sandboxed:
@@ -179,12 +182,12 @@ class Shim:
             os.dup2(pipe, place)
             os.close(pipe)
 
-    def _keep(self, wake: int) -> int:
-        """Wait for the end, passing on what the agent wants; the wait status."""
+    def _keep(self, wake: int) -> int | None:
+        """Wait for the end, passing on what the agent wants; the wait status if it is known."""
         listening = [0, wake]
         while True:
-            status = self._reap()
-            if status is not None:
+            over, status = self._reap()
+            if over:
                 return status
             now = time.monotonic()
             if now >= self._kill_at:
@@ -205,15 +208,15 @@ class Shim:
                 else:
                     self._interrupt()
 
-    def _reap(self) -> int | None:
-        """Take all that has ended; the status of the program if it is among them."""
+    def _reap(self) -> tuple[bool, int | None]:
+        """Take all that has ended; whether the program has, and its status."""
         while True:
             try:
                 pid, status, used = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return 0
+            except ChildProcessError:  # somebody else took it, so nobody can tell
+                return True, None
             if not pid:
-                return None
+                return False, None
             self._peak = max(self._peak, used.ru_maxrss * 1024)
             if pid != self._child:
                 continue
@@ -222,7 +225,7 @@ class Shim:
                 self._child, self._sandboxed = self._program, False
                 self._interrupt()
                 continue
-            return status
+            return True, status
 
     def _interrupt(self) -> None:
         # Never twice: terraform takes a second interrupt as leave to drop the state.
@@ -289,11 +292,3 @@ class Shim:
 def _agent_gone() -> bool:
     readable, _, _ = select.select([0], [], [], 0)
     return bool(readable) and not os.read(0, 1)
-
-
-def _child_watch() -> int:
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    return reader

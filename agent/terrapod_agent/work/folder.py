@@ -71,6 +71,7 @@ class Folder:
         self.state_before = path / "state.before"
         self.good_state = path / "state.whole"  # the newest state that was seen whole
         self.snapshots = path / "snapshots"  # what the state server keeps
+        self.tmp = path / "tmp"  # what a sandbox shows as /tmp, and nowhere else
         self._secrets = path / "secrets.json"  # of the ticket
         self._place = path / "place"  # where the place is: its root, and the run
 

@@ -65,6 +65,7 @@ class Steps:
             account=self.account,
             memory=self.memory,
             writable=(self._folder.place.path,),
+            temporary=self._folder.tmp,
         )
         self._hold.step = name
         self._hold.busy = True
