@@ -20,7 +20,7 @@ from terrapod_agent.door.upstream import Upstream
 from terrapod_agent.slots import Hold
 from terrapod_agent.space import failure
 from terrapod_agent.trouble import Denied, Failed, FenceLost, Stopped, Trouble, plain
-from terrapod_agent.work import cli_config, plan_file, redact, snapshots, terraform
+from terrapod_agent.work import cli_config, plan_file, redact, snapshots, state_server, terraform
 from terrapod_agent.work import folder as folders
 from terrapod_agent.work.apply import apply, fetch_plan
 from terrapod_agent.work.archive import unpack
@@ -145,7 +145,9 @@ class Phase:
 
     def _keep_masks(self) -> None:
         """Before the first line of a log: after a crash it must be masked in the same way."""
-        own = (self._ticket.state_password.encode(), *sorted(self._keys.masks()))
+        password = self._ticket.state_password
+        states = (password.encode(), state_server.key_of(password).encode())
+        own = (*states, *sorted(self._keys.masks()))
         secrets = [*masks(self._work.variables), *own]
         redact.checked(secrets)
         self._keep(secrets=secrets)

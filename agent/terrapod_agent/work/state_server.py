@@ -19,7 +19,6 @@ import fcntl
 import hmac
 import json
 import os
-import secrets
 import signal
 import tempfile
 import threading
@@ -36,26 +35,28 @@ _EVERY = "20"  # seconds between two snapshots; terraform takes no less
 _SMALL = 64 * 1024 * 1024  # of a document, which holds the outputs
 
 
+def key_of(password: str) -> str:
+    """What opens the addresses of states: terraform may print one, so it is masked in logs."""
+    return hmac.new(password.encode(), b"addresses", "sha256").hexdigest()[:32]
+
+
 class Store:
     """The newest state, in one file."""
 
     def __init__(self, orders: dict[str, str]) -> None:
         self.orders = orders
         self.path = os.path.join(orders["folder"], "terraform.tfstate")  # noqa: PTH118 - quick start
-        # Whoever knows it may read and write states, as the addresses that it is part of.
-        self.key, self.port = self._address()
+        self.key, self.port = key_of(orders["password"]), self._port()
         self._lock = threading.Lock()
         self._announced = time.time_ns()  # more than any number of a server before this one
         self._stored = 0
 
-    def _address(self) -> tuple[str, int]:
+    def _port(self) -> int:
         """The one of a server before this one, which terraform knows."""
-        try:
-            with open(os.path.join(self.orders["folder"], "address")) as file:  # noqa: PTH118, PTH123
-                key, port = file.read().split()
-            return key, int(port)
-        except (FileNotFoundError, ValueError):
-            return secrets.token_urlsafe(24), 0
+        path = os.path.join(self.orders["folder"], "address")  # noqa: PTH118 - quick start
+        with contextlib.suppress(FileNotFoundError, ValueError), open(path) as file:  # noqa: PTH123
+            return int(file.read())
+        return 0
 
     def announce(self) -> int:
         """The number of the next state."""
@@ -246,9 +247,9 @@ def main(arguments: list[str]) -> int:
     # Held to the end: who wants to know the last state waits for it.
     held = os.open(os.path.join(orders["folder"], "lock"), os.O_RDWR | os.O_CREAT, 0o600)  # noqa: PTH118
     fcntl.flock(held, fcntl.LOCK_EX)
-    server = Server(store := Store(orders))
+    server = Server(Store(orders))
     with open(os.path.join(orders["folder"], "address"), "w") as address:  # noqa: PTH118, PTH123
-        address.write(f"{store.key} {server.server_port}")
+        address.write(str(server.server_port))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # Written in place: its owner and mode are those that the run needs.
     # It lies where the run may write: a link or a pipe that it has put there is not opened.
