@@ -88,6 +88,7 @@ class Slots:
         self.idle_since = time.monotonic()
         self.orders = 0  # how many the server had given when it was last asked
         self.changed = Signal()
+        self.told = Signal()  # a beat was answered
         # One poll is enough for all free slots: whose turn it is asks, the others stand in line.
         self.turn = anyio.Lock()
 
@@ -162,3 +163,4 @@ class Slots:
                 hold.leased(seconds, asked_at)
         self._obey(answer.orders)
         self.pause(answer.drain)
+        self.told.give()

@@ -95,15 +95,29 @@ class _Question:
         with anyio.CancelScope() as scope:
             async with beside(partial(self._give_up, scope)):
                 found = await insist(self._ask, self._shop.backoff)
+        if scope.cancelled_caught and found is None:
+            await self._hand_back()
         return (found, self._asked_at) if found else None
 
-    async def _ask(self) -> wire.Work | None:
+    async def _hand_back(self) -> None:
+        """What was handed out while we turned away is ours by our key; say that nobody runs it."""
+        with anyio.move_on_after(self._shop.settings.waits.connect):
+            found = await insist(partial(self._ask, 0.0), self._shop.backoff)
+            if found is None:
+                return
+            log.info("giving back what came too late", phase=found.phase_id, run=found.run_id)
+            holding = wire.Holding(phase_id=found.phase_id, fence=found.fence)
+            self._slots.drop(holding)
+            while holding in self._slots.dropped:
+                await self._slots.told.next().wait()
+
+    async def _ask(self, wait: float | None = None) -> wire.Work | None:
         self._asked_at = time.monotonic()
         settings = self._shop.settings
         answer = await self._shop.client.ask(
             protocol.NEXT,
             None,
-            wait=settings.waits.poll,
+            wait=settings.waits.poll if wait is None else wait,
             slot=0,  # of all our free slots: the poll of a later process ends this one
             key=self._key,
             accept=",".join(settings.accept),
