@@ -29,6 +29,7 @@ LONGEST_FUNCTION = 40
 CATCH_ALL = {
     COMMON / "loops.py",
     CONTROL / "web" / "errors.py",
+    AGENT / "attempt.py",  # and a phase that has ended is reported
     AGENT / "work" / "phase.py",
 }
 READS_ENVIRONMENT = {

@@ -1,5 +1,7 @@
 """Hands in what an earlier agent, or a refusal of the server, left in the spool."""
 
+from functools import partial
+
 import anyio
 import structlog
 
@@ -7,6 +9,7 @@ from terrapod_agent.slots import Slots
 from terrapod_agent.spool import kept, orphans, pick_up
 from terrapod_agent.work.folder import Folder
 from terrapod_agent.work.workshop import Workshop
+from terrapod_common.loops import each
 
 log = structlog.get_logger()
 
@@ -38,8 +41,6 @@ def _found(shop: Workshop, slots: Slots) -> list[Folder]:
 
 async def _one(shop: Workshop, slots: Slots, folder: Folder, under_way: set[str]) -> None:
     try:
-        await pick_up(shop, slots, folder)
-    except Exception:
-        log.exception("what is left of a phase can't be handed in yet", folder=str(folder))
+        await each([folder], partial(pick_up, shop, slots))
     finally:
         under_way.remove(folder.path.name)

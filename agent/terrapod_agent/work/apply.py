@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import structlog
 
+from terrapod_agent.attempt import attempt
 from terrapod_agent.beside import beside
 from terrapod_agent.slots import Hold
 from terrapod_agent.trouble import Failed, Stopped
@@ -69,17 +70,17 @@ def counted(folder: Folder, ticket: Ticket, report: wire.Report) -> wire.Report:
     """The report of an apply that did not end well, with what it has done all the same."""
     if report.status == "applied":
         return report
-    try:
+    with attempt() as tried:
         before, after = files.content(folder.state_before), state.reached(folder, ticket).content
         if after is None:
             return report
         counts = counting.done(before, after)
-    except Exception:
-        log.exception("what an apply has done can't be counted", phase=ticket.phase_id)
-        return report
-    return msgspec.structs.replace(
-        report,
-        additions=counts.additions,
-        changes=counts.changes,
-        destructions=counts.destructions,
-    )
+        return msgspec.structs.replace(
+            report,
+            additions=counts.additions,
+            changes=counts.changes,
+            destructions=counts.destructions,
+        )
+    said = "what an apply has done can't be counted"
+    log.error(said, phase=ticket.phase_id, exc_info=tried.error)
+    return report

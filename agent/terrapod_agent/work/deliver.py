@@ -7,6 +7,7 @@ import anyio
 import msgspec
 import structlog
 
+from terrapod_agent.attempt import attempt
 from terrapod_agent.contact import insist
 from terrapod_agent.executors.process import read_exit
 from terrapod_agent.trouble import Denied, FenceLost, Trouble
@@ -144,15 +145,13 @@ async def _log(shop: Workshop, folder: Folder, ticket: Ticket) -> int | None:
     otherwise, and must not keep the outcome.
     """
     sending = sender(shop, folder, ticket)
-    try:
+    with attempt() as tried:
         return await sending.finish(shop.backoff)
-    except FenceLost:
-        raise
-    except Exception as error:
-        if isinstance(error, Denied) and error.status == _FAILED:
-            raise
-        log.warning("the rest of a log is not taken", phase=ticket.phase_id, reason=str(error))
-        return sending.there
+    error = tried.error
+    if isinstance(error, FenceLost) or (isinstance(error, Denied) and error.status == _FAILED):
+        raise error
+    log.warning("the rest of a log is not taken", phase=ticket.phase_id, reason=str(error))
+    return sending.there
 
 
 async def _again(shop: Workshop, folder: Folder, ticket: Ticket, denied: Denied) -> None:

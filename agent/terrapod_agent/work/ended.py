@@ -6,6 +6,7 @@ import anyio
 import msgspec
 import structlog
 
+from terrapod_agent.attempt import attempt
 from terrapod_agent.executors.base import Exit
 from terrapod_agent.executors.process import read_exit, survivor_gone
 from terrapod_agent.trouble import plain
@@ -63,15 +64,15 @@ async def judged(
     """
     if ticket.kind != "apply" or not ticket.begun or outcome.status == "applied":
         return outcome
-    try:
+    with attempt() as tried:
         outcome = await _judged(folder, outcome, look_every)
-    except Exception as error:
-        log.exception("nobody can tell how an apply ended", phase=ticket.phase_id)
-        outcome = _unknown(outcome.message, error)
+    if tried.error is not None:
+        outcome = _unknown(ticket, outcome.message, tried.error)
     return await anyio.to_thread.run_sync(partial(counted, folder, ticket, outcome))
 
 
-def _unknown(message: str, error: Exception) -> wire.Report:
+def _unknown(ticket: Ticket, message: str, error: Exception | None) -> wire.Report:
+    log.error("nobody can tell how an apply ended", phase=ticket.phase_id, exc_info=error)
     message = f"{message}; it can't be told how terraform ended ({type(error).__name__}: {error})"
     return wire.Report(status="errored", message=plain(message), hard=True)
 
@@ -91,11 +92,9 @@ async def _judged(folder: Folder, outcome: wire.Report, look_every: float) -> wi
 
 def left_behind(folder: Folder, ticket: Ticket) -> wire.Report:
     """The outcome of an apply whose agent was stopped, now that nothing of it runs any more."""
-    try:
+    with attempt() as tried:
         return counted(folder, ticket, _left_behind(folder, ticket))
-    except Exception as error:
-        log.exception("nobody can tell how an apply ended", phase=ticket.phase_id)
-        return _unknown(_STOPPED, error)
+    return _unknown(ticket, _STOPPED, tried.error)
 
 
 def _left_behind(folder: Folder, ticket: Ticket) -> wire.Report:

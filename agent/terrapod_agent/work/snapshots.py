@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from anyio.abc import Process
 
+from terrapod_agent.attempt import attempt
 from terrapod_agent.beside import beside
 from terrapod_agent.executors import bare
 from terrapod_agent.executors.base import Account
@@ -175,10 +176,10 @@ class _Server:
             if self._process is not None:
                 await self._process.wait()
             log.error("the state server of a run has died", phase=self._phase_id)
-            try:
+            with attempt() as tried:
                 await self.start()
-            except Exception as error:  # noqa: BLE001 - terraform waits for it
-                log.error("it can't be started again yet", reason=repr(error))  # noqa: TRY400 - expected
+            if tried.error is not None:  # terraform waits for it
+                log.error("it can't be started again yet", reason=repr(tried.error))
                 await anyio.sleep(_AGAIN_SECONDS)
 
     async def end(self, last_words: float) -> None:

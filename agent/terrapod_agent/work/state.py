@@ -11,12 +11,13 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from terrapod_agent.attempt import attempt
 from terrapod_agent.beside import beside
 from terrapod_agent.client import Client
 from terrapod_agent.contact import insist
 from terrapod_agent.executors.process import held
 from terrapod_agent.slots import Signal
-from terrapod_agent.trouble import FenceLost, Trouble, plain
+from terrapod_agent.trouble import FenceLost, plain
 from terrapod_agent.work import dump
 from terrapod_agent.work.folder import Folder, Ticket
 from terrapod_agent.work.prepare import DUMP
@@ -65,11 +66,11 @@ def reached(folder: Folder, ticket: Ticket) -> Reached:
     That of an apply that failed counts as the last one only where terraform wrote it to its end.
     Whatever the run has left there, and whatever the disk refuses, there is an answer.
     """
-    try:
+    with attempt() as tried:
         return _reached(folder, ticket)
-    except Exception as error:
-        log.exception("the state of an apply cannot be looked at", phase=ticket.phase_id)
-        return Reached(None, plain(f"it could not be looked at: {error}"))
+    said = "the state of an apply cannot be looked at"
+    log.error(said, phase=ticket.phase_id, exc_info=tried.error)
+    return Reached(None, plain(f"it could not be looked at: {tried.error}"))
 
 
 def _reached(folder: Folder, ticket: Ticket) -> Reached:
@@ -183,15 +184,13 @@ class Watcher:
             changed = _changed(self._path)
             if changed in (seen, before):
                 continue
-            try:
+            content = None
+            with attempt() as tried:
                 content = await anyio.to_thread.run_sync(self._kept)
-            except Exception as error:  # noqa: BLE001 - terraform goes on, whatever it is
-                if not self._told:
-                    said = "a state cannot be kept aside; this is tried again"
-                    log.warning(said, phase=self._ticket.phase_id, reason=repr(error))
-                self._told = True
-                continue
-            self._told = False
+            if tried.error is not None and not self._told:
+                said = "a state cannot be kept aside; this is tried again"
+                log.warning(said, phase=self._ticket.phase_id, reason=repr(tried.error))
+            self._told = tried.error is not None
             if content is not None:
                 seen, self._pending = changed, content
                 self._found.give()
@@ -210,14 +209,12 @@ class Watcher:
                 await found.wait()
                 continue
             content, self._pending, began = self._pending, None, time.monotonic()
-            try:
+            with attempt() as tried:
                 await self._put(content)
-            except FenceLost:
+            if isinstance(tried.error, FenceLost):
                 return
-            except Trouble as trouble:  # the last state is what counts
-                log.warning("an intermediate state was refused", reason=str(trouble))
-            except Exception as error:  # noqa: BLE001 - as above
-                log.warning("an intermediate state can't be sent", reason=repr(error))
+            if tried.error is not None:  # the last state is what counts
+                log.warning("an intermediate state was not taken", reason=str(tried.error))
             await anyio.sleep(max(0.0, began + every - time.monotonic()))
 
     async def _put(self, content: bytes) -> None:
