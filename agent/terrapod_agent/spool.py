@@ -55,6 +55,8 @@ async def pick_up(shop: Workshop, slots: Slots, folder: Folder) -> None:
     if isinstance(ticket, Damaged):
         await _leave(shop, slots, folder, ticket)
         return
+    if str(folder.path) in slots.damaged:  # a person has mended it
+        slots.damaged.remove(str(folder.path))
     if ticket is None or ticket.kind == "plan" or not ticket.started:
         await _drop(shop, slots, folder, ticket)
         return

@@ -109,3 +109,20 @@ async def test_one_that_still_runs_does_not_keep_those_that_come_later(
         os.close(lock)
         await server.until(lambda: server.phases["apply-7"].ended)
     assert apply.status == "applied"
+
+
+async def test_a_ticket_that_a_person_has_mended_is_handed_in(
+    server: AgentServer, data: Path
+) -> None:
+    folder = left(data, "apply-7.3")
+    started(folder)
+    server.add(phase("apply", phase_id="apply-7", run_id="run-apply-7.3", fence=3))
+    server.waiting.clear()
+    ticket = folder.path / "ticket.json"
+    whole = ticket.read_bytes()
+    ticket.write_bytes(whole[:20])
+    async with running(quick(data, server)):
+        await server.until(lambda: (found := status.read(data)) and found.damaged)
+        ticket.write_bytes(whole)
+        await server.until(lambda: server.phases["apply-7"].ended)
+        await server.until(lambda: (found := status.read(data)) and not found.damaged)

@@ -88,6 +88,7 @@ class _Question:
         self._slots = slots
         self._key = secrets.token_hex(16)
         self._asked_at = 0.0
+        self._open = False  # it was asked, and nobody knows the answer
 
     async def answer(self) -> tuple[wire.Work, float] | None:
         """Work and when it was asked for, or nothing came, or the agent drains."""
@@ -95,14 +96,15 @@ class _Question:
         with anyio.CancelScope() as scope:
             async with beside(partial(self._give_up, scope)):
                 found = await insist(self._ask, self._shop.backoff)
-        if scope.cancelled_caught and found is None:
+        if found is None and self._open:
             await self._hand_back()
         return (found, self._asked_at) if found else None
 
     async def _hand_back(self) -> None:
         """What was handed out while we turned away is ours by our key; say that nobody runs it."""
         with anyio.move_on_after(self._shop.settings.waits.connect):
-            found = await insist(partial(self._ask, 0.0), self._shop.backoff)
+            # A server that takes "nothing" for all kinds may hand out more; that goes back as well.
+            found = await insist(partial(self._ask, new=False), self._shop.backoff)
             if found is None:
                 return
             log.info("giving back what came too late", phase=found.phase_id, run=found.run_id)
@@ -111,19 +113,20 @@ class _Question:
             while holding in self._slots.dropped:
                 await self._slots.told.next().wait()
 
-    async def _ask(self, wait: float | None = None) -> wire.Work | None:
-        self._asked_at = time.monotonic()
+    async def _ask(self, *, new: bool = True) -> wire.Work | None:
+        self._asked_at, self._open = time.monotonic(), True
         settings = self._shop.settings
         answer = await self._shop.client.ask(
             protocol.NEXT,
             None,
-            wait=settings.waits.poll if wait is None else wait,
+            wait=settings.waits.poll if new else 0.0,
             slot=0,  # of all our free slots: the poll of a later process ends this one
             key=self._key,
-            accept=",".join(settings.accept),
+            accept=",".join(settings.accept) if new else "nothing",
             seen=self._slots.orders,
             root=str(self._shop.runs),
         )
+        self._open = False
         if answer is None:
             return None
         if answer.work is None:
