@@ -23,8 +23,7 @@ async def append(ctx: Context, phase: Phase, offset: int, data: bytes) -> wire.L
     expected = phase.log_size - phase.log_base
     if offset != expected or not data:
         return wire.LogAnswer(offset=expected)
-    if phase.log_size + len(data) > ctx.settings.runs.log_bytes + _SLACK:
-        raise TooLarge("The log is longer than this server keeps.")
+    _must_fit(ctx, phase, data)
     await _store(ctx, phase, data)
     return wire.LogAnswer(offset=expected + len(data))
 
@@ -38,9 +37,14 @@ async def append_note(ctx: Context, phase: Phase, text: str) -> None:
 @internal
 async def append_late(ctx: Context, phase: Phase, mark: bytes, data: bytes) -> None:
     """Append what comes after the end, behind its mark. The phase's row is locked."""
-    if phase.log_size + len(data) > ctx.settings.runs.log_bytes + _SLACK:
-        raise TooLarge("The log is longer than this server keeps.")
+    _must_fit(ctx, phase, data)
     await _store(ctx, phase, mark + data)
+
+
+def _must_fit(ctx: Context, phase: Phase, data: bytes) -> None:
+    # Each claim has all of the limit: what an agent before said is not its successor's.
+    if phase.log_size - phase.log_base + len(data) > ctx.settings.runs.log_bytes + _SLACK:
+        raise TooLarge("The log is longer than this server keeps.")
 
 
 async def _store(ctx: Context, phase: Phase, data: bytes) -> None:
