@@ -120,6 +120,8 @@ async def test_the_rest_of_the_log_comes_marked_once_and_at_its_offset(
         assert cut.text == after[offset : offset + 20]
     # Nothing comes after the last word.
     answer = await listener.send(work, "late-log", b"more", "offset=24")
+    assert answer.status_code == 409
+    answer = await listener.send(work, "late-log", b"", "offset=0")
     assert answer.json() == {"offset": 24}
     assert await log_of(api, work["run_id"]) == after
 

@@ -170,7 +170,10 @@ class LogSender:
         # Masking takes its time, and other phases have to go on meanwhile.
         peek = partial(self._log.peek, final=final)
         while chunk := await to_thread.run_sync(peek):
+            sent_from = self._log.offset
             await to_thread.run_sync(self._log.go_on, await self._put(chunk, backoff))
+            if self._log.offset == sent_from:
+                return  # it took nothing, and would take nothing again
 
     async def _put(self, chunk: bytes, backoff: Backoff) -> int:
         put = partial(

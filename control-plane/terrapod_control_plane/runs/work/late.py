@@ -41,7 +41,9 @@ async def append_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire
     async with db.transaction():
         phase = _lost(await queries.locked_phase(held[0]), held)
         expected = phase.late_from + phase.late_size
-        if phase.late_at is not None or offset != expected or not data:
+        if phase.late_at is not None and data:  # for good: the same offset would ask for it again
+            raise Conflict(f"The agent of {phase.id} has said everything already.")
+        if offset != expected or not data:
             return wire.LogAnswer(offset=expected)
         mark = b"" if phase.late_size else _MARK.encode()
         await logs.append_late(ctx, phase, mark, data)
