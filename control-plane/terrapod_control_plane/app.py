@@ -39,6 +39,7 @@ from terrapod_control_plane.settings import Settings
 from terrapod_control_plane.states import api as states_api
 from terrapod_control_plane.states import jobs as state_jobs
 from terrapod_control_plane.states import service as states
+from terrapod_control_plane.states.of_runs import jobs as run_state_jobs
 from terrapod_control_plane.states.outputs import api as outputs_api
 from terrapod_control_plane.states.outputs import service as outputs
 from terrapod_control_plane.states.outputs.schema import OutputDoc
@@ -133,6 +134,7 @@ def jobs(settings: Settings) -> list[Job]:
         *log_jobs.jobs(settings),
         *recovery_jobs.JOBS,
         *state_jobs.jobs(settings),
+        *run_state_jobs.JOBS,
         *agent_jobs.JOBS,
         *transfer_jobs.JOBS,
         *deleted_jobs.JOBS,

@@ -77,9 +77,11 @@ async def runs(control: Control, api: Client, agent: Agent, workspace: str) -> N
     await factories.run(api, workspace, **{"auto-apply": True})
     await factories.plans(agent, "fourth")
     lost = await factories.starts_apply(agent, "fifth")
+    for serial in (4, 5):
+        await agent.send(lost, "state", state(serial), "final=false")
     control.clock.move(3600)
     await control.sweep()
-    await agent.send(lost, "recovered-state", state(4))
+    await agent.send(lost, "recovered-state", state(6))
     await agent.call("POST", f"{agent.at}/heartbeat", json={"kept": []})  # as after a restart
     report = {"status": "planning"}  # without a fence, as the reference of the API has it
     await agent.call("PATCH", f"{agent.at}/runs/{lost['run_id']}", json=report)

@@ -1,5 +1,7 @@
 """SQL of states that runs write."""
 
+from datetime import datetime
+
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.states.model import StateVersion
 
@@ -48,10 +50,31 @@ async def prune_recovered(run: str, keep: int) -> list[StateVersion]:
 
 
 _PRUNE = """
-delete from state_versions where run_id = $1 and id <> $2 and intermediate returning *
+delete from state_versions where run_id = $1 and id <> $2 and intermediate
+  and not id = any(array(select id from state_versions where run_id = $1 and intermediate
+                         order by number desc limit $3))
+returning *
 """
 
 
-async def prune(run: str, keep: str) -> list[StateVersion]:
-    """Remove what a run had saved on its way."""
-    return await db.many(StateVersion, _PRUNE, run, keep)
+async def prune(run: str, keep: str, newest: int) -> list[StateVersion]:
+    """Remove what a run had saved on its way, but for one version and the newest of them."""
+    return await db.many(StateVersion, _PRUNE, run, keep, newest)
+
+
+_PASSED = """
+select * from state_versions v where intermediate and created_at < $1 and exists (
+    select from state_versions n
+    where n.run_id = v.run_id and n.number > v.number and n.status = 'finalized')
+order by created_at limit $2
+"""
+
+
+async def passed(before: datetime, at_most: int) -> list[StateVersion]:
+    """What runs had saved on their way before then, and went on from."""
+    return await db.many(StateVersion, _PASSED, before, at_most)
+
+
+async def remove(version: str) -> None:
+    """Remove a version; its workspace is locked."""
+    await db.execute("delete from state_versions where id = $1", version)

@@ -1,11 +1,13 @@
 """Use cases of states that runs write."""
 
 from collections.abc import AsyncIterable
+from datetime import datetime
 
 from msgspec import structs
 
 from terrapod_common import ids
 from terrapod_common.errors import Refused
+from terrapod_common.loops import each
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
 from terrapod_control_plane.states import content, lifecycle
@@ -15,12 +17,18 @@ from terrapod_control_plane.states.model import Content, Saved, StateVersion, Wr
 from terrapod_control_plane.states.of_runs import queries
 from terrapod_control_plane.workspaces import service as workspaces
 
+_ON_THE_WAY = 2  # states of a run under way that are kept, with the present one
+_AT_ONCE = 100
+
 
 @internal
 async def save_from_run(
     ctx: Context, writer: Writer, chunks: AsyncIterable[bytes], *, final: bool
 ) -> Saved:
-    """A run's state becomes the present one; the last one replaces those on the way."""
+    """A run's state becomes the present one; the last one replaces those on the way.
+
+    Of those only the newest are kept meanwhile, for a long apply would fill any disk.
+    """
     workspace, run = writer.workspace, writer.run
     new = structs.replace(_of_run(ctx, workspace, run), intermediate=not final)
     stored = await content.store(ctx.parts.blobs, new.blob, chunks)
@@ -31,8 +39,7 @@ async def save_from_run(
             await workspaces.lock_row(ctx, workspace)
             await writer.still()
             kept = await _follow_run(ctx, _filled(ctx, new, stored))
-            if final:
-                pruned = await queries.prune(run, kept.id)
+            pruned = await queries.prune(run, kept.id, 0 if final else _ON_THE_WAY)
     except Refused:
         await states.forget_contents(ctx, [new])
         raise
@@ -77,6 +84,32 @@ async def save_recovered(
         surplus = await queries.prune_recovered(run, kept)
     await states.forget_contents(ctx, [*surplus, *([] if before.id == new.id else [new])])
     return Saved(version=before.id, size=stored.size, sha256=stored.sha256)
+
+
+@internal
+async def forget_passed(ctx: Context, before: datetime) -> None:
+    """Remove what runs had saved on their way and went on from, where no last state came.
+
+    What a workspace has now stays, and the newest of each run.
+    """
+    while await _some_passed(ctx, before):
+        pass
+
+
+async def _some_passed(ctx: Context, before: datetime) -> int:
+    gone: list[StateVersion] = []
+
+    async def forget(version: StateVersion) -> None:
+        async with db.transaction():
+            workspace = await workspaces.lock_row(ctx, version.workspace_id)
+            if workspace.current_state_version_id == version.id:
+                return
+            await queries.remove(version.id)
+        await states.forget_contents(ctx, [version])
+        gone.append(version)
+
+    await each(await queries.passed(before, _AT_ONCE), forget)
+    return len(gone)
 
 
 @internal
