@@ -66,7 +66,8 @@ async def runs(control: Control, api: Client, agent: Agent, workspace: str) -> N
     await factories.run(api, workspace)
     apply = await factories.starts_apply(agent, "second")
     await agent.beat(apply)
-    await agent.send(apply, "log", b"something", "offset=0")
+    for at in range(40):  # enough of them to be joined
+        await agent.send(apply, "log", b"x", f"offset={at}")
     await agent.send(apply, "state", state(2), "final=false")
     await agent.send(apply, "state", state(3), "final=true")
     await agent.report(apply, "applied")

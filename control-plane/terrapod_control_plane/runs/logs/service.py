@@ -3,6 +3,8 @@
 import zlib
 from collections.abc import AsyncIterator, Sequence
 
+from anyio import to_thread
+
 from terrapod_common import wire
 from terrapod_common.errors import TooLarge
 from terrapod_common.logframe import window
@@ -15,6 +17,12 @@ from terrapod_control_plane.runs.model import Phase
 
 _SLACK = 1024 * 1024  # for notes of ours beyond the agent's limit
 _SEGMENT = 256 * 1024
+# Terraform says a line at a time, each of which comes as a row. So many small ones in a row become
+# one, and an answer opens only so many: what is left of it is read with the next.
+_JOINED = 32
+_SMALL = 8 * 1024
+_ROWS_AT_ONCE = 256
+_OPENED_HERE = 64 * 1024  # bytes that are opened in the event loop
 
 
 @internal
@@ -48,44 +56,60 @@ def _must_fit(ctx: Context, phase: Phase, data: bytes) -> None:
 
 
 async def _store(ctx: Context, phase: Phase, data: bytes) -> None:
-    sealed = ctx.parts.ring.seal(data, f"log:{phase.id}:{phase.log_size}")
-    await chunks.append(phase.id, phase.log_size, sealed, len(data), ctx.now())
+    at = phase.log_size
+    chunk = (phase.id, at, _sealed(ctx, phase.id, at, data), len(data))
+    first = await chunks.append(chunk, ctx.now(), _JOINED - 1, _SMALL)
+    if first is None or len(data) >= _SMALL:
+        return
+    rows = await chunks.between(phase.id, first, at + len(data), _JOINED)
+    joined = await _opened(ctx, phase.id, rows)
+    await chunks.join(phase.id, first, _sealed(ctx, phase.id, first, joined), len(joined))
+
+
+def _sealed(ctx: Context, phase: str, at: int, data: bytes) -> bytes:
+    return ctx.parts.ring.seal(data, f"log:{phase}:{at}")
 
 
 @internal
 async def read(ctx: Context, phase_id: str, offset: int, limit: int) -> bytes:
-    """A framed cut of a phase's log; empty beyond its end."""
+    """A framed cut of a phase's log, or the beginning of that; empty beyond its end."""
     # The row is read first: chunks that come later are simply not part of this cut.
     found = await queries.phases([phase_id])
     if not found:
         return b""
     phase = found[0]
     cut = window(offset, limit, phase.log_size, complete=phase.log_complete)
-    await viewers.reads(ctx, phase, end=bool(cut.suffix))
-    return cut.prefix + await _bytes(ctx, phase, cut.start, cut.length) + cut.suffix
+    found_bytes = await _bytes(ctx, phase, cut.start, cut.length)
+    suffix = cut.suffix if len(found_bytes) == cut.length else b""
+    await viewers.reads(ctx, phase, end=bool(suffix))
+    return cut.prefix + found_bytes + suffix
 
 
 async def _bytes(ctx: Context, phase: Phase, start: int, length: int) -> bytes:
+    # The first of them at least; all of them unless they lie in very many rows.
     if length <= 0:
         return b""
     if phase.log_index is not None and not phase.late_size and phase.late_at is None:
         return await _archived(ctx, phase, start, length)
     end = start + length
-    parts = [(at, data) async for at, data in _chunks(ctx, phase.id, start, end)]
+    rows = await chunks.between(phase.id, start, end, _ROWS_AT_ONCE)
+    data = await _opened(ctx, phase.id, rows)
     # What came after the archive was made lies in rows behind it.
-    rows_at = parts[0][0] if parts else end
+    rows_at = rows[0][0] if rows else end
     if start < rows_at:
         known = phase if phase.log_index is not None else await queries.phase(phase.id)
         before = await _archived(ctx, known, start, rows_at - start) if known else b""
-        return (before + b"".join(data for _, data in parts))[:length]
-    return b"".join(data for _, data in parts)[start - rows_at :][:length]
+        return (before + data)[:length]
+    return data[start - rows_at :][:length]
 
 
-async def _chunks(
-    ctx: Context, phase_id: str, start: int, end: int
-) -> AsyncIterator[tuple[int, bytes]]:
-    for at, sealed in await chunks.between(phase_id, start, end):
-        yield at, ctx.parts.ring.open(sealed, f"log:{phase_id}:{at}")
+async def _opened(ctx: Context, phase_id: str, rows: Sequence[tuple[int, bytes]]) -> bytes:
+    def opened() -> bytes:
+        ring = ctx.parts.ring
+        return b"".join(ring.open(sealed, f"log:{phase_id}:{at}") for at, sealed in rows)
+
+    few = sum(len(sealed) for _, sealed in rows) <= _OPENED_HERE
+    return opened() if few else await to_thread.run_sync(opened)
 
 
 async def _archived(ctx: Context, phase: Phase, start: int, length: int) -> bytes:
@@ -99,7 +123,7 @@ async def _archived(ctx: Context, phase: Phase, start: int, length: int) -> byte
             stored = bytearray()
             async for part in ctx.parts.blobs.read(_key(phase), blob_start, blob_length):
                 stored += part
-            found += zlib.decompress(bytes(stored))
+            found += await to_thread.run_sync(zlib.decompress, bytes(stored))
     return bytes(found[start - (first or 0) :][:length])
 
 
@@ -128,8 +152,15 @@ async def _compressed(
     at = written = 0
     while at < phase.log_size:
         length = min(_SEGMENT, phase.log_size - at)
-        packed = zlib.compress(await _bytes(ctx, phase, at, length), 6)
+        packed = await to_thread.run_sync(zlib.compress, await _all(ctx, phase, at, length), 6)
         index.append((at, written, len(packed)))
         written += len(packed)
         at += length
         yield packed
+
+
+async def _all(ctx: Context, phase: Phase, start: int, length: int) -> bytes:
+    found = bytearray()
+    while piece := await _bytes(ctx, phase, start + len(found), length - len(found)):
+        found += piece
+    return bytes(found)
