@@ -54,8 +54,7 @@ async def opened(
 ) -> AsyncIterator[Opened]:
     """Everything open and the loops running, until the block ends; ``paused`` hands out nothing."""
     name, patience = socket.gethostname(), settings.database.alone_within_seconds
-    async with only_one(dsn, name, patience=patience) as alone, _pool(dsn, settings):
-        await migrate(dsn)
+    async with only_one(dsn, name, patience=patience) as alone, _database(dsn, settings):
         parts = await _parts(settings, clock or SystemClock())
         keep = partial(_keep_token, settings.token_file)
         first_token = await identity.first_admin(system(parts), settings.first_admin, keep)
@@ -70,8 +69,14 @@ async def opened(
 
 
 @asynccontextmanager
-async def _pool(dsn: str, settings: Settings) -> AsyncIterator[None]:
-    await db.open_pool(dsn, size=settings.database.pool_size)
+async def _database(dsn: str, settings: Settings) -> AsyncIterator[None]:
+    await db.open_pool(dsn, size=2)
+    try:
+        await migrate(dsn)  # which may take its time
+    finally:
+        await db.close_pool()
+    database = settings.database
+    await db.open_pool(dsn, size=database.pool_size, answer_within=database.answer_seconds)
     try:
         yield
     finally:

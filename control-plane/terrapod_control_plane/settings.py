@@ -66,6 +66,7 @@ class Database(Struct, frozen=True, kw_only=True):
 
     url: Secret = Secret("")  # postgresql://…; empty: an embedded server in the data directory
     pool_size: Count = 12  # connections of one process
+    answer_seconds: Duration = 60.0  # a statement that takes longer is given up, and answered 503
     start_timeout_seconds: Duration = 30.0  # how long the embedded server may take to start
     dead_at_most_seconds: Duration = 300.0  # an embedded one that can't be started again ends us
     alone_within_seconds: Wait = 60.0  # how long to wait for another process to let go of it

@@ -27,8 +27,8 @@ class Weather(Struct, frozen=True):
 class Proxy:
     """Passes bytes on, in a thread of its own. Silence holds them back, as TCP would."""
 
-    def __init__(self, target: int) -> None:
-        self.target = target
+    def __init__(self, target: int | str) -> None:
+        self.target = target  # a port, or the path of a socket
         self.port = 0
         self._weather = Weather()
         self._changed = asyncio.Event()
@@ -97,7 +97,7 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.target)
+            there, back = await self._open()
         except OSError:
             writer.transport.abort()
             return
@@ -117,6 +117,11 @@ class Proxy:
             self._writers -= both
             for end in both:
                 end.transport.abort()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self.target, str):
+            return await asyncio.open_unix_connection(self.target)
+        return await asyncio.open_connection("127.0.0.1", self.target)
 
     async def _pump(
         self, way: Direction, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -18,6 +18,10 @@ from msgspec import Struct
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from piccolo.table import Table
 
+from terrapod_control_plane.kernel.connecting import UNCLEAR, Pool, Unreachable, connect
+
+__all__ = ["UNCLEAR", "Unreachable", "connect"]  # for those who use nothing else of it
+
 
 class _Engine(PostgresEngine):
     async def check_version(self) -> None:
@@ -39,22 +43,11 @@ TooLarge = asyncpg.ProgramLimitExceededError
 Deadlock = asyncpg.DeadlockDetectedError
 
 
-class _Connection(asyncpg.Connection):
-    def get_reset_query(self) -> str:
-        # Connections of the pool hold no session state, so the round trip of a reset is saved.
-        return ""
-
-
-class Unreachable(Exception):
-    """There is no database at the given URL, or it lets us not in."""
-
-
 # What a database that is away or going away raises; asyncpg raises the last two also for mistakes.
 AWAY: tuple[type[Exception], ...] = (
     *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
     *(asyncpg.InsufficientResourcesError, Unreachable),
 )
-UNCLEAR = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 BROKEN = (asyncpg.PostgresError, *UNCLEAR, Unreachable)
 
 
@@ -68,27 +61,14 @@ def away(error: Exception) -> bool:
     return isinstance(error, AWAY) or (isinstance(error, UNCLEAR) and cut_off(error))
 
 
-async def connect(*args: Any, **options: Any) -> Any:
-    """A connection; raises :class:`Unreachable`."""
-    try:
-        return await asyncpg.connect(*args, **options)
-    except (OSError, TimeoutError, *UNCLEAR) as error:
-        why = str(error) or type(error).__name__
-        raise Unreachable(f"the database can't be reached: {why}") from error
+async def open_pool(dsn: str, *, size: int, answer_within: float | None = None) -> None:
+    """Connect the engine; every table and every query of the process uses it from now on.
 
-
-async def open_pool(dsn: str, *, size: int) -> None:
-    """Connect the engine; every table and every query of the process uses it from now on."""
+    A statement that takes longer is given up; without a limit it may take as long as it will.
+    """
     ENGINE.config = {"dsn": dsn}
     # piccolo takes no connection class, so the pool is made here and handed to it.
-    ENGINE.pool = await asyncpg.create_pool(
-        dsn,
-        min_size=2,
-        max_size=size,
-        connect=connect,
-        connection_class=_Connection,
-        init=_prepare,
-    )
+    ENGINE.pool = await Pool(dsn, size=size, answer_within=answer_within, init=_prepare)
 
 
 async def close_pool() -> None:
@@ -100,13 +80,17 @@ async def close_pool() -> None:
 
 
 async def _prepare(connection: Any) -> None:
-    # Text goes through as it is, since piccolo encodes JSON by itself.
-    await connection.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        encoder=lambda value: value if isinstance(value, str) else encode(value),
-        decoder=json.loads,
-    )
+    try:
+        # Text goes through as it is, since piccolo encodes JSON by itself.
+        await connection.set_type_codec(
+            "jsonb",
+            schema="pg_catalog",
+            encoder=lambda value: value if isinstance(value, str) else encode(value),
+            decoder=json.loads,
+        )
+    except BaseException:
+        connection.terminate()  # else asyncpg waits for its last word
+        raise
 
 
 def encode(value: object) -> str:

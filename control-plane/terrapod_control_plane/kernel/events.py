@@ -232,7 +232,7 @@ class Bus:
 
 @asynccontextmanager
 async def _listening(dsn: str, wake_: Callable[[str], None]) -> AsyncIterator[Any]:
-    connection = await db.connect(dsn)
+    connection = await db.connect(dsn, command_timeout=_KEEP_ALIVE)
     try:
         await connection.add_listener(CHANNEL, lambda *call: wake_(str(call[3])))
         yield connection

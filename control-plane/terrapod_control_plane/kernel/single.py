@@ -41,7 +41,9 @@ class Alone:
         """Take the lock; raises :class:`NotAlone` when another keeps it."""
         settings = {"application_name": f"terrapod on {self._name}"}
         try:
-            fresh = await db.connect(self._dsn, server_settings=settings)
+            fresh = await db.connect(
+                self._dsn, server_settings=settings, command_timeout=_LOOK_EVERY
+            )
         except (asyncpg.PostgresError, ValueError) as error:
             raise db.Unreachable(f"the database can't be reached: {error}") from error
         try:
