@@ -190,13 +190,11 @@ async def test_who_takes_plans_only_does_not_keep_applies_from_others(
     control: Control, api: Client, listener: Agent, foreign: Agent, workspace: str
 ) -> None:
     await confirmed(api, listener, workspace)
-    turn = control.parts.bus._lines[f"pool:{listener.pool} plan"].turn
-    await turn.acquire()  # as an agent that waits for a plan
-    try:
-        assert await foreign.claim("k", "plan") is None
-        assert await foreign.claim("k", "apply") is not None
-    finally:
-        turn.release()
+    # As an agent that waits for a plan.
+    with control.parts.bus._line(f"pool:{listener.pool} plan") as line:
+        async with line.turn:
+            assert await foreign.claim("k", "plan") is None
+            assert await foreign.claim("k", "apply") is not None
 
 
 async def test_a_report_that_is_repeated_says_the_same(

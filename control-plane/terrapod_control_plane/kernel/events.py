@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
+from weakref import WeakValueDictionary
 
 import anyio
 import structlog
@@ -83,6 +84,7 @@ class Line:
     """Waiters for the same thing, in the order of their coming: one looks, the others stand."""
 
     def __init__(self) -> None:
+        self.standing = 0
         self.turn = anyio.Lock()
         self._vain: anyio.Event | None = None
         self._looked_at = 0.0
@@ -101,10 +103,14 @@ class Line:
 
 
 class Bus:
-    """Lets waiting code know that something was committed."""
+    """Lets waiting code know that something was committed.
+
+    What nobody waits for is not kept: topics and lines are named by agents, among others.
+    """
 
     def __init__(self) -> None:
-        self._signals: dict[str, anyio.Event] = {}
+        # Whoever waits for a signal holds it.
+        self._signals: WeakValueDictionary[str, anyio.Event] = WeakValueDictionary()
         self._lines: dict[str, Line] = {}
         self._alone: dict[str, anyio.CancelScope] = {}
         self._until: dict[str, set[anyio.CancelScope]] = {}
@@ -123,14 +129,15 @@ class Bus:
 
     def wake_all(self) -> None:
         """Let everybody look again, for commits may have passed unheard."""
-        for topic in [*self._signals, *self._until]:
+        for topic in [*self._signals.keys(), *self._until]:
             self.wake(topic)
 
     def close(self) -> None:
         """Let everybody who waits go with nothing, for the process is about to end."""
         self._closed = True
-        for topic in list(self._signals):
-            self._signals.pop(topic).set()
+        for topic in list(self._signals.keys()):
+            if signal := self._signals.pop(topic, None):
+                signal.set()
 
     async def first(
         self, topic: str, attempt: Callable[[], Awaitable[T | None]], wait: float
@@ -160,20 +167,31 @@ class Bus:
         Those who look for different things stand in different lines of the topic.
         """
         deadline = anyio.current_time() + wait
-        stood = self._lines.setdefault(f"{topic} {line}", Line())
+        with self._line(f"{topic} {line}") as stood:
+            try:
+                # Without this, who waits for no time at all would never look.
+                stood.turn.acquire_nowait()
+                stood.forget()
+            except anyio.WouldBlock:
+                with anyio.move_on_after(wait) as limit:
+                    await stood.turn.acquire()
+                if limit.cancelled_caught:
+                    return None
+            try:
+                return await self._at_the_head(topic, attempt, deadline, stood)
+            finally:
+                stood.turn.release()
+
+    @contextmanager
+    def _line(self, key: str) -> Iterator[Line]:
+        stood = self._lines.setdefault(key, Line())
+        stood.standing += 1
         try:
-            # Without this, who waits for no time at all would never look.
-            stood.turn.acquire_nowait()
-            stood.forget()
-        except anyio.WouldBlock:
-            with anyio.move_on_after(wait) as limit:
-                await stood.turn.acquire()
-            if limit.cancelled_caught:
-                return None
-        try:
-            return await self._at_the_head(topic, attempt, deadline, stood)
+            yield stood
         finally:
-            stood.turn.release()
+            stood.standing -= 1
+            if not stood.standing:
+                del self._lines[key]
 
     async def _at_the_head(
         self, topic: str, attempt: Callable[[], Awaitable[T | None]], deadline: float, line: Line
