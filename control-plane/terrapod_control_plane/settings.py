@@ -136,6 +136,7 @@ class Retention(Struct, frozen=True, kw_only=True):
 
     audit_days: Wait = 365.0  # entries of the audit record; 0: for ever
     plan_days: Wait = 30.0  # what a plan left, after its run has ended; 0: for ever
+    configuration_archive_days: Wait = 30.0  # archives that no run needs, but the newest; 0: never
     deleted_days: Wait = 7.0  # the contents of deleted workspaces; 0: removed at the next turn
     recovered_states: Count = 5  # states of one run that came after it had ended, the newest
 

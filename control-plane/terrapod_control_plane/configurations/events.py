@@ -43,3 +43,9 @@ class ConfigurationErrored(_OfConfiguration, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "configuration.errored"
     message: str
+
+
+class ConfigurationArchived(_OfConfiguration, frozen=True, kw_only=True):
+    """Its archive was removed, for nobody works with it any more."""
+
+    kind: ClassVar[str] = "configuration.archived"

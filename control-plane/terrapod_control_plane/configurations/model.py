@@ -39,3 +39,9 @@ class Configuration(Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """Where the archive is stored."""
         return f"configuration/{self.workspace_id}/{self.id}"
+
+
+class Aged(Configuration, frozen=True, kw_only=True):
+    """One that was uploaded some time ago."""
+
+    superseded: bool  # a newer one of its workspace can be used for all that it could be used for

@@ -1,8 +1,9 @@
 """SQL of configuration versions."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from terrapod_control_plane.configurations.model import Configuration
+from terrapod_control_plane.configurations.model import Aged, Configuration
 from terrapod_control_plane.configurations.tables import ConfigurationVersions
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.pages import Page, Paging
@@ -52,6 +53,26 @@ order by created_at desc, id limit 1
 async def latest_uploaded(workspace: str) -> Configuration | None:
     """The newest configuration of a workspace that can be applied."""
     return await db.one(Configuration, _LATEST, workspace)
+
+
+_AGED = """
+select v.*, exists (
+    select from configuration_versions n
+    where n.workspace_id = v.workspace_id and n.status = 'uploaded'
+      and (n.created_at > v.created_at or n.created_at = v.created_at and n.id < v.id)
+      and (v.speculative or v.provisional or not (n.speculative or n.provisional))
+) as superseded
+from (
+    select * from configuration_versions
+    where status = 'uploaded' and created_at < $1 and (created_at, id) > ($2, $3)
+    order by created_at, id limit $4
+) v order by created_at, id
+"""
+
+
+async def aged(before: datetime, after: tuple[datetime, str], at_most: int) -> list[Aged]:
+    """Those that were made before then, the first one first, behind the one that is named."""
+    return await db.many(Aged, _AGED, before, *after, at_most)
 
 
 async def insert(new: Configuration) -> None:

@@ -14,11 +14,12 @@ from terrapod_common.errors import Conflict, Forbidden, NotFound, Unprocessable
 from terrapod_control_plane.configurations import queries
 from terrapod_control_plane.configurations.archive import BadArchive, Bounds, check
 from terrapod_control_plane.configurations.events import (
+    ConfigurationArchived,
     ConfigurationCreated,
     ConfigurationErrored,
     ConfigurationUploaded,
 )
-from terrapod_control_plane.configurations.model import Configuration
+from terrapod_control_plane.configurations.model import Aged, Configuration
 from terrapod_control_plane.configurations.schema import NewConfiguration
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
@@ -29,6 +30,7 @@ from terrapod_control_plane.workspaces import service as workspaces
 
 _UPLOAD = "configuration-upload"
 _DOWNLOAD = "configuration-download"
+_AT_ONCE = 100
 _DOWNLOAD_FOR = timedelta(minutes=10)
 _checks = anyio.CapacityLimiter(4)  # beside the threads of the blobs, which never wait for these
 
@@ -135,8 +137,35 @@ async def latest_uploaded(ctx: Context, workspace: str) -> Configuration | None:
     return await queries.latest_uploaded(workspace)
 
 
+@internal
+async def aged(ctx: Context, before: datetime, after: tuple[datetime, str]) -> list[Aged]:
+    """Some of those that were made before then, behind the one that is named."""
+    return await queries.aged(before, after, _AT_ONCE)
+
+
+@internal
+async def archive(ctx: Context, id_: str) -> bool:
+    """Let go of an archive; its workspace is locked. The content is removed after the commit."""
+    found = await queries.lock(id_)
+    if found is None or found.status != "uploaded":
+        return False
+    stamps = found.status_timestamps | {"archived-at": _text(ctx.now())}
+    await queries.save(replace(found, status="archived", status_timestamps=stamps))
+    about = {"configuration": found.id, "workspace": found.workspace_id}
+    await ctx.emit(ConfigurationArchived(**about))
+    return True
+
+
+@internal
+async def forget_content(ctx: Context, archived: Configuration) -> None:
+    """Remove the content of a configuration that was archived."""
+    await ctx.parts.blobs.delete(archived.key)
+
+
 async def _uploaded(ctx: Context, id_: str) -> Configuration:
     found = await get(ctx, id_)
+    if found.status == "archived":
+        raise NotFound(f"The archive of {id_} was removed: it is old, and a newer one is there.")
     if found.status != "uploaded":
         raise NotFound(f"{id_} has no archive: it is {found.status}.")
     return found

@@ -7,6 +7,8 @@ import msgspec
 from terrapod_common import ids
 from terrapod_common.errors import Unprocessable
 from terrapod_common.wire import PhaseKind
+from terrapod_control_plane.configurations import service as configurations
+from terrapod_control_plane.configurations.service import Configuration
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.organizations import service as organizations
@@ -26,6 +28,8 @@ async def create(ctx: Context, new: NewRun, configuration: str) -> Run:
         workspace = await workspaces.lock_row(ctx, new.workspace_id)
         if workspace.execution_mode == "local":
             raise Unprocessable("The workspace runs locally: its execution-mode is local.")
+        # Archives are removed under the same lock.
+        may_use(await configurations.get(ctx, configuration))
         if new.is_destroy and not workspace.allow_destroy_plan:
             raise Unprocessable("The workspace does not allow destroy plans.")
         run = await _fresh(ctx, new, workspace, configuration)
@@ -36,6 +40,16 @@ async def create(ctx: Context, new: NewRun, configuration: str) -> Run:
             await queue.enqueue_plan(ctx, stored)
         await queue.advance(ctx, workspace.id)
         return await queries.locked(stored.id) or stored
+
+
+def may_use(configuration: Configuration) -> None:
+    """Refuse a configuration that has no archive."""
+    id_, status = configuration.id, configuration.status
+    if status == "archived":
+        why = "it was old, and a newer one is there"
+        raise Unprocessable(f"The archive of {id_} was removed: {why}. Upload it once more.")
+    if status != "uploaded":
+        raise Unprocessable(f"The configuration {id_} is {status}, not uploaded.")
 
 
 async def _fresh(ctx: Context, new: NewRun, workspace: Workspace, configuration: str) -> Run:

@@ -49,8 +49,7 @@ async def _configuration(ctx: Context, new: NewRun) -> Configuration:
     found = await configurations.get(ctx, new.configuration_version_id)
     if found.workspace_id != new.workspace_id:
         raise NotFound(f"There is no {new.configuration_version_id}.")
-    if found.status != "uploaded":
-        raise Unprocessable(f"The configuration {found.id} is {found.status}, not uploaded.")
+    creation.may_use(found)
     return found
 
 
