@@ -86,7 +86,7 @@ class Slots:
         self.dropped: list[wire.Holding] = []  # the server does not know yet that nobody runs them
         self.damaged: list[str] = []  # folders of phases which only a person can read
         self.idle_since = time.monotonic()
-        self.orders = 0  # how many the server had given when it was last asked
+        self.seen = wire.seen([])  # which orders the server had given when it was last asked
         self.changed = Signal()
         self.told = Signal()  # a beat was answered
         # One poll is enough for all free slots: whose turn it is asks, the others stand in line.
@@ -142,7 +142,7 @@ class Slots:
 
     def ordered(self, orders: list[wire.Order]) -> None:
         """Pass on all of the server's orders; one for another fence is not for us."""
-        self.orders = len(orders)
+        self.seen = wire.seen(orders)
         self._obey(orders)
 
     def _obey(self, orders: list[wire.Order]) -> None:

@@ -89,7 +89,8 @@ NEXT: Call[None, wire.Next] = Call(
     answer=wire.Next,
     query=("wait", "slot", "key", "accept", "seen", "root"),
 )
-# Answers at once when `seen` differs from the orders that stand (count of them), else waits.
+# Answers at once when `seen` differs from that of the orders that stand, as `wire.seen` makes it of
+# all that were in the last answer ("0" of none), else waits.
 ORDERS: Call[None, wire.Orders] = Call(
     name="orders",
     method="GET",

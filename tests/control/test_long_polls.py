@@ -7,6 +7,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
+from terrapod_common import wire
 from terrapod_control_plane.kernel import db
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
@@ -178,11 +179,12 @@ async def test_an_order_that_is_known_does_not_end_a_question(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     run = await factories.run(api, workspace)
-    await factories.starts_plan(listener)
+    work = await factories.starts_plan(listener)
+    known = wire.seen([wire.Order(phase_id=work["phase_id"], fence=1, kind="cancel")])
     found: list[Any] = []
 
     async def wait() -> None:
-        found.append(await listener.get(f"{listener.at}/runs/next?wait=30&key=k&seen=1"))
+        found.append(await listener.get(f"{listener.at}/runs/next?wait=30&key=k&seen={known}"))
 
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:

@@ -182,10 +182,9 @@ class AgentServer(Sharing):
         for phase in self.phases.values():
             if named["key"] in phase.keys:
                 return wire.Next(work=phase.work)
-        seen = int(named["seen"])
         with anyio.move_on_after(float(named["wait"])):
             while not (found := self._claimable(named["accept"])):
-                if self.drain or len(self.orders) != seen:
+                if self.drain or wire.seen(self.orders) != named["seen"]:
                     return wire.Next(orders=self.orders, drain=self.drain)
                 await self._changed.wait()
             self.waiting.remove(found.work.phase_id)
@@ -196,7 +195,7 @@ class AgentServer(Sharing):
     async def on_orders(self, named: dict[str, str], _: None) -> wire.Orders:
         """Orders."""
         with anyio.move_on_after(float(named["wait"])):
-            while len(self.orders) == int(named["seen"]):
+            while wire.seen(self.orders) == named["seen"]:
                 await self._changed.wait()
         return wire.Orders(orders=self.orders, drain=self.drain)
 

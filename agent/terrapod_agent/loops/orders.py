@@ -9,7 +9,7 @@ from terrapod_agent.beside import beside
 from terrapod_agent.client import Client
 from terrapod_agent.contact import insist
 from terrapod_agent.slots import Slots
-from terrapod_common import protocol
+from terrapod_common import protocol, wire
 from terrapod_common.loops import Backoff
 
 
@@ -27,13 +27,13 @@ async def orders(client: Client, slots: Slots, backoff: Backoff, wait: float) ->
 
 async def _poll(client: Client, slots: Slots, backoff: Backoff, wait: float) -> None:
     while True:
-        asked_at, seen = time.monotonic(), slots.orders
+        asked_at, seen = time.monotonic(), slots.seen
         poll = partial(client.ask, protocol.ORDERS, None, wait=wait, seen=seen)
         answer = await insist(poll, backoff)
         if answer is not None:
             slots.ordered(answer.orders)
             slots.pause(answer.drain)
-        if answer is None or len(answer.orders) == seen:
+        if answer is None or wire.seen(answer.orders) == seen:
             # Nothing is new, so the server should have waited; it may have a reason not to.
             await anyio.sleep(max(0.0, asked_at + backoff.first - time.monotonic()))
 

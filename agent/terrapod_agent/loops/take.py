@@ -123,7 +123,7 @@ class _Question:
             slot=0,  # of all our free slots: the poll of a later process ends this one
             key=self._key,
             accept=",".join(settings.accept) if new else "nothing",
-            seen=self._slots.orders,
+            seen=self._slots.seen,
             root=str(self._shop.runs),
         )
         self._open = False

@@ -44,13 +44,13 @@ async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
     )
 
 
-async def orders(ctx: Context, listener: str, wait: float, seen: int) -> wire.Orders:
-    """The orders that stand; at once when they are not as many as the agent has seen."""
+async def orders(ctx: Context, listener: str, wait: float, seen: str) -> wire.Orders:
+    """The orders that stand; at once when they are not those that the agent has seen."""
     await ctx.must(Action.LISTENER_ACT, listener)
 
     async def attempt() -> wire.Orders | None:
         found = await work.orders(ctx, listener)
-        return wire.Orders(orders=found) if len(found) != seen else None
+        return wire.Orders(orders=found) if wire.seen(found) != seen else None
 
     wait = min(wait, ctx.settings.agents.longest_wait_seconds)
     found = await ctx.parts.bus.first(f"orders:{listener}", attempt, wait)
@@ -60,13 +60,13 @@ async def orders(ctx: Context, listener: str, wait: float, seen: int) -> wire.Or
 class Slot(Struct, frozen=True, kw_only=True):
     """An idle slot that asks: its number, the key of the question, the kinds it accepts.
 
-    ``seen`` is how many orders the agent knows; -1 when it wants none with its work.
+    ``seen`` says which orders the agent knows; nothing when it wants none with its work.
     """
 
     number: int
     key: str
     accept: str
-    seen: int = -1
+    seen: str = ""
     root: str = ""
 
     @property
@@ -103,17 +103,19 @@ async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wir
 
 
 async def _claimed_or_ordered(
-    ctx: Context, claimer: Claimer, wait: float, seen: int
+    ctx: Context, claimer: Claimer, wait: float, seen: str
 ) -> Phase | wire.Orders | None:
     deadline, still = anyio.current_time() + wait, partial(_still_welcome, ctx)
-    if seen < 0:
+    if not seen:
         return await work.claim(ctx, claimer, wait, still)
     woken = False
     while True:
         # Not looked at before a wake-up: an idle agent holds nothing that has orders already.
         with ctx.parts.bus.until(f"orders:{claimer.listener}"):
-            if woken and len(found := await work.orders(ctx, claimer.listener)) != seen:
-                return wire.Orders(orders=found)
+            if woken:
+                found = await work.orders(ctx, claimer.listener)
+                if wire.seen(found) != seen:
+                    return wire.Orders(orders=found)
             return await work.claim(ctx, claimer, deadline - anyio.current_time(), still)
         woken = True
 

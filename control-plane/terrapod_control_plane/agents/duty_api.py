@@ -34,13 +34,13 @@ async def next_work(
         number=plain.number(asked.get("slot")),
         key=asked.get("key", ""),
         accept=asked.get("accept", ""),
-        seen=plain.number(asked.get("seen")),
+        seen=asked.get("seen", ""),
         root=asked.get("root", ""),
     )
     wait = plain.seconds(asked.get("wait"))
     found = await plain.unless_gone(request, lambda: duty.next_work(ctx, listener_id, slot, wait))
     # Who does not name the orders that it has seen gets work or nothing.
-    return plain.answer(found.work if found and slot.seen < 0 else found)
+    return plain.answer(found.work if found and not slot.seen else found)
 
 
 @get("/listeners/{listener_id:str}/orders", opt=AGENTS)
@@ -48,7 +48,7 @@ async def orders(
     ctx: Ctx, listener_id: FromPath[str], asked: Query, request: AnyRequest
 ) -> plain.Answer:
     """The orders that stand, as a long poll."""
-    wait, seen = plain.seconds(asked.get("wait")), plain.number(asked.get("seen"))
+    wait, seen = plain.seconds(asked.get("wait")), asked.get("seen", "")
     found = await plain.unless_gone(request, lambda: duty.orders(ctx, listener_id, wait, seen))
     return plain.answer(found or wire.Orders())
 
