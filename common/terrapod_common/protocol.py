@@ -148,7 +148,8 @@ RECOVERED: Call[bytes, wire.Stored] = Call(
     answer=wire.Stored,
     query=("fence",),
 )
-# As LOG: the offset is that in the agent's own log, and the answer says where to go on.
+# As LOG: the offset is that in the agent's own log, and the answer says where to go on. After LATE
+# nothing more is taken: 409.
 LATE_LOG: Call[bytes, wire.LogAnswer] = Call(
     name="late_log",
     method="PUT",

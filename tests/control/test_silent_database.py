@@ -1,5 +1,6 @@
 """A database that goes silent without a word keeps nobody waiting for ever."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit, urlunsplit
@@ -139,8 +140,11 @@ async def test_a_statement_that_takes_too_long_is_ended_in_the_database_too(
 
 async def test_both_ends_look_whether_the_other_is_there(behind: str) -> None:
     connection = await connecting.connect(behind)
+    end = connection._transport.get_extra_info("socket")
+    kept_alive = end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    gives_up = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
     shown = await connection.fetchval("show tcp_keepalives_idle")
-    sock = connection._transport.get_extra_info("socket")
     await connection.close()
-    assert sock is not None
-    assert shown in ("15", "0")  # 0 where the proxy came by a socket of the file system
+    assert kept_alive
+    assert gives_up == 30_000
+    assert shown in ("15", "0")  # 0 where the proxy comes to it by a socket of the file system
