@@ -39,6 +39,7 @@ async def connect(*args: Any, session: Mapping[str, str] | None = None, **option
     made: Any = None
     try:
         made = await asyncpg.connect(*args, **options)
+        _watch(made._transport.get_extra_info("socket"))  # noqa: SLF001 - it hands out no socket
         # Not said at the start, where a pooler in between may refuse what it does not know.
         wanted = _SESSION | dict(session or {})
         await made.execute("; ".join(f"set {name} = '{value}'" for name, value in wanted.items()))
@@ -49,7 +50,6 @@ async def connect(*args: Any, session: Mapping[str, str] | None = None, **option
             why = str(error) or type(error).__name__
             raise Unreachable(f"the database can't be reached: {why}") from error
         raise
-    _watch(made._transport.get_extra_info("socket"))  # noqa: SLF001 - it hands out no socket
     return made
 
 
