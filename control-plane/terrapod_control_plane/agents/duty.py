@@ -71,9 +71,10 @@ class Slot(Struct, frozen=True, kw_only=True):
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of phases; all when none is named."""
-        named = [kind for kind in self.accept.split(",") if kind in ("plan", "apply")]
-        return named or ["plan", "apply"]
+        """The kinds of phases; all when nothing is said, none when only unknown ones are named."""
+        kinds = ["plan", "apply"]
+        named = self.accept.split(",")
+        return [kind for kind in kinds if kind in named] if self.accept else kinds
 
 
 async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wire.Next | None:
