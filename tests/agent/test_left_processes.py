@@ -92,3 +92,8 @@ def test_the_words_for_what_is_left() -> None:
     assert told.told() == "exit code 0; it left 7 sleep, 8 sh, which could not be ended"
     assert not told.spoke
     assert not told.hard
+
+
+def test_a_memory_limit_is_told_as_it_was_set() -> None:
+    assert "its memory limit of 128 MiB;" in Exit(code=1, limit=128 * 2**20, peak=1).told()
+    assert "its memory limit of 700 MB;" in Exit(code=1, limit=700_000_000, peak=1).told()

@@ -125,6 +125,10 @@ class Executor(Protocol):
 
 
 def _size(count: int) -> str:
+    """As it is set: `128Mi` is 128 MiB, and not 134 MB."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size and count % size == 0:
+            return f"{count // size} {unit}"
     for unit, size in (("GB", 10**9), ("MB", 10**6)):
         if count >= size:
             return f"{count / size:.3g} {unit}"
