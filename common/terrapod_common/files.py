@@ -80,7 +80,8 @@ def _empty(top: int) -> None:
     while folders:
         name = folders.pop()
         with contextlib.suppress(OSError):
-            os.chmod(name, 0o700, dir_fd=top)
+            if os.geteuid():  # root needs no leave, and would follow a link that came just now
+                os.chmod(name, 0o700, dir_fd=top)
             inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
             try:
                 for found in _cleared(inner):

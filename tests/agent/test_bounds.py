@@ -47,8 +47,7 @@ sys.exit(main(sys.argv[2:]))
 
 def sandboxed() -> Bubblewrap:
     found = bubblewrap.find()
-    if isinstance(found, str):
-        pytest.skip(found)
+    assert isinstance(found, Bubblewrap), found
     return found
 
 
@@ -129,6 +128,30 @@ async def test_what_a_run_writes_in_a_sandbox_is_no_memory_without_a_bound(outsi
     assert not printed[1].startswith("tmpfs")
     assert printed[2].split()[:2] == ["tmpfs", str(64 * 1024)]
     assert "Read-only" in printed[3]
+
+
+async def test_an_older_bubblewrap_makes_a_sandbox_too(outside: Path) -> None:
+    """Before 0.7 it knows no `--size`."""
+    real = sandboxed().bwrap
+    older = outside / "bwrap"
+    older.write_text(
+        "#!/bin/sh\n"
+        'for one in "$@"; do [ "$one" != --size ] || { echo unknown >&2; exit 1; }; done\n'
+        f'[ "$1" != --help ] || {{ {real} --help 2>&1 | grep -v -e --size; exit; }}\n'
+        f'exec {real} "$@"\n'
+    )
+    older.chmod(0o755)
+    path = os.environ["PATH"]
+    os.environ["PATH"] = f"{outside}:{path}"
+    try:
+        sandbox = sandboxed()
+    finally:
+        os.environ["PATH"] = path
+    assert (sandbox.bwrap, sandbox.sizes) == (str(older), False)
+    assert (
+        await said(command(outside, "echo here > /dev/shm/x && cat /dev/shm/x"), sandbox)
+        == "here\n"
+    )
 
 
 async def test_where_a_place_lies_in_tmp_nothing_is_made_in_what_a_run_had_before(

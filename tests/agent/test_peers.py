@@ -20,6 +20,18 @@ sys.stdin.read()
 """
 
 
+# Both ends of a connection of another network, of which the kernel tells nothing here.
+ELSEWHERE = """
+import socket, subprocess, sys
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+listening = socket.create_server(("127.0.0.1", 0))
+calling = socket.create_connection(listening.getsockname())
+taken, _ = listening.accept()
+with socket.socket(fileno=int(sys.argv[1])) as ours:
+    socket.send_fds(ours, [b"x"], [taken.fileno(), calling.fileno()])
+"""
+
+
 @pytest.fixture
 def listening() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -62,3 +74,18 @@ def test_who_has_left_is_nobody(listening: socket.socket) -> None:
         assert taken.recv(1) == b""
         taken.shutdown(socket.SHUT_WR)
         assert not peers.may_enter(taken, os.getuid() + 1)
+
+
+def test_where_the_kernel_tells_nothing_everybody_may_enter() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        network = (
+            ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "--map-root-user"]
+        )
+        argv = [*network, sys.executable, "-c", ELSEWHERE, str(theirs.fileno())]
+        subprocess.run(argv, check=True, pass_fds=(theirs.fileno(),))
+        _, ends, _, _ = socket.recv_fds(ours, 1, 2)
+    for end in ends:
+        with socket.socket(fileno=end) as taken:
+            assert peers.user_of(taken) is None
+            assert peers.may_enter(taken, os.getuid() + 1)

@@ -189,6 +189,9 @@ async def test_a_stale_fence_at_the_start_runs_nothing(
         await server.until(lambda: "report" in server.calls)
         await server.until(lambda: not list((data / "phases").iterdir()))
     assert not (tmp_path / "ran").exists()
+    # Who was refused has nothing to say of how the phase ended; only that it did nothing.
+    assert server.calls.count("report") == 1
+    assert "late" in server.calls
 
 
 async def test_a_log_ends_at_its_limit(server: AgentServer, data: Path) -> None:

@@ -65,6 +65,17 @@ async def test_a_ticket_that_is_damaged_is_told_of_and_nothing_is_removed(
     assert sum(beat.dropped.count(holding) for beat in server.beats) == 1
 
 
+async def test_a_damaged_folder_that_a_person_has_removed_is_not_told_of_any_more(
+    server: AgentServer, data: Path
+) -> None:
+    folder = left(data, "apply-7.3")
+    (folder.path / "ticket.json").write_text('{"run_id": "run-')
+    async with running(quick(data, server)):
+        await server.until(lambda: (found := status.read(data)) and found.damaged)
+        folder.remove()
+        await server.until(lambda: (found := status.read(data)) and not found.damaged)
+
+
 def test_a_ticket_that_is_damaged_is_kept_for_ever(tmp_path: Path) -> None:
     folder = left(tmp_path, "apply-7.3")
     started(folder)

@@ -1,11 +1,13 @@
 """User ids of runs: what one run leaves is not there for the next with the same id."""
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from terrapod_agent.executors.users import Users
+from terrapod_agent.trouble import Failed
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has user ids to give")
 
@@ -37,6 +39,15 @@ def leave(folder: Path, uid: int) -> list[Path]:
         os.chown(path, uid, uid, follow_symlinks=False)
     deep.chmod(0)
     return [file, deep, link]
+
+
+def test_an_id_that_has_an_account_is_not_given(tmp_path: Path) -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    place = tmp_path / "place"
+    place.mkdir()
+    users = Users(nobody, nobody, tmp_path / "locks", [])
+    with pytest.raises(Failed, match="in use by runs or have accounts"), users.taken(place):
+        pass
 
 
 def test_what_a_run_leaves_where_everybody_may_write_is_removed(

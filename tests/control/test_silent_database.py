@@ -9,7 +9,7 @@ import anyio
 import asyncpg
 import pytest
 
-from terrapod_control_plane.kernel import connecting
+from terrapod_control_plane.kernel import connecting, db
 from tests.kit import factories
 from tests.kit.proxy import BOTH, Proxy, Weather
 from tests.kit.stack import Server, until
@@ -136,6 +136,17 @@ async def test_a_statement_that_takes_too_long_is_ended_in_the_database_too(
         assert await direct.fetchval(f"{sleeping} and state = 'active'") == 0
         assert await pool.fetchval("select 1") == 1
     await direct.close()
+
+
+async def test_what_is_known_to_take_long_may_do_so(fresh: str) -> None:
+    await db.open_pool(fresh, size=1, answer_within=0.2)
+    try:
+        async with db.transaction():
+            assert await db.execute_at_length("select pg_sleep(0.6)") == 1
+        with pytest.raises(asyncpg.QueryCanceledError):
+            await db.execute("select pg_sleep(600)")
+    finally:
+        await db.close_pool()
 
 
 async def test_both_ends_look_whether_the_other_is_there(behind: str) -> None:

@@ -6,6 +6,8 @@ folders of the run, all under the paths that they have outside. The network is s
 
 import os
 import shutil
+import stat
+import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -37,6 +39,7 @@ class Bubblewrap(Struct, frozen=True):
 
     bwrap: str
     setpriv: str
+    sizes: bool = True  # whether it can bound what is kept in memory: from 0.7 on, and not setuid
 
     def argv(self, command: Command, reads: tuple[Path, ...]) -> tuple[str, ...]:
         """``command`` inside a sandbox that shows ``reads`` and what the command itself lists."""
@@ -45,7 +48,7 @@ class Bubblewrap(Struct, frozen=True):
         if _outside(program := Path(command.argv[0])):
             binds[program] = "--ro-bind"
         binds |= dict.fromkeys(command.writable, "--bind")
-        own += _scratch(command.temporary, binds)
+        own += self._scratch(command.temporary, binds)
         # Parents first, so that a folder in another one is not hidden by it.
         for path, how in sorted(binds.items()):
             own += _parents(path) if _outside(path) else []
@@ -54,6 +57,17 @@ class Bubblewrap(Struct, frozen=True):
         gate = ("/bin/sh", "-c", _GATE, str(command.folder), *command.argv)
         return (self.bwrap, *own, self.setpriv, *_user(command.account), "--", *gate)
 
+    def _scratch(self, temporary: Path | None, binds: Iterable[Path]) -> Iterator[str]:
+        """Where everybody may write. What a run puts there is not to fill the memory."""
+        size = ("--size", _SMALL) if self.sizes else ()
+        small = ("--perms", "1777", *size, "--tmpfs")
+        yield from (*small, _SHM, "--remount-ro", "/dev")
+        # No folder may be made below what a run had before: it may have put links there.
+        if temporary is None or any(path.is_relative_to(_TMP) for path in binds):
+            yield from (*small, str(_TMP))
+        else:
+            yield from ("--bind", str(temporary), str(_TMP))
+
 
 def find() -> Bubblewrap | str:
     """The programs, or the name of the one that is missing."""
@@ -61,7 +75,17 @@ def find() -> Bubblewrap | str:
     missing = [name for name, path in found.items() if path is None]
     if missing:
         return f"{' and '.join(missing)} is not installed"
-    return Bubblewrap(str(found["bwrap"]), str(found["setpriv"]))
+    bwrap = str(found["bwrap"])
+    return Bubblewrap(bwrap, str(found["setpriv"]), sizes=_sizes(bwrap))
+
+
+def _sizes(bwrap: str) -> bool:
+    try:
+        setuid = bool(Path(bwrap).stat().st_mode & stat.S_ISUID)
+        said = subprocess.run([bwrap, "--help"], capture_output=True, check=False, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return False  # the trial start will tell what is wrong with it
+    return b"--size" in said.stdout + said.stderr and not setuid
 
 
 def names(command: Command) -> dict[Path, str]:
@@ -92,17 +116,6 @@ def _system() -> Iterator[str]:
         elif path.exists():
             yield from ("--ro-bind", str(path), str(path))
     yield from ("--proc", "/proc", "--dev", "/dev")
-
-
-def _scratch(temporary: Path | None, binds: Iterable[Path]) -> Iterator[str]:
-    """Where everybody may write. What a run puts there must not be memory without a bound."""
-    small = ("--perms", "1777", "--size", _SMALL, "--tmpfs")
-    yield from (*small, _SHM, "--remount-ro", "/dev")
-    # No folder may be made below what a run had before: it may have put links there.
-    if temporary is None or any(path.is_relative_to(_TMP) for path in binds):
-        yield from (*small, str(_TMP))
-    else:
-        yield from ("--bind", str(temporary), str(_TMP))
 
 
 def _etc(command: Command) -> Iterator[str]:

@@ -27,14 +27,10 @@ def user_of(connection: socket.socket) -> int | None:
         here, there = connection.getsockname(), connection.getpeername()
     except OSError:
         return GONE
-    ends = _ADDRESSES.pack(there[1], here[1], socket.inet_aton(there[0]), socket.inet_aton(here[0]))
-    question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends + _ANY
-    size = _HEADER.size + len(question)
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as netlink:
-            netlink.settimeout(1.0)
-            netlink.send(_HEADER.pack(size, _BY_FAMILY, _REQUEST, 1, 0) + question)
-            return _user(netlink.recv(4096))
+        found = _owner(there, here)
+        # Without a part of the kernel for TCP nothing is known, not even our own end.
+        return None if found == GONE == _owner(here, there) else found
     except OSError:
         return None
 
@@ -42,6 +38,17 @@ def user_of(connection: socket.socket) -> int | None:
 def may_enter(connection: socket.socket, uid: int | None) -> bool:
     """Whether somebody at the other end is this user, or nobody in particular is asked for."""
     return uid is None or user_of(connection) in (uid, None)
+
+
+def _owner(end: tuple[str, int], other: tuple[str, int]) -> int:
+    addresses = (socket.inet_aton(end[0]), socket.inet_aton(other[0]))
+    ends = _ADDRESSES.pack(end[1], other[1], *addresses)
+    question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends + _ANY
+    size = _HEADER.size + len(question)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as netlink:
+        netlink.settimeout(1.0)
+        netlink.send(_HEADER.pack(size, _BY_FAMILY, _REQUEST, 1, 0) + question)
+        return _user(netlink.recv(4096))
 
 
 def _user(answer: bytes) -> int:

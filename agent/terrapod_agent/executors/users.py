@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import pwd
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,10 +63,12 @@ class Users:
         for uid in self._ids:
             path = self._locks / str(uid)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            if uid not in busy and _locked(descriptor) and not _left(descriptor, uid):
+            free = uid not in busy and not _has_account(uid)
+            if free and _locked(descriptor) and not _left(descriptor, uid):
                 return uid, descriptor
             os.close(descriptor)
-        raise Failed(f"all user ids from {self._ids[0]} to {self._ids[-1]} are in use by runs")
+        span = f"{self._ids[0]} to {self._ids[-1]}"
+        raise Failed(f"all user ids from {span} are in use by runs or have accounts")
 
 
 def _owner(entry: "os.DirEntry[str]") -> int | None:
@@ -73,6 +76,15 @@ def _owner(entry: "os.DirEntry[str]") -> int | None:
         return entry.stat(follow_symlinks=False).st_uid
     except OSError:
         return None
+
+
+def _has_account(uid: int) -> bool:
+    """Whether somebody on this machine has this id, and files that are not of a run."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _busy() -> set[int]:

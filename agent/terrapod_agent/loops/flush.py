@@ -24,7 +24,10 @@ async def flush(shop: Workshop, slots: Slots) -> None:
     under_way: set[str] = set()
     async with anyio.create_task_group() as tasks:
         while True:
-            for folder in _found(shop, slots):
+            found = _found(shop, slots)
+            there = {str(folder.path) for folder in found}
+            slots.damaged = [path for path in slots.damaged if path in there]
+            for folder in found:
                 if folder.path.name not in under_way:
                     under_way.add(folder.path.name)
                     tasks.start_soon(_one, shop, slots, folder, under_way)

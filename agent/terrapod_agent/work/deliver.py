@@ -28,9 +28,9 @@ async def deliver(shop: Workshop, folder: Folder, ticket: Ticket) -> None:
     The folder is removed once nothing in it matters any more; a state that the server refuses
     stays, and is offered again later.
     """
-    ours = True
+    ours = not ticket.refused
     if ticket.kind == "apply" and ticket.started and not ticket.state_stored:
-        ticket, ours = await _state(shop, folder, ticket)
+        ticket, ours = await _state(shop, folder, ticket, ours=ours)
     if not ticket.reported:
         if not await (_rest if ours else _late)(shop, folder, ticket):
             return
@@ -48,14 +48,16 @@ def sender(
     return LogSender(shop.client, masked, ticket.phase_id, ticket.fence, call)
 
 
-async def _state(shop: Workshop, folder: Folder, ticket: Ticket) -> tuple[Ticket, bool]:
+async def _state(
+    shop: Workshop, folder: Folder, ticket: Ticket, *, ours: bool
+) -> tuple[Ticket, bool]:
     if not ticket.begun:  # nothing was applied, so the state is the one that the server has
         ticket = msgspec.structs.replace(ticket, state_stored=True)
-        return ticket, True
+        return ticket, ours
     reached = await anyio.to_thread.run_sync(state.reached, folder, ticket)
     content = reached.content
     put = partial(shop.client.send, protocol.STATE_PUT, phase_id=ticket.phase_id)
-    ours, trouble = True, ""
+    trouble = ""
     if content is not None:
         try:
             await insist(partial(put, content, fence=ticket.fence, final="true"), shop.backoff)

@@ -39,6 +39,7 @@ class Ticket(Struct, frozen=True, kw_only=True):
     must_differ: bool = False  # the plan makes or removes objects, so there is another state after
     tool_version: str = ""
     started: bool = False  # the server confirmed that terraform may run
+    refused: bool = False  # the server takes no start: another one has it, or nobody
     begun: bool = True  # terraform may have been started on the plan; older agents did not say
     outcome: wire.Report | None = None
     state_stored: bool = False  # the last state is on the server

@@ -219,15 +219,16 @@ class Phase:
         except Denied as denied:
             if denied.status == 409:
                 # An apply may have started all the same, by a question whose answer was lost.
-                self._keep(started=self._work.kind == "apply")
+                self._keep(started=self._work.kind == "apply", refused=True)
                 raise FenceLost(str(denied), 409, denied.detail) from denied
             self._keep(started=False)
             raise
         self._hold.leased(answer.lease_seconds, asked_at)
 
     async def _send_log(self) -> None:
-        follow = sender(self._shop, self._folder, self._ticket).follow
         while True:
+            # A new one each time: what has failed in the middle of a block must not skip it.
+            follow = sender(self._shop, self._folder, self._ticket).follow
             try:
                 await follow(self._shop.backoff, self._shop.settings.waits.log)
             except FenceLost:

@@ -33,6 +33,7 @@ ENGINE = _Engine(config={}, extensions=())
 M = TypeVar("M", bound=Struct)
 
 # What the transaction under way leaves to be done after its commit.
+_AT_LENGTH = 86_400.0  # seconds
 _AFTER: ContextVar[list[Callable[[], None]] | None] = ContextVar("after", default=None)
 
 # A value that PostgreSQL cannot take as it is, such as text with a NUL; and a broken unique rule.
@@ -166,6 +167,13 @@ async def execute(sql: str, *args: object) -> int:
     status: str = await _connection().execute(sql, *args)
     last = status.rpartition(" ")[2]
     return int(last) if last.isdigit() else 0
+
+
+async def execute_at_length(sql: str, *args: object) -> int:
+    """Run a statement that may take longer than others are given, inside a transaction."""
+    await execute("set local statement_timeout = 0")
+    status: str = await _connection().execute(sql, *args, timeout=_AT_LENGTH)
+    return int(status.rpartition(" ")[2])
 
 
 def model(found: Mapping[str, Any], into: type[M]) -> M:

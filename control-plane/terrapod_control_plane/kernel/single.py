@@ -101,12 +101,18 @@ async def only_one(dsn: str, name: str, *, patience: float) -> AsyncIterator[Alo
         await alone.release()
 
 
+async def _holder(connection: Any) -> str:
+    try:
+        return await connection.fetchval(_HOLDER) or "another process"
+    except TimeoutError:
+        raise db.Unreachable("the database has not answered in time") from None
+
+
 async def _acquire(connection: Any, patience: float) -> None:
     try:
         await connection.execute(_LOCK, timeout=patience)
     except TimeoutError:
-        holder = await connection.fetchval(_HOLDER) or "another process"
         raise NotAlone(
-            f"{holder} uses this database already. Several replicas need Valkey, which this "
-            "version does not support yet; stop the other one first"
+            f"{await _holder(connection)} uses this database already. Several replicas need "
+            "Valkey, which this version does not support yet; stop the other one first"
         ) from None

@@ -116,8 +116,8 @@ async def update(changed: Workspace, *names: str) -> None:
 
 
 async def delete(id_: str) -> None:
-    """Remove a workspace and all that is in it."""
-    await db.execute("delete from workspaces where id = $1", id_)
+    """Remove a workspace and all that is in it, however much that is."""
+    await db.execute_at_length("delete from workspaces where id = $1", id_)
 
 
 async def count_run(id_: str) -> None:
