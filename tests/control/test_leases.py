@@ -61,17 +61,6 @@ async def test_a_lost_answer_is_asked_again_with_the_same_key(
     assert await taken(listener, "same") == await taken(listener, "same")
 
 
-async def test_who_takes_a_question_back_gets_what_it_was_given_and_nothing_new(
-    api: Client, listener: Agent, workspace: str
-) -> None:
-    await factories.run(api, workspace)
-    assert await listener.claim("k", "nothing") is None
-    before = await taken(listener)
-    again = await listener.claim("k", "nothing")
-    assert again is not None
-    assert again["phase_id"] == before["phase_id"]
-
-
 async def test_what_is_accepted_is_what_comes(api: Client, listener: Agent, workspace: str) -> None:
     await factories.run(api, workspace)
     assert await listener.claim("a", "apply") is None

@@ -79,3 +79,15 @@ def test_orders_are_told_apart_by_all_that_they_say() -> None:
     assert len({wire.seen([order]) for order in [one, *others]}) == 4
     assert wire.seen([one, others[0]]) == wire.seen([others[0], one])
     assert wire.seen([one, others[0]]) != wire.seen([one])
+
+
+async def test_who_takes_a_question_back_gets_what_it_was_given_and_nothing_new(
+    api: Client, listener: Agent, workspace: str
+) -> None:
+    await factories.run(api, workspace)
+    assert await listener.claim("k", "nothing") is None
+    before = await listener.claim("k")
+    assert before is not None
+    again = await listener.claim("k", "nothing")
+    assert again is not None
+    assert again["phase_id"] == before["phase_id"]
