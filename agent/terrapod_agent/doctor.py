@@ -12,7 +12,7 @@ import httpx2
 from anyio import to_thread
 from msgspec import Struct
 
-from terrapod_agent import answers, space
+from terrapod_agent import answers, space, status
 from terrapod_agent import identity as identities
 from terrapod_agent.executors import isolation
 from terrapod_agent.identity import Identity
@@ -115,6 +115,10 @@ async def _machine(chosen: AgentSettings) -> AsyncIterator[Finding]:
         yield Finding("FAIL", "isolation", str(failed))
         return
     yield Finding("note" if found.why else "ok", "isolation", found.told())
+    running = status.read(chosen.data_dir)
+    if running and not running.stale and running.isolation != found.told():
+        told = f"the agent that runs was started otherwise: {running.isolation}"
+        yield Finding("note", "isolation", told)
     if found.mode != "none" and os.geteuid() == 0:
         for path in named_files(chosen):
             if path.is_file() and not path.stat().st_mode & 0o004:

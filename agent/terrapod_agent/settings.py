@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct, field
+from msgspec.structs import force_setattr
 
 from terrapod_common import logs
 from terrapod_common.loops import Backoff
@@ -97,6 +98,8 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     waits: Waits = Waits()
 
     def __post_init__(self) -> None:
+        # A sandbox and a run that starts elsewhere need to know where it is.
+        force_setattr(self, "data_dir", self.data_dir.absolute())
         """Refuse a range that would silently leave runs without user ids of their own."""
         if not self.run_uids:
             return

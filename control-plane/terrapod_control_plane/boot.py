@@ -72,7 +72,7 @@ async def opened(
 async def _database(dsn: str, settings: Settings) -> AsyncIterator[None]:
     await db.open_pool(dsn, size=2)
     try:
-        await migrate(dsn)  # which may take its time
+        await migrate(dsn, settings.data_dir)  # which may take its time
     finally:
         await db.close_pool()
     database = settings.database

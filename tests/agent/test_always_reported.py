@@ -49,6 +49,20 @@ async def test_an_apply_that_puts_a_loop_in_the_place_of_its_folder_is_held_with
     assert b'"serial": 3' in apply.states[-1][0]
 
 
+async def test_an_apply_that_puts_a_way_out_in_the_place_of_its_folder_is_held_too(
+    server: AgentServer, data: Path
+) -> None:
+    """What is not in the other folder may be in its own."""
+    away = ["shell", "mv $PWD ../x; ln -s /etc ../tree"]
+    apply = server.add(apply_phase(script(apply=[["state", 3], away, ["exit", 1]])))
+    async with running(quick(data, server)):
+        await server.until(lambda: apply.ended)
+    last = apply.reports[-1]
+    assert (last.status, last.state_uploaded) == ("errored", False)
+    assert "its folder leads out of" in last.state_trouble
+    assert b'"serial": 3' in apply.states[-1][0]
+
+
 async def test_an_apply_that_closes_its_folder_is_held_with_its_state(
     server: AgentServer, data: Path
 ) -> None:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from terrapod_agent import doctor, enroll
+from terrapod_agent import doctor, enroll, status
 from terrapod_agent.doctor import Finding
 from terrapod_agent.settings import AgentSettings
 from tests.kit.agent_server import AgentServer
@@ -31,6 +32,22 @@ async def test_a_healthy_agent(server: AgentServer, data: Path) -> None:
     assert "runs are not isolated" in seen["isolation"].told
     assert "the sandbox is switched off" in seen["isolation"].told
     assert seen["tools"].told.startswith("1 ")
+
+
+async def test_an_agent_that_was_started_otherwise_is_told(
+    server: AgentServer, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data.parent)
+    chosen = quick(data, server)
+    async with running(chosen):
+        await server.until(lambda: status.read(data))
+        # As somebody asks who does not know the agent's options, and from another folder.
+        other = msgspec.structs.replace(chosen, data_dir=Path(data.name), sandbox="auto")
+        told = [f.told async for f in doctor.examine(other) if f.what == "isolation"]
+    assert any(
+        "the agent that runs was started otherwise: runs are not isolated" in t for t in told
+    )
+    assert not any("Can't find source path" in t for t in told)
 
 
 async def test_without_an_identity(server: AgentServer, data: Path) -> None:

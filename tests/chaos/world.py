@@ -26,7 +26,6 @@ from tests.kit.terraforms import real_terraform
 
 LINES = 3
 PAUSE = 0.05  # between two lines
-_PAGE = 100
 _PATIENCE = 12.0  # of the person, for a state that may still arrive
 _AWAY = 90.0  # a server that answers nothing for so long has failed
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -249,13 +248,9 @@ class World:
         )
 
     def _runs(self, workspace: str) -> list[Seen]:
-        at, found = f"workspaces/{self.workspaces[workspace]}/runs?page[size]={_PAGE}", []
-        for number in itertools.count(1):
-            page = self.api("GET", f"{at}&page[number]={number}")
-            found += [self._seen(workspace, document) for document in page]
-            if len(page) < _PAGE:
-                return found
-        raise AssertionError
+        at = f"workspaces/{self.workspaces[workspace]}/runs?page[size]=100&page[number]="
+        pages = itertools.takewhile(bool, (self.api("GET", f"{at}{n}") for n in itertools.count(1)))
+        return [self._seen(workspace, document) for page in pages for document in page]
 
     def _seen(self, workspace: str, document: Any) -> Seen:
         said, stamps = document["attributes"], document["attributes"]["status-timestamps"]

@@ -62,7 +62,7 @@ async def _state(
         try:
             await insist(partial(put, content, fence=ticket.fence, final="true"), shop.backoff)
         except FenceLost:
-            ours, trouble = False, await _recovered(shop, ticket, content)
+            ours, trouble = False, await _recovered(shop, folder, ticket, content)
         except Denied as denied:
             trouble = str(denied)
             log.warning("the state was refused; it is kept", folder=folder.path, reason=trouble)
@@ -77,13 +77,16 @@ async def _state(
     return ticket, ours
 
 
-async def _recovered(shop: Workshop, ticket: Ticket, content: bytes) -> str:
+async def _recovered(shop: Workshop, folder: Folder, ticket: Ticket, content: bytes) -> str:
     """Hand in the state of an apply that is over for the server; why it was refused, if so."""
     put = partial(shop.client.send, protocol.RECOVERED, phase_id=ticket.phase_id)
     try:
         await insist(partial(put, content, fence=ticket.fence), shop.backoff)
     except Denied as denied:
-        log.warning("a recovered state was refused; it is kept", reason=str(denied))
+        # Offered again each minute, and told of once.
+        tell = log.debug if ticket.state_trouble == str(denied)[:_WORDS] else log.warning
+        told = {"run": ticket.run_id, "workspace": ticket.workspace, "reason": str(denied)}
+        tell("a recovered state was refused; it is kept", state=str(folder.state(ticket)), **told)
         return str(denied)
     log.warning("the state of a lost apply was handed in", run=ticket.run_id)
     return ""

@@ -144,6 +144,8 @@ def _dumped(folder: Folder, ticket: Ticket) -> tuple[bytes | None, str]:
         there = path.is_symlink() or path.exists()
     except (OSError, RuntimeError) as error:  # closed, or links that lead in a circle
         return None, plain(f"nobody can see whether there is an {DUMP}: {error}")
+    if not path.is_relative_to(folder.place.path.resolve()):
+        return None, plain(f"its folder leads out of {folder.place.path}, where {DUMP} may be")
     content = files.content(path, ticket.state_limit, folder.place.path) if there else None
     if not there or (content is not None and _digest(content) == ticket.dump_before):
         return None, ""

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +25,7 @@ from terrapod_control_plane.migrations import run as migrations
 
 STORES = ("blobs", "binaries")
 # Beside a restore's blobs while it runs: only what it has put there itself may be removed again.
-_MARK, _KEYS_TOO = "restoring", b"keys"
+_MARK, _KEYS_TOO = migrations.RESTORING, b"keys"
 
 
 class NotEmpty(Exception):
@@ -49,6 +50,20 @@ class Target(Struct, frozen=True, kw_only=True):
     def keys(self) -> Path:
         """The file of the key ring."""
         return self.data_dir / "keys"
+
+
+@contextmanager
+def begun(data_dir: Path, *, brings_keys: bool) -> Iterator[None]:
+    """Mark an empty data directory before a database is made in it; what fails takes it away."""
+    fresh = {path.name for path in data_dir.iterdir()} <= {"keys"}
+    if fresh:
+        files.replace(data_dir / _MARK, _KEYS_TOO if brings_keys else b"")
+    try:
+        yield
+    except BaseException:
+        if fresh:
+            (data_dir / _MARK).unlink(missing_ok=True)
+        raise
 
 
 async def restore(target: Target, reader: ArchiveReader) -> tuple[Manifest, Revived]:

@@ -15,7 +15,7 @@ def migrate(settings: SettingsFile = None) -> None:
     async def migrated(dsn: str) -> None:
         await db.open_pool(dsn, size=2)
         try:
-            await run.migrate(dsn)
+            await run.migrate(dsn, effective.data_dir)
         finally:
             await db.close_pool()
 

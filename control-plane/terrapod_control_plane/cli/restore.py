@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -51,11 +52,10 @@ def restore(
     logs.configure("console", "warning")
     try:
         with source(file) as stream:
-            reader = ArchiveReader(
-                sealing.opened(stream, partial(opener, passphrase_file, identity))
-            )
+            plain = sealing.opened(stream, partial(opener, passphrase_file, identity))
+            reader = ArchiveReader(plain)
             effective.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with database(effective) as dsn:
+            with _begun(effective, reader), database(effective) as dsn:
                 run = partial(_restore, effective, dsn, reader, revoke_tokens=revoke_tokens)
                 manifest, revived = anyio.run(run)
     except (restoring.NotEmpty, restoring.ClockBehind, KeyMissing, NotAlone) as error:
@@ -65,6 +65,13 @@ def restore(
     except (OSError, MigrationFailed, *BROKEN) as error:
         raise failed(f"Nothing was restored: {error}") from None
     _say(effective, manifest, revived, time.monotonic() - began)
+
+
+def _begun(settings: Settings, reader: "ArchiveReader") -> AbstractContextManager[None]:
+    from terrapod_control_plane.backup import restoring  # noqa: PLC0415 - slow to import
+
+    keys = reader.header.with_keys and not settings.encryption.keys.reveal()
+    return restoring.begun(settings.data_dir, brings_keys=keys)
 
 
 async def _restore(

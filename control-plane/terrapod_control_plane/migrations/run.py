@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import structlog
+from anyio import to_thread
 from piccolo.apps.migrations.commands.base import BaseMigrationManager
 from piccolo.apps.migrations.commands.forwards import run_forwards
 
@@ -24,6 +25,8 @@ class RestoreUnfinished(Exception):
 
 # A table of this name says so: what is in the database is of no use yet.
 UNFINISHED = "restore_unfinished"
+# And a file of this name in the data directory, from before there is a database in it.
+RESTORING = "restoring"
 ALL = "all"
 
 
@@ -34,11 +37,14 @@ def known() -> list[str]:
     return sorted(manager.get_migration_ids(modules))
 
 
-async def migrate(dsn: str) -> None:
+async def migrate(dsn: str, data_dir: Path) -> None:
     """Apply what is missing; several processes may start at once, one at a time gets here."""
-    if await db.value("select to_regclass($1) is not null", UNFINISHED):
+    marked = await db.value("select to_regclass($1) is not null", UNFINISHED)
+    # It may have been killed before its database was there; a new one would take its place.
+    begun = await to_thread.run_sync((data_dir / RESTORING).exists)
+    if marked or (begun and not await db.value("select to_regclass('migration') is not null")):
         raise RestoreUnfinished(
-            "a restore into this database did not come to its end: run `terrapod restore` again"
+            "a restore into this place did not come to its end: run `terrapod restore` again"
         )
     await up_to(dsn, ALL)
 

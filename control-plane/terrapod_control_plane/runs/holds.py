@@ -125,9 +125,12 @@ async def _current(ctx: Context, workspace: Workspace) -> bool:
     if newest is None or newest.intermediate:
         return False
     if newest.id != workspace.current_state_version_id:
+        present = await states.current(ctx, workspace.id)
         raise Conflict(
             f"The state that {workspace.hold_run_id} reached, serial {newest.serial}, is here, but "
-            "another one has become current since: compare the two, then clear the hold."
+            f"another one has become current since, serial {present.serial if present else 0}: "
+            "compare the two, then clear the hold. To go back to the other one, push it with "
+            "`terraform state push -force`."
         )
     return True
 
@@ -142,7 +145,8 @@ async def _nothing_to_adopt(run: str) -> str:
         )
     return (
         f"The last state of {run} has not arrived: wait for its agent to return, or clear the hold "
-        "if you know that it never will."
+        "if you know that it never will. What was given out before a restore is refused: then the "
+        "agent keeps the state, and its log says where."
     )
 
 
