@@ -98,9 +98,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     waits: Waits = Waits()
 
     def __post_init__(self) -> None:
-        # A sandbox and a run that starts elsewhere need to know where it is.
-        force_setattr(self, "data_dir", self.data_dir.absolute())
         """Refuse a range that would silently leave runs without user ids of their own."""
+        # Programs that start in another folder, such as a sandbox, are told where it is.
+        force_setattr(self, "data_dir", self.data_dir.absolute())
         if not self.run_uids:
             return
         found = _USER_IDS.fullmatch(self.run_uids)

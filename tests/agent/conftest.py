@@ -6,17 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.kit.agent_server import AgentServer
-from tests.kit.agents import AgentProcess, quick
-from tests.kit.scripted_terraform import scripted_terraform
+from tests.kit.agents import AgentProcess, quick, serving
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[AgentServer]:
-    folder = tmp_path / "server"
-    folder.mkdir()
-    server = AgentServer(folder)
-    server.tools["terraform/1.15.5"] = scripted_terraform()
-    async with server.up():
+    (tmp_path / "server").mkdir()
+    async with serving(AgentServer(tmp_path / "server")) as server:
         yield server
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from terrapod_common import wire
 from tests.kit.agent_server import AgentServer
-from tests.kit.agents import apply_phase, quick, running
-from tests.kit.scripted_terraform import script, scripted_terraform
+from tests.kit.agents import apply_phase, quick, running, serving
+from tests.kit.scripted_terraform import script
 
 pytestmark = pytest.mark.anyio
 
@@ -24,11 +24,8 @@ class DeafServer(AgentServer):
 
 @pytest.fixture
 async def deaf(tmp_path: Path) -> AsyncIterator[DeafServer]:
-    folder = tmp_path / "server"
-    folder.mkdir()
-    server = DeafServer(folder)
-    server.tools["terraform/1.15.5"] = scripted_terraform()
-    async with server.up():
+    (tmp_path / "server").mkdir()
+    async with serving(DeafServer(tmp_path / "server")) as server:
         yield server
 
 

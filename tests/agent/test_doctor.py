@@ -43,6 +43,7 @@ async def test_an_agent_that_was_started_otherwise_is_told(
         await server.until(lambda: status.read(data))
         # As somebody asks who does not know the agent's options, and from another folder.
         other = msgspec.structs.replace(chosen, data_dir=Path(data.name), sandbox="auto")
+        assert other.data_dir.is_absolute()
         told = [f.told async for f in doctor.examine(other) if f.what == "isolation"]
     assert any(
         "the agent that runs was started otherwise: runs are not isolated" in t for t in told

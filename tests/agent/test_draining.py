@@ -10,8 +10,8 @@ import pytest
 
 from terrapod_common import wire
 from tests.kit.agent_server import AgentServer
-from tests.kit.agents import AgentProcess, phase, quick
-from tests.kit.scripted_terraform import script, scripted_terraform
+from tests.kit.agents import AgentProcess, phase, quick, serving
+from tests.kit.scripted_terraform import script
 
 pytestmark = pytest.mark.anyio
 
@@ -37,9 +37,7 @@ class Slow(AgentServer):
 @pytest.fixture
 async def slow(tmp_path: Path) -> AsyncIterator[Slow]:
     (tmp_path / "server").mkdir()
-    slow = Slow(tmp_path / "server")
-    slow.tools["terraform/1.15.5"] = scripted_terraform()
-    async with slow.up():
+    async with serving(Slow(tmp_path / "server")) as slow:
         yield slow
         slow.arrives.set()
 

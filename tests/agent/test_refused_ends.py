@@ -9,7 +9,7 @@ import pytest
 from terrapod_common import wire
 from tests.kit.agent_records import Refusal
 from tests.kit.agent_server import AgentServer
-from tests.kit.agents import apply_phase, phase, quick, running
+from tests.kit.agents import apply_phase, phase, quick, running, serving
 from tests.kit.scripted_terraform import script, scripted_terraform
 
 pytestmark = pytest.mark.anyio
@@ -40,9 +40,7 @@ class Unwilling(AgentServer):
 @pytest.fixture
 async def unwilling(tmp_path: Path) -> AsyncIterator[Unwilling]:
     (tmp_path / "server").mkdir()
-    unwilling = Unwilling(tmp_path / "server")
-    unwilling.tools["terraform/1.15.5"] = scripted_terraform()
-    async with unwilling.up():
+    async with serving(Unwilling(tmp_path / "server")) as unwilling:
         yield unwilling
 
 

@@ -9,8 +9,6 @@ import pytest
 from terrapod_agent.executors.users import Users
 from terrapod_agent.trouble import Failed
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has user ids to give")
-
 UID = 64_990
 
 
@@ -50,6 +48,7 @@ def test_an_id_that_has_an_account_is_not_given(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has user ids to give")
 def test_what_a_run_leaves_where_everybody_may_write_is_removed(
     users: Users, shared: Path, tmp_path: Path
 ) -> None:

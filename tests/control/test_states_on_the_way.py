@@ -7,6 +7,7 @@ import pytest
 
 from terrapod_control_plane import app
 from terrapod_control_plane.kernel import db, jobs
+from terrapod_control_plane.states.of_runs import queries
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.lost import applying
@@ -104,4 +105,16 @@ async def test_the_present_state_stays_whatever_came_after_it(
     await db.execute(f"update workspaces set current_state_version_id = ({older})")
     control.clock.move(2 * HOUR)
     await housekeeping(control)
+    assert await kept(api, workspace) == [3, 2]
+
+
+async def test_one_that_has_become_a_last_state_meanwhile_stays(
+    control: Control, api: Client, listener: Agent, workspace: str
+) -> None:
+    """It is removed as what it is, not as what it was when it was found."""
+    work = await applying(api, listener, workspace)
+    await saved(listener, work, 2, 3)
+    older = await db.value("select id from state_versions where serial = 2")
+    await db.execute("update state_versions set intermediate = false where id = $1", older)
+    assert not await queries.remove(older)
     assert await kept(api, workspace) == [3, 2]

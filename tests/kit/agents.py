@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -23,7 +23,9 @@ from terrapod_common import wire
 from terrapod_common.settings import Secret
 from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
+from tests.kit.scripted_terraform import scripted_terraform
 
+S = TypeVar("S", bound=AgentServer)
 QUICK = Waits(
     poll=5,
     connect=2,
@@ -67,6 +69,14 @@ async def running(settings: AgentSettings, identity: Identity | None = None) -> 
         tasks.start_soon(partial(app.run, settings, identity))
         yield
         tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def serving(server: S) -> AsyncIterator[S]:
+    """A server that is up, with a terraform that follows scripts."""
+    server.tools["terraform/1.15.5"] = scripted_terraform()
+    async with server.up():
+        yield server
 
 
 class AgentProcess:

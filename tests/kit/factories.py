@@ -108,6 +108,15 @@ async def starts_plan(agent: Agent, key: str = "plan") -> dict[str, Any]:
     return work
 
 
+async def leaves_plan(agent: Agent) -> dict[str, Any]:
+    """The agent starts a plan and sends its file, and is heard of no more."""
+    work, body = await starts_plan(agent, "lost"), b"of before"
+    digest = hashlib.sha256(body).hexdigest()
+    sent = await agent.send(work, "artifacts/plan", body, f"digest={digest}")
+    assert sent.status_code == 200
+    return work
+
+
 async def plans(agent: Agent, key: str = "plan", *, has_changes: bool = True) -> dict[str, Any]:
     """The agent claims a plan and brings it to its end."""
     work = await starts_plan(agent, key)

@@ -37,9 +37,7 @@ class Command(Struct, frozen=True, kw_only=True):
     memory: int = 0  # bytes; near so many it is interrupted. 0: no limit
     writable: tuple[Path, ...] = ()  # a sandbox shows these folders, and nothing beside them
     readable: tuple[Path, ...] = ()
-    temporary: Path | None = (
-        None  # made for a sandbox, as its /tmp; where no run gets by another way
-    )
+    temporary: Path | None = None  # a sandbox shows it as /tmp; no run gets there by another way
 
 
 class Exit(Struct, frozen=True, kw_only=True):

@@ -103,7 +103,6 @@ class _Question:
     async def _hand_back(self) -> None:
         """What was handed out while we turned away is ours by our key; say that nobody runs it."""
         with anyio.move_on_after(self._shop.settings.waits.connect):
-            # A server that takes "nothing" for all kinds may hand out more; that goes back as well.
             found = await insist(partial(self._ask, new=False), self._shop.backoff)
             if found is None:
                 return

@@ -146,8 +146,9 @@ async def _rest(shop: Workshop, folder: Folder, ticket: Ticket) -> bool:
 
 
 async def _log(shop: Workshop, folder: Folder, ticket: Ticket) -> int | None:
-    """Bring the rest of the log; its size, or that of the part which is taken: it can't be had
-    otherwise, and must not keep the outcome.
+    """Bring the rest of the log; its size, or the size that the server has of one it refuses.
+
+    Such a log must not keep the outcome.
     """
     sending = sender(shop, folder, ticket)
     with attempt() as tried:

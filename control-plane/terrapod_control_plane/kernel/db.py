@@ -32,8 +32,8 @@ ENGINE = _Engine(config={}, extensions=())
 
 M = TypeVar("M", bound=Struct)
 
-# What the transaction under way leaves to be done after its commit.
 _AT_LENGTH = 86_400.0  # seconds
+# What the transaction under way leaves to be done after its commit.
 _AFTER: ContextVar[list[Callable[[], None]] | None] = ContextVar("after", default=None)
 
 # A value that PostgreSQL cannot take as it is, such as text with a NUL; and a broken unique rule.

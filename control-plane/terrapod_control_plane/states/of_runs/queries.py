@@ -75,6 +75,7 @@ async def passed(before: datetime, at_most: int) -> list[StateVersion]:
     return await db.many(StateVersion, _PASSED, before, at_most)
 
 
-async def remove(version: str) -> None:
-    """Remove a version; its workspace is locked."""
-    await db.execute("delete from state_versions where id = $1", version)
+async def remove(version: str) -> bool:
+    """Remove a version that is still one on the way; its workspace is locked."""
+    sql = "delete from state_versions where id = $1 and intermediate"
+    return bool(await db.execute(sql, version))

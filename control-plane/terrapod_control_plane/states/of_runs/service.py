@@ -104,7 +104,8 @@ async def _some_passed(ctx: Context, before: datetime) -> int:
             workspace = await workspaces.lock_row(ctx, version.workspace_id)
             if workspace.current_state_version_id == version.id:
                 return
-            await queries.remove(version.id)
+            if not await queries.remove(version.id):
+                return
         await states.forget_contents(ctx, [version])
         gone.append(version)
 
