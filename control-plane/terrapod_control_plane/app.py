@@ -22,7 +22,7 @@ from terrapod_control_plane.identity import queries as identity_queries
 from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.identity.schema import UserDoc
 from terrapod_control_plane.kernel.access import Resolver
-from terrapod_control_plane.kernel.context import Handler, Parts, Staff
+from terrapod_control_plane.kernel.context import AgentDirectory, Handler, Services
 from terrapod_control_plane.kernel.events import Event
 from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.kernel.policy import Actor
@@ -112,7 +112,7 @@ IN_TRANSACTION: Mapping[type[Event], Sequence[Handler]] = {
 }
 
 # What a waiting run may say of those that it waits for.
-STAFF = Staff(pools=agents.pools_seen, names=agents.names)
+AGENT_DIRECTORY = AgentDirectory(pools=agents.pools_seen, names=agents.names)
 
 # JSON:API type -> how `?include=` fetches it.
 RELATED: Mapping[str, Fetch] = {
@@ -142,7 +142,7 @@ def jobs(settings: Settings) -> list[Job]:
     ]
 
 
-def build(parts: Parts) -> Litestar:
+def build(services: Services) -> Litestar:
     """The ASGI application of both ports."""
     api = Router(
         "/api/v2",
@@ -156,7 +156,7 @@ def build(parts: Parts) -> Litestar:
         dependencies=DEPENDENCIES,
         exception_handlers=HANDLERS,
         state=State(
-            {"parts": parts, "credentials": _credentials(parts), "related": RELATED},
+            {"services": services, "credentials": _credentials(services), "related": RELATED},
         ),
         request_max_body_size=_DOCUMENT_BYTES,
         logging_config=None,
@@ -164,11 +164,11 @@ def build(parts: Parts) -> Litestar:
     )
 
 
-def _credentials(parts: Parts) -> Credentials:
+def _credentials(services: Services) -> Credentials:
     async def of_token(token: str) -> Actor | None:
-        return await identity.actor_of(token, parts.clock.now())
+        return await identity.actor_of(token, services.clock.now())
 
     async def of_certificate(certificate: bytes) -> Actor | None:
-        return await agents.actor_of(certificate, parts.clock.now())
+        return await agents.actor_of(certificate, services.clock.now())
 
     return Credentials(of_token=of_token, of_certificate=of_certificate)

@@ -14,27 +14,28 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from terrapod_common import files
-from terrapod_common.clock import Clock, SystemClock
 from terrapod_common.loops import Backoff, Loop, supervise
 from terrapod_control_plane import app
 from terrapod_control_plane.health import service as health
 from terrapod_control_plane.identity import service as identity
-from terrapod_control_plane.kernel import db, epochs, jobs, vault
-from terrapod_control_plane.kernel.authority import Authority
+from terrapod_control_plane.kernel import db, epochs, jobs
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
+from terrapod_control_plane.kernel.clock import Clock, SystemClock
 from terrapod_control_plane.kernel.condition import Condition
-from terrapod_control_plane.kernel.context import Parts, system
+from terrapod_control_plane.kernel.context import Services, system
+from terrapod_control_plane.kernel.crypto import vault
+from terrapod_control_plane.kernel.crypto.authority import Authority
+from terrapod_control_plane.kernel.crypto.keys import KeyRing, Signer, ring_from
 from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
 from terrapod_control_plane.kernel.events import Bus
-from terrapod_control_plane.kernel.secrets import KeyRing, Signer, ring_from
-from terrapod_control_plane.kernel.single import Alone, only_one
+from terrapod_control_plane.kernel.single_instance import SingleInstanceLock, only_one
 from terrapod_control_plane.kernel.spared import SparedBlobs
 from terrapod_control_plane.migrations.run import migrate
 from terrapod_control_plane.runs.recovery import service as recovery
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.settings import Settings
-from terrapod_control_plane.web.edge import Edge
+from terrapod_control_plane.web.middleware import RequestMiddleware
 
 _BACKOFF = Backoff(first=0.2, longest=10.0)
 
@@ -42,7 +43,7 @@ _BACKOFF = Backoff(first=0.2, longest=10.0)
 class Opened(Struct, frozen=True, kw_only=True):
     """A control plane that is ready to be served."""
 
-    parts: Parts
+    services: Services
     app: Litestar
     asgi: ASGIApp  # the same with its edge, for servers
     first_token: str | None  # of the administrator, when this start made one
@@ -55,17 +56,22 @@ async def opened(
     """Everything open and the loops running, until the block ends; ``paused`` hands out nothing."""
     name, patience = socket.gethostname(), settings.database.alone_within_seconds
     async with only_one(dsn, name, patience=patience) as alone, _database(dsn, settings):
-        parts = await _parts(settings, clock or SystemClock())
+        services = await _services(settings, clock or SystemClock())
         keep = partial(_keep_token, settings.token_file)
-        first_token = await identity.first_admin(system(parts), settings.first_admin, keep)
+        first_token = await identity.first_admin(system(services), settings.first_admin, keep)
         if paused:
-            await epochs.pause(parts.clock.now(), "it was started with --paused")
-        await recovery.look_for_markers(system(parts))
-        await work.extend_all(system(parts))
-        await health.Looks().look(system(parts))
-        litestar = app.build(parts)
-        async with _running(_loops(parts, dsn, alone)), litestar.lifespan():
-            yield Opened(parts=parts, app=litestar, asgi=Edge()(litestar), first_token=first_token)
+            await epochs.pause(services.clock.now(), "it was started with --paused")
+        await recovery.look_for_markers(system(services))
+        await work.extend_all(system(services))
+        await health.Looks().look(system(services))
+        litestar = app.build(services)
+        async with _running(_loops(services, dsn, alone)), litestar.lifespan():
+            yield Opened(
+                services=services,
+                app=litestar,
+                asgi=RequestMiddleware()(litestar),
+                first_token=first_token,
+            )
 
 
 @asynccontextmanager
@@ -88,12 +94,12 @@ def _keep_token(path: Path, token: str) -> None:
     files.replace(path, f"{token}\n".encode())
 
 
-async def _parts(settings: Settings, clock: Clock) -> Parts:
+async def _services(settings: Settings, clock: Clock) -> Services:
     ring = await _ring(settings)
     signing = await vault.secret("url-signing", ring, lambda: KeyRing.generate().export().encode())
     authority = await vault.secret("authority", ring, partial(_new_authority, clock))
     data = settings.data_dir
-    return Parts(
+    return Services(
         settings=settings,
         clock=clock,
         bus=Bus(),
@@ -105,7 +111,7 @@ async def _parts(settings: Settings, clock: Clock) -> Parts:
         authority=Authority(*msgspec.json.decode(authority, type=tuple[bytes, bytes])),
         resolvers=app.RESOLVERS,
         handlers=app.IN_TRANSACTION,
-        staff=app.STAFF,
+        agent_directory=app.AGENT_DIRECTORY,
         condition=Condition(time.monotonic, every=settings.server.look_every_seconds),
     )
 
@@ -121,10 +127,14 @@ async def _ring(settings: Settings) -> KeyRing:
     return ring_from(keys, settings.data_dir / "keys", may_create=may_create)
 
 
-def _loops(parts: Parts, dsn: str, alone: Alone) -> list[Loop]:
-    listening = Loop("bus", lambda: parts.bus.listen(dsn))
+def _loops(services: Services, dsn: str, alone: SingleInstanceLock) -> list[Loop]:
+    listening = Loop("bus", lambda: services.bus.listen(dsn))
     alone_still = Loop("single-node", alone.keep)
-    return [listening, alone_still, *(jobs.loop(job, parts) for job in app.jobs(parts.settings))]
+    return [
+        listening,
+        alone_still,
+        *(jobs.loop(job, services) for job in app.jobs(services.settings)),
+    ]
 
 
 @asynccontextmanager

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from terrapod_control_plane.kernel.authority import KeyPair
-from terrapod_control_plane.kernel.context import Parts
+from terrapod_control_plane.kernel.context import Services
+from terrapod_control_plane.kernel.crypto.authority import KeyPair
 from terrapod_control_plane.web import tls
 
 _DAYS = 365
@@ -18,9 +18,9 @@ _ANEW_AFTER = timedelta(days=30)
 class Certificates:
     """What both ports show; a connection that is open keeps what it was shown."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._made_at = parts.clock.now()
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._made_at = services.clock.now()
         self._made = self._make()
         self._served: list[tls.Reloadable] = []
 
@@ -32,32 +32,32 @@ class Certificates:
     async def keep(self) -> None:
         """Renew for as long as the ports are served; runs as a supervised loop."""
         while True:
-            await anyio.sleep(self._parts.settings.server.certificates_every_seconds)
+            await anyio.sleep(self._services.settings.server.certificates_every_seconds)
             self.renew()
 
     def renew(self) -> None:
         """Show what the files hold now; make our own anew when it is a month old."""
-        now = self._parts.clock.now()
+        now = self._services.clock.now()
         if now - self._made_at > _ANEW_AFTER:
             self._made, self._made_at = self._make(), now
         for served, context in zip(self._served, self._contexts(), strict=True):
             served.replace(context)
 
     def _make(self) -> KeyPair:
-        settings = self._parts.settings
+        settings = self._services.settings
         urls = (settings.public_url, settings.agent_url)
         hosts = [host for url in urls if (host := urlsplit(url).hostname)]
         names = ["localhost", "127.0.0.1", "::1", *settings.server.names, *hosts]
-        authority = self._parts.authority
-        return authority.issue_server(list(dict.fromkeys(names)), self._parts.clock.now(), _DAYS)
+        authority = self._services.authority
+        return authority.issue_server(list(dict.fromkeys(names)), self._services.clock.now(), _DAYS)
 
     def _contexts(self) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-        server, made = self._parts.settings.server, self._made
+        server, made = self._services.settings.server, self._made
         if server.tls_cert_file or server.tls_key_file:
             public = _given(server.tls_cert_file, server.tls_key_file)
         else:
             public = tls.public_context(made.cert_pem, made.key_pem)
-        ca = self._parts.authority.cert_pem
+        ca = self._services.authority.cert_pem
         return public, tls.agent_context(made.cert_pem, made.key_pem, ca)
 
 

@@ -20,8 +20,8 @@ from msgspec import Struct
 from terrapod_control_plane.cli.demo_stage import Stage, program
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
-from terrapod_control_plane.kernel.postgres import Embedded
-from terrapod_control_plane.kernel.secrets import KeyRing
+from terrapod_control_plane.kernel.crypto.keys import KeyRing
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 from tests.bench import light, place, table
 from tests.bench.table import Row
 

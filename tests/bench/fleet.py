@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from terrapod_agent.identity import new_key, request
 from terrapod_control_plane.cli.demo_stage import Stage
-from terrapod_control_plane.kernel.postgres_home import recorded_folder
+from terrapod_control_plane.kernel.postgres.home import recorded_folder
 from tests.bench import memory, place, table
 from tests.bench.light import Connection, Site, quantile
 from tests.bench.table import Row

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from terrapod_control_plane.cli.demo_stage import Stage
-from terrapod_control_plane.kernel.postgres_home import recorded_folder
+from terrapod_control_plane.kernel.postgres.home import recorded_folder
 
 
 def of(stage: Stage) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from terrapod_agent import identity as identities
 from terrapod_agent.settings import AgentSettings
 from terrapod_common.settings import Secret
 from terrapod_control_plane.cli.demo_stage import Stage, carried_reads, program
-from terrapod_control_plane.kernel.postgres_home import recorded_folder
+from terrapod_control_plane.kernel.postgres.home import recorded_folder
 from tests.bench.light import Site
 
 _PORTS = {"TERRAPOD_SERVER__PORT": "0", "TERRAPOD_SERVER__AGENT_PORT": "0"}

@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Struct
 
 from terrapod_common import wire
-from terrapod_common.errors import Conflict, Forbidden, NotFound, Unauthorized
 from terrapod_control_plane.agents import duty, handover
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, system
+from terrapod_control_plane.kernel.errors import Conflict, Forbidden, NotFound, Unauthorized
 from terrapod_control_plane.kernel.policy import Actor
 from terrapod_control_plane.runs import holds
 from terrapod_control_plane.runs import service as runs
@@ -162,7 +162,7 @@ class Simulation:
         self.control = control
         self.dice = dice
         self.ledger = Ledger()
-        self._admin = system(control.parts)
+        self._admin = system(control.services)
         self._workspaces: list[str] = []
         self._players: list[Player] = []
 

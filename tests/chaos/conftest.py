@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from terrapod_control_plane.kernel.postgres import Embedded
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 from tests.chaos.world import World
 from tests.kit import control as kit
 from tests.kit.control import Control

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from terrapod_agent import identity as identities
 from terrapod_agent import status
-from terrapod_control_plane.kernel.postgres import Embedded
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 from tests.chaos.history import FINAL, Blow, History, Hold, Seen
 from tests.kit import factories
 from tests.kit.counter import Counter, configuration

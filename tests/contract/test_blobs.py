@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from terrapod_control_plane.kernel.blobs import BadKey, BlobMissing, Blobs, once, whole
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import BlobDamaged, SealedBlobs
-from terrapod_control_plane.kernel.secrets import KeyMissing, KeyRing
+from terrapod_control_plane.kernel.crypto.keys import KeyMissing, KeyRing
 
 pytestmark = pytest.mark.anyio
 

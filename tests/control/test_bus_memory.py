@@ -21,7 +21,7 @@ async def test_folders_that_an_agent_names_are_forgotten(control: Control, liste
     for number in range(50):
         listener.root = f"/{'x' * 4000}/{number}"
         assert await listener.claim(f"k{number}") is None
-    assert control.parts.bus._lines == {}
+    assert control.services.bus._lines == {}
 
 
 async def test_a_line_stays_while_somebody_stands_in_it_and_no_longer() -> None:

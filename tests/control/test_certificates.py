@@ -41,7 +41,7 @@ async def test_the_names_of_the_server_are_in_its_certificate(control: Control) 
 
 async def test_our_own_certificate_is_made_anew_in_good_time(control: Control) -> None:
     clock = MovableClock()
-    certificates = Certificates(replace(control.parts, clock=clock))
+    certificates = Certificates(replace(control.services, clock=clock))
     public, agents = Listener("127.0.0.1", 0), Listener("127.0.0.1", 0)
     certificates.give(public, agents)
     first = [_handshake(listener) for listener in (public, agents)]
@@ -55,15 +55,15 @@ async def test_our_own_certificate_is_made_anew_in_good_time(control: Control) -
 
 async def test_a_given_certificate_is_read_again(control: Control, tmp_path: Path) -> None:
     def issue() -> bytes:
-        pair = control.parts.authority.issue_server(["given"], control.clock.now(), 1)
+        pair = control.services.authority.issue_server(["given"], control.clock.now(), 1)
         (tmp_path / "cert.pem").write_bytes(pair.cert_pem)
         (tmp_path / "key.pem").write_bytes(pair.key_pem)
         return pair.cert_pem
 
     files = {"tls_cert_file": tmp_path / "cert.pem", "tls_key_file": tmp_path / "key.pem"}
-    settings = control.parts.settings
+    settings = control.services.settings
     settings = replace(settings, server=replace(settings.server, **files))
-    certificates = Certificates(replace(control.parts, settings=settings))
+    certificates = Certificates(replace(control.services, settings=settings))
     public, agents = Listener("127.0.0.1", 0), Listener("127.0.0.1", 0)
     with pytest.raises(ListenFailed, match="can't be used"):
         certificates.give(public, agents)

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 import structlog
 
-from terrapod_common.clock import text
 from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.clock import text
 from tests.kit.control import Client, Control, problems
 
 pytestmark = pytest.mark.anyio

@@ -84,7 +84,7 @@ async def leaves_nothing(url: str, token: str, context: ssl.SSLContext, read: in
 
 @pytest.fixture
 def trusting(control: Control) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=control.parts.authority.cert_pem.decode())
+    return ssl.create_default_context(cadata=control.services.authority.cert_pem.decode())
 
 
 async def test_of_a_log(

@@ -137,7 +137,7 @@ def files(root: Path) -> set[Path]:
 @pytest.fixture
 def root(control: Control) -> Path:
     """Where the blobs are."""
-    return control.parts.settings.data_dir / "blobs"
+    return control.services.settings.data_dir / "blobs"
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ async def test_an_agent_that_drops_it_again_and_again_ends_the_run(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     run = await factories.run(api, workspace)
-    for turn in range(control.parts.settings.runs.claims_at_most):
+    for turn in range(control.services.settings.runs.claims_at_most):
         work = await listener.claim(f"turn {turn}")
         assert work is not None
         await drops(listener, work)
@@ -136,6 +136,6 @@ async def test_a_run_says_that_its_agent_takes_no_work(
     shown = (await api.get(f"/api/v2/runs/{run}"))["data"]["attributes"]
     assert shown["waiting-on"] == f"the agent first takes no work: {trouble}"
     await listener.beat()
-    await control.parts.ephemeral.take(f"pool-seen:{listener.pool}")
+    await control.services.ephemeral.take(f"pool-seen:{listener.pool}")
     shown = (await api.get(f"/api/v2/runs/{run}"))["data"]["attributes"]
     assert "waits for an agent of the pool pool to take it" in shown["waiting-on"]

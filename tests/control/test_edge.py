@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
-from terrapod_control_plane.kernel.single import NotAlone, only_one
+from terrapod_control_plane.kernel.single_instance import NotAlone, only_one
 from tests.control.conftest import As
 from tests.kit import factories
 from tests.kit.control import Client

@@ -55,7 +55,7 @@ async def undone() -> AsyncIterator[None]:
 
 async def hear(context: Context, dsn: str) -> None:
     """Another process commits, and we have heard of that, and so of all before it."""
-    heard = context.parts.bus.signal("other")
+    heard = context.services.bus.signal("other")
     connection = await asyncpg.connect(dsn)
     await connection.execute("select pg_notify($1, 'other')", events.CHANNEL)
     await connection.close()
@@ -75,15 +75,15 @@ async def trail() -> list[dict[str, Any]]:
 @pytest.fixture
 def context(control: Control) -> Context:
     actor = Actor(kind="user", id="user-1", name="ann@example.com")
-    return replace(system(control.parts), actor=actor, request_id="re-1")
+    return replace(system(control.services), actor=actor, request_id="re-1")
 
 
 @pytest.fixture
 def woken(control: Control) -> Iterator[anyio.Event]:
     """Set when the thing `one` is woken."""
     topic = "thing:one"
-    yield control.parts.bus.signal(topic)
-    control.parts.bus.wake(topic)
+    yield control.services.bus.signal(topic)
+    control.services.bus.wake(topic)
 
 
 async def test_a_change_leaves_an_event_and_an_audit_row(context: Context) -> None:
@@ -136,7 +136,7 @@ async def test_the_record_names_the_agent_that_acted(
 
 async def test_what_the_server_does_by_itself_is_recorded_as_its_own(control: Control) -> None:
     async with db.transaction():
-        await system(control.parts).emit(Found(thing="one"))
+        await system(control.services).emit(Found(thing="one"))
     (entry,) = await trail()
     assert (entry["actor_kind"], entry["actor_name"]) == ("system", "terrapod")
     assert entry["request_id"].startswith("re-")
@@ -154,7 +154,7 @@ async def test_a_handler_that_fails_undoes_the_change(context: Context) -> None:
     async def fails(_: Context, event: Found) -> None:
         raise Undone(event.thing)
 
-    context = replace(context, parts=replace(context.parts, handlers={Found: [fails]}))
+    context = replace(context, services=replace(context.services, handlers={Found: [fails]}))
 
     async def change() -> None:
         async with db.transaction():
@@ -171,7 +171,7 @@ async def test_what_a_handler_changes_is_part_of_the_change(context: Context) ->
     async def follows(ctx: Context, event: Found) -> None:
         await identity.create_user(ctx, f"{event.thing}@example.com")
 
-    context = replace(context, parts=replace(context.parts, handlers={Found: [follows]}))
+    context = replace(context, services=replace(context.services, handlers={Found: [follows]}))
     async with undone():
         await context.emit(Found(thing="one"))
         assert await db.value("select email from users") == "one@example.com"
@@ -211,6 +211,6 @@ async def test_old_events_are_dropped_and_their_audit_rows_kept(
         async with db.transaction():
             await context.emit(Found(thing=thing))
         control.clock.move(wait)
-    await housekeeping.trim_outbox(system(control.parts))
+    await housekeeping.trim_outbox(system(control.services))
     assert [payload["thing"] for _, payload in await outbox()] == ["younger", "new"]
     assert [entry["subject"] for entry in await trail()] == ["old", "younger", "new"]

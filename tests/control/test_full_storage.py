@@ -99,14 +99,14 @@ async def test_a_log_stays_where_it_is_until_there_is_room(
     assert (await listener.send(work, "log", text, "offset=0")).status_code == 200
     ended = await listener.report(work, "errored", log_size=len(text))
     assert ended.status_code == 200
-    await logs.archive(system(control.parts))
+    await logs.archive(system(control.services))
     assert stored(disk) == []
     assert await db.value("select count(*) from log_chunks") > 0
     plan = (await api.get(f"/api/v2/runs/{run}/plan"))["data"]["attributes"]
     url = f"{plan['log-read-url']}?limit={len(text) + 10}&offset=0"
     assert text in (await api.call("GET", url)).content
     disk.free()
-    await logs.archive(system(control.parts))
+    await logs.archive(system(control.services))
     assert len(stored(disk)) == 1
     assert await db.value("select count(*) from log_chunks") == 0
     assert text in (await api.call("GET", url)).content

@@ -87,13 +87,13 @@ class Story:
 
     async def do_take_over(self) -> None:
         """As another who joins under the name does; sometimes the server dies in between."""
-        ctx = system(self.control.parts)
+        ctx = system(self.control.services)
         await leases.let_go(ctx, self.agent.id)
         if self.dice.random() < 0.5:
             await leases.settle(ctx, self.agent.id)
 
     async def do_pause(self) -> None:
-        await epochs.pause(self.control.parts.clock.now(), "a marker says so")
+        await epochs.pause(self.control.services.clock.now(), "a marker says so")
 
     async def do_resume(self) -> None:
         query = "?new-epoch=true" if self.dice.random() < 0.3 else ""

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from terrapod_control_plane.kernel import db, events, jobs
-from terrapod_control_plane.kernel.context import Context, Parts
+from terrapod_control_plane.kernel.context import Context, Services
 from terrapod_control_plane.kernel.events import Bus
 from terrapod_control_plane.kernel.jobs import Job
 from tests.kit.control import Control
@@ -36,9 +36,9 @@ class Turns:
 
 
 @pytest.fixture
-async def other(control: Control) -> Parts:
+async def other(control: Control) -> Services:
     """The parts of another process on the same database."""
-    return replace(control.parts, bus=Bus())
+    return replace(control.services, bus=Bus())
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -47,7 +47,7 @@ async def until(holds: Callable[[], bool]) -> None:
             await anyio.lowlevel.checkpoint()
 
 
-async def repeated(job: Job, parts: Parts, after: Callable[[], Awaitable[Any]]) -> None:
+async def repeated(job: Job, parts: Services, after: Callable[[], Awaitable[Any]]) -> None:
     """Runs the job's loop until ``after`` is done."""
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
@@ -66,7 +66,7 @@ async def test_a_job_is_woken_by_its_topic_before_its_period(control: Control) -
         await until(lambda: turns.begun == 2)
 
     await repeated(
-        Job(name="test", run=turns.run, every=NEVER, wake_on="topic"), control.parts, wake
+        Job(name="test", run=turns.run, every=NEVER, wake_on="topic"), control.services, wake
     )
     assert turns.begun == 2
 
@@ -77,13 +77,13 @@ async def test_a_job_is_not_woken_by_another_topic(control: Control) -> None:
 
     async def wake() -> None:
         await until(lambda: turns.begun == 1)
-        heard = control.parts.bus.signal("another")
+        heard = control.services.bus.signal("another")
         await events.wake(["another"])
         await heard.wait()
         await anyio.wait_all_tasks_blocked()
 
     await repeated(
-        Job(name="test", run=turns.run, every=NEVER, wake_on="topic"), control.parts, wake
+        Job(name="test", run=turns.run, every=NEVER, wake_on="topic"), control.services, wake
     )
     assert turns.begun == 1
 
@@ -93,12 +93,12 @@ async def test_a_job_that_is_woken_during_its_turn_takes_another(control: Contro
 
     async def wake() -> None:
         await until(lambda: turns.begun == 1)
-        control.parts.bus.wake("topic")
+        control.services.bus.wake("topic")
         turns.may_end.set()
         await until(lambda: turns.begun == 2)
 
     await repeated(
-        Job(name="test", run=turns.run, every=NEVER, wake_on="topic"), control.parts, wake
+        Job(name="test", run=turns.run, every=NEVER, wake_on="topic"), control.services, wake
     )
 
 
@@ -107,15 +107,17 @@ async def test_a_job_comes_round_by_itself(control: Control, wake_on: str) -> No
     turns = Turns()
     turns.may_end.set()
     job = Job(name="test", run=turns.run, every=0.001, wake_on=wake_on)
-    await repeated(job, control.parts, partial(until, lambda: turns.begun == 4))
+    await repeated(job, control.services, partial(until, lambda: turns.begun == 4))
 
 
-async def test_an_exclusive_job_is_in_one_process_at_a_time(control: Control, other: Parts) -> None:
+async def test_an_exclusive_job_is_in_one_process_at_a_time(
+    control: Control, other: Services
+) -> None:
     turns = Turns()
     job = Job(name="test", run=turns.run, every=NEVER, exclusive=True)
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(jobs.turn, job, control.parts)
+            tasks.start_soon(jobs.turn, job, control.services)
             await until(lambda: len(turns.backends) == 1)
             await jobs.turn(job, other)
             assert turns.begun == 1
@@ -124,39 +126,39 @@ async def test_an_exclusive_job_is_in_one_process_at_a_time(control: Control, ot
     assert turns.begun == 2
 
 
-async def test_an_exclusive_job_leaves_others_alone(control: Control, other: Parts) -> None:
+async def test_an_exclusive_job_leaves_others_alone(control: Control, other: Services) -> None:
     first, second = Turns(), Turns()
     second.may_end.set()
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             job = Job(name="first", run=first.run, every=NEVER, exclusive=True)
-            tasks.start_soon(jobs.turn, job, control.parts)
+            tasks.start_soon(jobs.turn, job, control.services)
             await until(lambda: len(first.backends) == 1)
             await jobs.turn(Job(name="second", run=second.run, every=1, exclusive=True), other)
             assert second.begun == 1
             first.may_end.set()
 
 
-async def test_any_other_job_is_in_every_process(control: Control, other: Parts) -> None:
+async def test_any_other_job_is_in_every_process(control: Control, other: Services) -> None:
     turns = Turns()
     job = Job(name="test", run=turns.run, every=NEVER)
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
-            for parts in (control.parts, other):
+            for parts in (control.services, other):
                 tasks.start_soon(jobs.turn, job, parts)
             await until(lambda: turns.begun == 2)
             turns.may_end.set()
 
 
 async def test_an_exclusive_job_that_fails_changes_nothing_and_lets_go(
-    control: Control, other: Parts
+    control: Control, other: Services
 ) -> None:
     async def fail(_: Context) -> None:
         await db.execute("update organizations set created_at = 'epoch'")
         raise ValueError("no luck")
 
     with pytest.raises(ValueError, match="no luck"):
-        await jobs.turn(Job(name="test", run=fail, every=NEVER, exclusive=True), control.parts)
+        await jobs.turn(Job(name="test", run=fail, every=NEVER, exclusive=True), control.services)
     assert await db.value("select created_at <> 'epoch' from organizations")
     turns = Turns()
     turns.may_end.set()
@@ -165,13 +167,13 @@ async def test_an_exclusive_job_that_fails_changes_nothing_and_lets_go(
 
 
 async def test_two_processes_at_an_exclusive_job_are_two_connections(
-    control: Control, other: Parts
+    control: Control, other: Services
 ) -> None:
     """What the tests above take for two processes is two for the database too."""
     turns = Turns()
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
-            for number, parts in enumerate((control.parts, other)):
+            for number, parts in enumerate((control.services, other)):
                 job = Job(name=f"test {number}", run=turns.run, every=NEVER, exclusive=True)
                 tasks.start_soon(jobs.turn, job, parts)
             await until(lambda: len(turns.backends) == 2)

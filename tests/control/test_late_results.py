@@ -97,14 +97,14 @@ async def test_the_rest_of_the_log_comes_marked_once_and_at_its_offset(
     before = await log_of(api, work["run_id"])
     assert before.endswith("\x03")
     if archived:
-        await logs.archive(system(control.parts))
+        await logs.archive(system(control.services))
     here = await listener.send(work, "late-log", b"", "offset=0")
     assert here.json() == {"offset": 7}
     for offset, sent, there in ((0, b"begins\n", 7), (7, b"goes on\n", 15), (7, b"goes on\n", 15)):
         answer = await listener.send(work, "late-log", sent, f"offset={offset}")
         assert answer.json() == {"offset": there}
     if archived:
-        await logs.archive(system(control.parts))
+        await logs.archive(system(control.services))
     else:
         assert await db.value("select count(*) from log_chunks") > 2
     assert (await listener.send(work, "late-log", b"and ends\n", "offset=15")).is_success
@@ -134,8 +134,8 @@ async def test_an_archive_made_meanwhile_keeps_what_came_late(
     await listener.send(work, "late-log", b"goes on\n", "offset=7")
     found = next(phase for phase in seen if phase.id == work["phase_id"])
     index: list[tuple[int, int, int]] = []
-    ctx = system(control.parts)
-    await ctx.parts.blobs.put(logs._key(found), logs._compressed(ctx, found, index))
+    ctx = system(control.services)
+    await ctx.services.blobs.put(logs._key(found), logs._compressed(ctx, found, index))
     await logs.chunks.archived(found.id, index, found.log_size)
     whole = await log_of(api, work["run_id"])
     assert whole.startswith("\x02begins\n")
@@ -271,7 +271,7 @@ async def test_it_is_the_first_loss_that_counts(
     """A name may be taken over twice before anybody has looked."""
     work = await applying(api, listener, workspace)
     for _ in range(2):
-        await leases.let_go(system(control.parts), listener.id)
+        await leases.let_go(system(control.services), listener.id)
     await control.sweep()
     assert await control.status(work["run_id"]) == "errored"
     assert (await late(listener, work)).status_code == 200
@@ -291,6 +291,6 @@ async def test_nothing_ends_by_a_loss_while_paused(
     control: Control, api: Client, listener: Agent, pool: str, workspace: str
 ) -> None:
     work = await applying(api, listener, workspace)
-    await epochs.pause(control.parts.clock.now(), "a marker says so")
+    await epochs.pause(control.services.clock.now(), "a marker says so")
     await control.join(api, pool, "first")
     assert await control.status(work["run_id"]) == "applying"

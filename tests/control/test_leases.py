@@ -117,7 +117,7 @@ async def test_a_lost_plan_is_queued_again_and_at_last_given_up(
 ) -> None:
     run = await factories.run(api, workspace)
     fences = []
-    for turn in range(control.parts.settings.runs.claims_at_most):
+    for turn in range(control.services.settings.runs.claims_at_most):
         assert await control.status(run) == "plan_queued"
         work = await taken(listener, f"turn {turn}")
         fences.append(work["fence"])
@@ -191,7 +191,7 @@ async def test_who_takes_plans_only_does_not_keep_applies_from_others(
 ) -> None:
     await confirmed(api, listener, workspace)
     # As an agent that waits for a plan.
-    with control.parts.bus._line(f"pool:{listener.pool} plan") as line:
+    with control.services.bus._line(f"pool:{listener.pool} plan") as line:
         async with line.turn:
             assert await foreign.claim("k", "plan") is None
             assert await foreign.claim("k", "apply") is not None

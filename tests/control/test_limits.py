@@ -45,7 +45,7 @@ async def test_an_agent_that_never_stops_at_the_limit_is_left(
     await factories.plans(listener)
     work = await (factories.starts_apply(listener) if started else listener.claim("apply"))
     assert work is not None
-    runs = control.parts.settings.runs
+    runs = control.services.settings.runs
     await pass_by(control, runs.apply_limit_seconds + 1)
     await control.sweep()
     assert [order["kind"] for order in (await listener.beat(work))["orders"]] == ["cancel"]
@@ -65,7 +65,7 @@ async def test_leases_begin_anew_after_a_time_in_which_nobody_could_beat(
 ) -> None:
     run = await factories.run(api, workspace)
     await factories.starts_plan(listener)
-    leases, context = Leases(2), system(control.parts)
+    leases, context = Leases(2), system(control.services)
     await leases.look(context)
     control.clock.move(31)  # longer than the lease, as when the process was stopped
     await leases.look(context)
@@ -81,7 +81,7 @@ async def test_a_phase_that_passes_its_limit_is_ended(
 ) -> None:
     run = await factories.run(api, workspace)
     work = await factories.starts_plan(listener)
-    for _ in range(int(control.parts.settings.runs.plan_limit_seconds / 20) + 1):
+    for _ in range(int(control.services.settings.runs.plan_limit_seconds / 20) + 1):
         control.clock.move(20)
         await listener.beat(work)
     await control.sweep()
@@ -100,7 +100,7 @@ async def test_an_order_that_came_too_late_leaves_no_reason(
 ) -> None:
     run = await factories.run(api, workspace, **{"auto-apply": True})
     work = await factories.starts_plan(listener)
-    await pass_by(control, control.parts.settings.runs.plan_limit_seconds + 1)
+    await pass_by(control, control.services.settings.runs.plan_limit_seconds + 1)
     await control.sweep()
     digest = hashlib.sha256(b"{}").hexdigest()
     await listener.send(work, "artifacts/plan", b"{}", f"digest={digest}")
@@ -116,7 +116,7 @@ async def test_a_stop_at_the_limit_may_be_told_twice(
 ) -> None:
     await factories.run(api, workspace)
     work = await factories.starts_plan(listener)
-    await pass_by(control, control.parts.settings.runs.plan_limit_seconds + 1)
+    await pass_by(control, control.services.settings.runs.plan_limit_seconds + 1)
     await control.sweep()
     for _ in range(2):
         assert (await listener.report(work, "canceled")).status_code == 200

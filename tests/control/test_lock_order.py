@@ -75,7 +75,7 @@ class Storm:
         assert answer.status_code in FINE, answer.text
 
     async def sweeps(self) -> None:
-        await work.extend_all(system(self.control.parts))
+        await work.extend_all(system(self.control.services))
         await self.control.sweep()
 
 

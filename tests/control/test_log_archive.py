@@ -73,7 +73,7 @@ async def log_of(control: Control, api: Client, work: dict[str, Any]) -> Kept:
 
 
 async def archived(control: Control) -> None:
-    await logs.archive(system(control.parts))
+    await logs.archive(system(control.services))
 
 
 async def chunks() -> int:
@@ -84,7 +84,7 @@ async def chunks() -> int:
 @pytest.fixture
 def root(control: Control) -> Path:
     """Where the blobs are."""
-    return control.parts.settings.data_dir / "blobs"
+    return control.services.settings.data_dir / "blobs"
 
 
 @pytest.fixture(params=["rows", "blob"])

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from terrapod_common.errors import TooLarge
 from terrapod_control_plane.kernel.context import Context, system
+from terrapod_control_plane.kernel.errors import TooLarge
 from terrapod_control_plane.runs.transfers import service as transfers
 from terrapod_control_plane.settings import Runs
 from tests.kit import factories
@@ -20,8 +20,8 @@ MEGABYTE = 1024 * 1024
 
 def short(control: Control) -> Context:
     """The server, with room for a log of a little more than a megabyte."""
-    settings = replace(control.parts.settings, runs=Runs(log_bytes=10))
-    return system(replace(control.parts, settings=settings))
+    settings = replace(control.services.settings, runs=Runs(log_bytes=10))
+    return system(replace(control.services, settings=settings))
 
 
 def held(agent: Agent, work: dict[str, Any]) -> tuple[str, str, int]:

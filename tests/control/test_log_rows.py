@@ -26,7 +26,7 @@ async def said(control: Control, agent: Agent, work: dict[str, Any], *pieces: by
     """The pieces one after the other; all of them together."""
     held, at = (work["phase_id"], agent.id, work["fence"]), 0
     for piece in pieces:
-        answer = await transfers.append_log(system(control.parts), held, at, piece)
+        answer = await transfers.append_log(system(control.services), held, at, piece)
         at += len(piece)
         assert answer.offset == at
     return b"".join(pieces)
@@ -66,7 +66,7 @@ async def test_a_line_at_a_time_makes_few_rows(
     for offset in (0, 1, 5000, 20_000, len(text) - 3):
         assert await cut(api, url, offset, 700) == (b"\x02" + text)[offset : offset + 700]
     assert (await listener.report(work, "errored", log_size=len(text))).status_code == 200
-    await logs.archive(system(control.parts))
+    await logs.archive(system(control.services))
     assert await rows() == 0
     assert (await whole(api, url))[0] == b"\x02" + text + b"\x03"
 
@@ -86,7 +86,7 @@ async def test_an_answer_opens_so_many_rows_and_the_next_goes_on(
     first = await cut(api, url, 0)
     assert framed.startswith(first)
     assert not first.endswith(b"\x03")
-    await logs.archive(system(control.parts))
+    await logs.archive(system(control.services))
     assert await rows() == 0
     assert await whole(api, url) == (framed, 1)
 
@@ -94,7 +94,7 @@ async def test_an_answer_opens_so_many_rows_and_the_next_goes_on(
 async def test_what_comes_late_is_joined_without_losing_what_an_archive_does_not_have(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
-    work, ctx = await lost(control, api, listener, workspace), system(control.parts)
+    work, ctx = await lost(control, api, listener, workspace), system(control.services)
     lines = [b"late %d\n" % number for number in range(40)]
     at = len(b"begins\n")
     for line in lines[:10]:
@@ -102,7 +102,7 @@ async def test_what_comes_late_is_joined_without_losing_what_an_archive_does_not
         at += len(line)
     seen = next(one for one in await logs.chunks.to_archive() if one.id == work["phase_id"])
     index: list[tuple[int, int, int]] = []
-    await ctx.parts.blobs.put(logs._key(seen), logs._compressed(ctx, seen, index))
+    await ctx.services.blobs.put(logs._key(seen), logs._compressed(ctx, seen, index))
     for line in lines[10:]:  # with these, rows before and after that moment become one
         assert (await listener.send(work, "late-log", line, f"offset={at}")).is_success
         at += len(line)

@@ -24,24 +24,24 @@ DAY = 24 * 3600
 @pytest.fixture(autouse=True)
 async def no_markers(control: Control) -> None:
     """Workspaces of other tests have left theirs."""
-    for place in await markers.places(control.parts.blobs):
-        await control.parts.blobs.delete(place.key)
+    for place in await markers.places(control.services.blobs):
+        await control.services.blobs.delete(place.key)
 
 
 async def test_a_marker_that_the_database_does_not_know_pauses_the_next_start(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     work = await applied(api, listener, workspace)
-    await recovery.look_for_markers(system(control.parts))
+    await recovery.look_for_markers(system(control.services))
     assert (await present(api))["paused"] is False
     await set_back(work["run_id"])
-    await recovery.look_for_markers(system(control.parts))
+    await recovery.look_for_markers(system(control.services))
     found = await present(api)
     assert found["paused"] is True
     assert [f["run-id"] for f in found["findings"]] == [work["run_id"]]
     assert (await resume(api))["held-workspaces"] == ["app"]
     assert work["run_id"] in await hold_of(workspace)
-    await recovery.look_for_markers(system(control.parts))
+    await recovery.look_for_markers(system(control.services))
     assert (await present(api))["paused"] is False
 
 
@@ -50,7 +50,7 @@ async def test_a_database_of_before_the_claim_is_noticed_too(
 ) -> None:
     work = await applied(api, listener, workspace)
     await db.execute("update phases set fence = 0, status = 'queued' where kind = 'apply'")
-    await recovery.look_for_markers(system(control.parts))
+    await recovery.look_for_markers(system(control.services))
     assert (await present(api))["findings"][0]["phase-id"] == work["phase_id"]
     assert await listener.claim("again") is None
 
@@ -63,13 +63,13 @@ async def test_no_apply_starts_whose_marker_can_t_be_written(
     await api.post(f"/api/v2/runs/{run}/actions/apply")
     work = await listener.claim("apply")
     assert work is not None
-    place = control.parts.settings.data_dir / "blobs" / "marker" / workspace
+    place = control.services.settings.data_dir / "blobs" / "marker" / workspace
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(b"in its way")
     assert (await listener.report(work, "applying")).status_code == 503
     place.unlink()
     assert (await listener.report(work, "applying")).status_code == 200
-    (found,) = await markers.places(control.parts.blobs)
+    (found,) = await markers.places(control.services.blobs)
     assert found.phase == work["phase_id"]
 
 
@@ -80,7 +80,7 @@ async def test_one_marker_a_workspace_stays(
         work = await applied(api, listener, workspace)
         state = await db.value("select current_state_version_id from workspaces")
         await db.execute("update runs set state_version_id = $1", state)
-    (place,) = await markers.places(control.parts.blobs)
+    (place,) = await markers.places(control.services.blobs)
     assert (place.workspace, place.phase) == (workspace, work["phase_id"])
 
 
@@ -89,10 +89,10 @@ async def test_the_marker_of_a_deleted_workspace_counts_nothing(
 ) -> None:
     await applied(api, listener, workspace)
     await api.call("DELETE", f"/api/v2/workspaces/{workspace}")
-    await recovery.look_for_markers(system(control.parts))
+    await recovery.look_for_markers(system(control.services))
     assert (await present(api))["paused"] is False
-    await recovery.forget_deleted(system(control.parts))
-    assert await markers.places(control.parts.blobs) == []
+    await recovery.forget_deleted(system(control.services))
+    assert await markers.places(control.services.blobs) == []
 
 
 async def test_a_workspace_that_was_deleted_long_ago_is_still_known(
@@ -103,16 +103,16 @@ async def test_a_workspace_that_was_deleted_long_ago_is_still_known(
     work = await speculating(api, listener, workspace)
     await api.call("DELETE", f"/api/v2/workspaces/{workspace}")
     control.clock.move(400 * DAY)
-    for job in (*deleted_jobs.JOBS, *health_jobs.jobs(control.parts.settings)):
+    for job in (*deleted_jobs.JOBS, *health_jobs.jobs(control.services.settings)):
         if job.every == 3600:
-            await jobs.turn(job, control.parts)
+            await jobs.turn(job, control.services)
     assert await db.value("select count(*) from audit_entries") == 0
     await db.execute("update certificates set not_after = $1", control.clock.now() + timedelta(1))
-    await recovery.look_for_markers(system(control.parts))
+    await recovery.look_for_markers(system(control.services))
     await listener.beat(work)
     assert (await present(api))["paused"] is False
-    await recovery.forget_deleted(system(control.parts))
-    assert await markers.places(control.parts.blobs) == []
+    await recovery.forget_deleted(system(control.services))
+    assert await markers.places(control.services.blobs) == []
 
 
 async def speculating(api: Client, agent: Agent, workspace: str) -> dict[str, Any]:
@@ -130,7 +130,7 @@ async def test_why_it_is_paused_names_no_workspace_to_those_who_may_not_see_it(
     await factories.configuration(owner, theirs)
     waiting = await factories.run(owner, theirs)
     await set_back(work["run_id"])
-    await recovery.look_for_markers(system(control.parts))
+    await recovery.look_for_markers(system(control.services))
     told = (await shown(owner, waiting))["waiting-on"]
     assert "shows that a run went further than this database knows" in told
     assert not {"app", work["run_id"]}.intersection(told.split())
@@ -140,10 +140,10 @@ async def test_why_it_is_paused_names_no_workspace_to_those_who_may_not_see_it(
 async def test_a_marker_of_somebody_else_counts_nothing(
     control: Control, api: Client, workspace: str
 ) -> None:
-    inner = control.parts.settings.data_dir / "blobs" / "marker" / workspace
+    inner = control.services.settings.data_dir / "blobs" / "marker" / workspace
     inner.mkdir(parents=True)
     (inner / "apply-1111111111111111.7").write_bytes(b"TPB1" + bytes(400))
-    await recovery.look_for_markers(system(control.parts))
+    await recovery.look_for_markers(system(control.services))
     assert (await present(api))["paused"] is False
 
 
@@ -180,8 +180,10 @@ async def test_a_claim_is_bound_to_the_ring(control: Control) -> None:
     claim = markers.Claim(
         listener="l", workspace="w", workspace_name="n", run="r", phase="p", fence=1
     )
-    other = type(control.parts.ring).generate()
-    assert markers.opened(control.parts.ring, markers.signed(control.parts.ring, claim)) == claim
-    assert markers.opened(control.parts.ring, markers.signed(other, claim)) is None
-    signed = markers.signed(control.parts.ring, structs.replace(claim, fence=2))
-    assert markers.opened(control.parts.ring, signed) != claim
+    other = type(control.services.ring).generate()
+    assert (
+        markers.opened(control.services.ring, markers.signed(control.services.ring, claim)) == claim
+    )
+    assert markers.opened(control.services.ring, markers.signed(other, claim)) is None
+    signed = markers.signed(control.services.ring, structs.replace(claim, fence=2))
+    assert markers.opened(control.services.ring, signed) != claim

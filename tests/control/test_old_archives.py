@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from terrapod_control_plane import app
 from terrapod_control_plane.kernel import db, jobs
-from terrapod_control_plane.kernel.context import Parts
+from terrapod_control_plane.kernel.context import Services
 from terrapod_control_plane.settings import Retention
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control, problems
@@ -20,14 +20,14 @@ HOUR = 3600
 DAY = 24 * HOUR
 
 
-async def housekeeping(parts: Parts) -> None:
+async def housekeeping(parts: Services) -> None:
     for job in app.jobs(parts.settings):
         if job.every == HOUR:
             await jobs.turn(job, parts)
 
 
 def files(control: Control, kind: str, workspace: str) -> set[str]:
-    root = control.parts.settings.data_dir / "blobs" / kind / workspace
+    root = control.services.settings.data_dir / "blobs" / kind / workspace
     return {path.relative_to(root).parts[0] for path in Path(root).rglob("*") if path.is_file()}
 
 
@@ -68,14 +68,14 @@ async def test_an_archive_goes_when_a_newer_one_is_there_and_its_runs_ended_long
     """They all stayed for as long as their workspace."""
     workspace, first, second = old
     control.clock.move(30 * DAY - HOUR)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert files(control, "configuration", workspace) == {first, second}
     control.clock.move(2 * HOUR)
-    never = replace(control.parts.settings, retention=Retention(configuration_archive_days=0))
-    await housekeeping(replace(control.parts, settings=never))
+    never = replace(control.services.settings, retention=Retention(configuration_archive_days=0))
+    await housekeeping(replace(control.services, settings=never))
     assert files(control, "configuration", workspace) == {first, second}
     for _ in range(2):  # there is nothing left to do the second time
-        await housekeeping(control.parts)
+        await housekeeping(control.services)
         assert files(control, "configuration", workspace) == {second}
     assert await status(api, first) == "archived"
     assert await status(api, second) == "uploaded"
@@ -90,7 +90,7 @@ async def test_what_was_removed_is_said_to_whoever_asks_for_it(
 ) -> None:
     workspace, first, second = old
     control.clock.move(31 * DAY)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     path = f"/api/v2/configuration-versions/{first}"
     refused = await api.call("GET", f"{path}/download")
     assert refused.status_code == 404
@@ -126,7 +126,7 @@ async def test_an_archive_that_may_be_needed_stays(
         await db.execute("update certificates set not_after = $1", day)
         await applied(api, listener, workspace, first, "later")
     control.clock.move(6 * DAY)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert first in files(control, "configuration", workspace)
     assert await status(api, first) == "uploaded"
 
@@ -141,7 +141,7 @@ async def test_speculative_archives_go_though_they_were_uploaded_last(
         control.clock.move(1)
         made.append(await factories.configuration(api, workspace, speculative=True))
     control.clock.move(31 * DAY)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert files(control, "configuration", workspace) == {applicable, made[-1]}
 
 
@@ -156,7 +156,7 @@ async def test_more_archives_than_one_statement_finds_are_removed(
     )
     await db.execute(copy)
     control.clock.move(31 * DAY)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     left = await db.value("select count(*) from configuration_versions where status = 'uploaded'")
     assert left == 1
 
@@ -177,10 +177,10 @@ async def test_what_a_lost_attempt_left_goes_though_no_other_followed(
     assert await control.status(run) == "errored"
     assert files(control, "artifact", workspace) == {lost["phase_id"]}
     control.clock.move(30 * DAY - 2 * HOUR)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert files(control, "artifact", workspace) == {lost["phase_id"]}
     control.clock.move(4 * HOUR)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert files(control, "artifact", workspace) == set()
     # And it is not looked at again.
     assert await db.value("select count(*) from phases where kind = 'plan' and not left_gone") == 0

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.anyio
 
 async def waits_for(control: Control, api: Client, pool: str, run: str) -> str:
     # What is known of a pool is looked up once a second.
-    await control.parts.ephemeral.take(f"pool-seen:{pool}")
+    await control.services.ephemeral.take(f"pool-seen:{pool}")
     found = await api.get(f"/api/v2/runs/{run}")
     said: str = found["data"]["attributes"]["waiting-on"]
     return said

@@ -101,7 +101,7 @@ async def test_a_version_that_came_is_not_dropped_with_those_that_did_not(
     url = made["data"]["attributes"]["hosted-state-upload-url"]
     assert (await api.call("PUT", url, content=body)).status_code < 300
     control.clock.move(2 * DAY)
-    await state_jobs.drop_pending(system(control.parts))
+    await state_jobs.drop_pending(system(control.services))
     current = await api.get(f"/api/v2/workspaces/{workspace}/current-state-version")
     got = await api.call("GET", current["data"]["attributes"]["hosted-state-download-url"])
     assert got.content == body

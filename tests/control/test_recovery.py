@@ -28,7 +28,7 @@ async def test_nothing_is_handed_out_while_paused_and_everybody_is_told(
     assert (refused.status_code, "terrapod resume" in refused.text) == (409, True)
     for id_ in (run, waiting):
         assert "paused: it was restored" in (await shown(api, id_))["waiting-on"]
-    await Looks().look(system(control.parts))
+    await Looks().look(system(control.services))
     ready = await api.get("/ready")
     assert (ready["status"], ready["paused"]) == ("ready", True)
     assert (await present(api))["paused"] is True
@@ -50,7 +50,7 @@ async def test_what_was_claimed_before_the_pause_is_neither_given_again_nor_star
     run = await factories.run(api, workspace)
     work = await listener.claim("the same")
     assert work is not None
-    await epochs.pause(control.parts.clock.now(), "a marker says so")
+    await epochs.pause(control.services.clock.now(), "a marker says so")
     assert await listener.claim("the same") is None
     assert (await listener.report(work, "planning")).status_code == 409
     assert await control.status(run) == "plan_queued"
@@ -63,7 +63,7 @@ async def test_a_question_of_before_a_restore_gets_nothing_after_it(
     await factories.run(api, workspace)
     assert await listener.claim("the same") is not None
     async with db.transaction():
-        await epochs.begin(control.parts.clock.now())
+        await epochs.begin(control.services.clock.now())
     assert await listener.claim("the same") is None
 
 
@@ -200,7 +200,7 @@ async def test_what_is_held_when_a_backup_is_restored_is_held_no_more(
 
 
 async def test_each_epoch_is_greater_than_all_before(control: Control) -> None:
-    now, numbers = control.parts.clock.now(), []
+    now, numbers = control.services.clock.now(), []
     for _ in range(3):
         async with db.transaction():
             numbers.append(await epochs.begin(now))

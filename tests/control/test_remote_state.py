@@ -233,7 +233,7 @@ async def test_an_encrypted_state_says_why_it_is_not_shared(
 async def test_work_says_under_which_names_users_know_the_server(
     control: Control, reader: Reader
 ) -> None:
-    assert reader.work["hosts"] == list(control.parts.settings.hosts())
+    assert reader.work["hosts"] == list(control.services.settings.hosts())
     assert reader.work["hosts"][0] == control.public_url.removeprefix("https://")
 
 

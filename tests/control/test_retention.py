@@ -14,7 +14,7 @@ from terrapod_common.loops import Backoff, Retries
 from terrapod_control_plane import app
 from terrapod_control_plane.kernel import db, jobs
 from terrapod_control_plane.kernel.blobs.base import once
-from terrapod_control_plane.kernel.context import Parts, system
+from terrapod_control_plane.kernel.context import Services, system
 from terrapod_control_plane.runs.logs import service as logs
 from terrapod_control_plane.settings import Retention
 from tests.kit import factories
@@ -29,7 +29,7 @@ DAY = 24 * HOUR
 @pytest.fixture
 def root(control: Control) -> Path:
     """Where the blobs are."""
-    return control.parts.settings.data_dir / "blobs"
+    return control.services.settings.data_dir / "blobs"
 
 
 def files(root: Path, workspace: str) -> set[str]:
@@ -39,13 +39,13 @@ def files(root: Path, workspace: str) -> set[str]:
     return {"/".join((parts[0], *parts[2:3])) for parts in of_it}
 
 
-def kept(control: Control, **days: Any) -> Parts:
+def kept(control: Control, **days: Any) -> Services:
     """The parts of the server, with other times."""
-    settings = replace(control.parts.settings, retention=Retention(**days))
-    return replace(control.parts, settings=settings)
+    settings = replace(control.services.settings, retention=Retention(**days))
+    return replace(control.services, settings=settings)
 
 
-async def housekeeping(parts: Parts) -> None:
+async def housekeeping(parts: Services) -> None:
     """What comes round each hour."""
     for job in app.jobs(parts.settings):
         if job.every == HOUR:
@@ -70,10 +70,10 @@ async def test_old_entries_go_however_many_there_are(
     assert before > 0
     await db.execute(f"{_OLD[table]} from generate_series(1, 2500)", control.clock.now())
     control.clock.move(days * DAY - HOUR)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert await db.value(old) == 2500
     control.clock.move(2 * HOUR)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert await db.value(old) == 0
 
 
@@ -82,7 +82,7 @@ async def test_an_audit_record_may_be_kept_for_ever(control: Control, workspace:
     control.clock.move(4000 * DAY)
     await housekeeping(kept(control, audit_days=0))
     assert await db.value("select count(*) from audit_entries") == before
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert await db.value("select count(*) from audit_entries") == 0
 
 
@@ -102,10 +102,10 @@ async def test_certificates_go_when_they_can_not_be_renewed_any_more(
         "update certificates set not_after = not_after + interval '1 day' where listener_id = $1"
     )
     await db.execute(later, foreign.id)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert await db.value(count, listener.id) == 1  # ended a day after it began
     control.clock.move(DAY + HOUR)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert await db.value(count, listener.id) == 0
     assert await db.value(count, foreign.id) == 1
     names = await api.get(f"/api/v2/agent-pools/{listener.pool}/listeners")
@@ -127,7 +127,7 @@ async def test_an_agent_with_a_newer_certificate_keeps_its_name(
         listener.id,
     )
     control.clock.move(32 * DAY)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     left = await db.rows("select fingerprint from certificates")
     assert [row["fingerprint"] for row in left] == ["newer"]
     assert await db.value("select count(*) from listeners") == 1
@@ -147,12 +147,12 @@ async def test_what_a_plan_left_goes_after_its_run_has_ended(
     waiting = await factories.plans(listener, "second")
     ended = (await api.get(f"/api/v2/runs/{over}"))["data"]["relationships"]["plan"]["data"]["id"]
     control.clock.move(30 * DAY - HOUR)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert {f"artifact/{ended}", f"artifact/{waiting['phase_id']}"} <= files(root, workspace)
     control.clock.move(2 * HOUR)
     await housekeeping(kept(control, plan_days=0))
     assert f"artifact/{ended}" in files(root, workspace)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert f"artifact/{ended}" not in files(root, workspace)
     assert f"artifact/{waiting['phase_id']}" in files(root, workspace)
     gone = await api.call("GET", f"/api/v2/plans/{ended}/json-output")
@@ -171,7 +171,7 @@ async def test_what_lost_attempts_at_a_plan_left_goes_with_it(
     assert len([*(root / "artifact" / workspace).rglob("re-*")]) == 3
     await api.post(f"/api/v2/runs/{run}/actions/discard")
     control.clock.move(31 * DAY)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert f"artifact/{work['phase_id']}" not in files(root, workspace)
 
 
@@ -211,16 +211,18 @@ async def test_contents_of_a_deleted_workspace_go_after_a_while(
     await listener.send(work, "log", b"something", "offset=0")
     await listener.send(work, "state", factories.state(), "final=true")
     await listener.report(work, "applied")
-    await logs.archive(system(control.parts))
+    await logs.archive(system(control.services))
     kinds = {name.partition("/")[0] for name in files(root, workspace)}
     assert kinds == {"state", "configuration", "artifact", "log"}
     assert (await api.call("DELETE", f"/api/v2/workspaces/{workspace}")).status_code == 204
     control.clock.move(7 * DAY - HOUR)
-    await control.parts.blobs.put(f"state/{workspace}/late", once(b"an upload that was under way"))
-    await housekeeping(control.parts)
+    await control.services.blobs.put(
+        f"state/{workspace}/late", once(b"an upload that was under way")
+    )
+    await housekeeping(control.services)
     assert len(files(root, workspace)) >= 5
     control.clock.move(2 * HOUR)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert files(root, workspace) == set()
     assert len(files(root, other)) == 1
     left = "select count(*) from deleted_workspaces where cleaned_at is null"
@@ -233,7 +235,7 @@ async def test_what_was_not_deleted_here_is_not_touched(
     """As after a database was set back: it does not know of newer workspaces."""
     await db.execute("delete from workspaces where id = $1", workspace)
     control.clock.move(100 * DAY)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert len(files(root, workspace)) == 1
 
 
@@ -245,7 +247,7 @@ async def test_contents_of_a_workspace_that_is_there_stay(
         "insert into deleted_workspaces values ($1, $2)", workspace, control.clock.now()
     )
     control.clock.move(100 * DAY)
-    await housekeeping(control.parts)
+    await housekeeping(control.services)
     assert len(files(root, workspace)) == 1
 
 
@@ -276,21 +278,21 @@ async def test_a_log_that_can_not_be_archived_keeps_no_other(
     retries = Retries(Backoff(first=5, longest=20), lambda: now)
     in_blobs = "select count(*) from phases where log_index is not null"
     with structlog.testing.capture_logs() as told:
-        await logs.archive(system(control.parts), retries)
-        await logs.archive(system(control.parts), retries)
+        await logs.archive(system(control.services), retries)
+        await logs.archive(system(control.services), retries)
         assert await db.value(in_blobs) == 3
         assert len(retries.waiting) == 22
         now = 6.0
         for _ in range(2):
-            await logs.archive(system(control.parts), retries)
+            await logs.archive(system(control.services), retries)
     assert [line["log_level"] for line in told] == ["error"] * 22
     mend = "update log_chunks set sealed = substring(sealed for length(sealed) - 1)"
     await db.execute(f"{mend} where phase_id = any($1)", damaged)
     now = 30.0
     for _ in range(2):
-        await logs.archive(system(control.parts), retries)
+        await logs.archive(system(control.services), retries)
     assert await db.value(in_blobs) == 25
     assert retries.waiting == []
-    token = control.parts.signer.sign("log-read", damaged[0], timedelta(hours=1))
+    token = control.services.signer.sign("log-read", damaged[0], timedelta(hours=1))
     answer = await api.call("GET", f"/api/v2/logs/{token}")
     assert b"log 0" in answer.content

@@ -50,7 +50,7 @@ async def test_a_plan_that_nobody_confirms_is_discarded(
 ) -> None:
     run = await factories.run(api, workspace, **{"save-plan": saved})
     await factories.plans(listener)
-    days = control.parts.settings.runs.wait_for_person_days
+    days = control.services.settings.runs.wait_for_person_days
     control.clock.move(days * DAY - 3600)
     behind = await factories.run(api, workspace)
     await control.sweep()
@@ -68,8 +68,8 @@ async def test_a_plan_waits_for_ever_if_that_is_wanted(
 ) -> None:
     run = await factories.run(api, workspace)
     await factories.plans(listener)
-    runs = replace(control.parts.settings.runs, wait_for_person_days=0)
-    patient = replace(control.parts, settings=replace(control.parts.settings, runs=runs))
+    runs = replace(control.services.settings.runs, wait_for_person_days=0)
+    patient = replace(control.services, settings=replace(control.services.settings, runs=runs))
     control.clock.move(1000 * DAY)
     await replace(control, parts=patient).sweep()
     assert await control.status(run) == "planned"
@@ -113,7 +113,7 @@ async def test_who_was_shut_out_by_force_writes_no_more(
     assert (await listener.send(work, "state", factories.state(1))).status_code == 200
     assert (await listener.send(work, "log", b"begins", "offset=0")).status_code == 200
     await forced(control, api, run)
-    blobs = control.parts.settings.data_dir / "blobs"
+    blobs = control.services.settings.data_dir / "blobs"
     before, stored = await rows(), sorted(blobs.rglob("*"))
     for what, body, query in (
         ("state", factories.state(2), ""),

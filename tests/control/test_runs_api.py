@@ -190,7 +190,7 @@ async def test_a_run_says_whom_it_waits_for(
         "no agent of the pool pool is online and takes work; none was ever seen"
     )
     await listener.beat()
-    await control.parts.ephemeral.take(f"pool-seen:{listener.pool}")  # as after a second
+    await control.services.ephemeral.take(f"pool-seen:{listener.pool}")  # as after a second
     assert await reason(run) == "waits for an agent of the pool pool to take it"
     work = await listener.claim("k")
     assert work is not None

@@ -198,9 +198,9 @@ async def test_with_waits_of_zero_it_is_shown_at_once(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     reader = await failed_at_once(api, listener, workspace)
-    settings = control.parts.settings
+    settings = control.services.settings
     none = replace(settings.runs, show_end_after_seconds=0, show_end_at_most_seconds=0)
-    ctx = system(replace(control.parts, settings=replace(settings, runs=none)))
+    ctx = system(replace(control.services, settings=replace(settings, runs=none)))
     run = await queries.get(reader.run)
     assert run is not None
     followed = await viewers.hidden(ctx, replace(run, shown_at=None))
@@ -213,9 +213,9 @@ async def test_who_takes_longer_than_the_end_is_held_back_is_not_forgotten(
 ) -> None:
     run = await factories.run(api, workspace, **{"auto-apply": True})
     work = await factories.plans(listener)
-    settings = control.parts.settings
+    settings = control.services.settings
     brief = replace(settings.runs, show_end_after_seconds=0.01, show_end_at_most_seconds=0.01)
-    ctx = system(replace(control.parts, settings=replace(settings, runs=brief)))
+    ctx = system(replace(control.services, settings=replace(settings, runs=brief)))
     plan, found = await queries.phase(work["phase_id"]), await queries.get(run)
     assert plan is not None
     assert found is not None

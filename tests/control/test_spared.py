@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_deletion_waits_for_the_end_of_a_backup(control: Control, dsn: str) -> None:
-    blobs, ctx = control.parts.blobs, system(control.parts)
+    blobs, ctx = control.services.blobs, system(control.services)
     await blobs.put("state/ws-1/sv-1", once(b"x"))
     connection = await asyncpg.connect(dsn)
     async with spared.copying(connection):
@@ -52,9 +52,9 @@ async def test_a_backup_whose_lock_was_lost_is_none(
     source = making.Source(
         dsn=dsn,
         stores={"blobs": Cutting(data_dir / "blobs")},
-        ring=control.parts.ring,
+        ring=control.services.ring,
         with_keys=False,
-        now=control.parts.clock.now,
+        now=control.services.clock.now,
         say=lambda _: None,
     )
     written: list[bytes] = []
@@ -75,7 +75,7 @@ async def test_one_backup_at_a_time(control: Control, dsn: str) -> None:
 
 async def test_what_is_stored_again_while_a_backup_runs_stays(control: Control, dsn: str) -> None:
     """An executable that is removed and imported again has the same key."""
-    binaries, ctx = control.parts.binaries, system(control.parts)
+    binaries, ctx = control.services.binaries, system(control.services)
     await binaries.put("tools/terraform/1.9.0/linux_amd64/digest", once(b"x"))
     connection = await asyncpg.connect(dsn)
     async with spared.copying(connection):

@@ -125,7 +125,7 @@ async def everything(control: Control, api: Client, agent: Agent, known: dict[st
         await api.get(f"/api/v2/{path}")
     await agent.call("POST", f"{agent.at}/renew", json={"csr": request(new_key(), "x")})
     await agent.call("GET", "/api/v2/binary-cache/terraform/latest/linux/amd64")
-    await leases.extend_all(system(control.parts))
+    await leases.extend_all(system(control.services))
     await by_itself(control)
     control.clock.move(2)  # what was seen of pools is asked for anew
     for number, version in enumerate(("latest", "~> 1.9")):
@@ -145,8 +145,8 @@ async def everything(control: Control, api: Client, agent: Agent, known: dict[st
 
 async def by_itself(control: Control) -> None:
     """All jobs, once."""
-    for job in app.jobs(control.parts.settings):
-        await jobs.turn(job, control.parts)
+    for job in app.jobs(control.services.settings):
+        await jobs.turn(job, control.services)
 
 
 def _removes(route: Route) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from terrapod_control_plane import migrations
 from terrapod_control_plane.kernel.db import Unreachable
-from terrapod_control_plane.kernel.single import NotAlone, only_one
+from terrapod_control_plane.kernel.single_instance import NotAlone, only_one
 
 pytestmark = pytest.mark.anyio
 

@@ -38,14 +38,14 @@ async def current(api: Client, workspace: str) -> int:
 
 
 def files(control: Control, workspace: str) -> int:
-    root = control.parts.settings.data_dir / "blobs" / "state" / workspace
+    root = control.services.settings.data_dir / "blobs" / "state" / workspace
     return sum(1 for path in Path(root).rglob("*") if path.is_file())
 
 
 async def housekeeping(control: Control) -> None:
-    for job in app.jobs(control.parts.settings):
+    for job in app.jobs(control.services.settings):
         if job.every == HOUR:
-            await jobs.turn(job, control.parts)
+            await jobs.turn(job, control.services)
 
 
 async def test_only_the_newest_states_of_an_apply_under_way_are_kept(

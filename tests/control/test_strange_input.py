@@ -185,7 +185,7 @@ async def test_a_content_that_is_gone_is_an_answer_and_no_broken_one(
     await factories.plans(listener)
     await factories.applies(listener)
     current = await api.get(f"/api/v2/workspaces/{workspace}/current-state-version")
-    await control.parts.blobs.delete(f"state/{workspace}/{current['data']['id']}")
+    await control.services.blobs.delete(f"state/{workspace}/{current['data']['id']}")
     url = current["data"]["attributes"]["hosted-state-download-url"]
     assert (await api.call("GET", url)).status_code == 410
     await factories.run(api, workspace)

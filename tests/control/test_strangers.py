@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from anyio.streams.tls import TLSStream
 
-from terrapod_common.jsonapi import Payload
 from terrapod_control_plane.health import service as health
 from terrapod_control_plane.kernel.condition import Condition
 from terrapod_control_plane.kernel.context import system
+from terrapod_control_plane.kernel.jsonapi import Payload
 from tests.kit import factories
 from tests.kit.bodies import BODIES
 from tests.kit.control import Agent, Client, Control
@@ -44,7 +44,7 @@ QUERIES = [
 async def head_only(control: Control, head: str) -> bytes:
     """The answer to a request whose body is announced and never sent."""
     url = urlsplit(control.public_url)
-    context = ssl.create_default_context(cadata=control.parts.authority.cert_pem.decode())
+    context = ssl.create_default_context(cadata=control.services.authority.cert_pem.decode())
     assert url.hostname is not None
     assert url.port is not None
     stream: TLSStream = await anyio.connect_tcp(url.hostname, url.port, ssl_context=context)
@@ -71,7 +71,7 @@ async def test_every_answer_to_nobody_comes_before_the_body(control: Control) ->
 
 @pytest.mark.parametrize("path", ["/api/v2/agent-pools/join", "/api/v2/listeners/x/renew"])
 async def test_a_stranger_says_little(control: Control, path: str) -> None:
-    most = control.parts.settings.server.stranger_bytes_at_most
+    most = control.services.settings.server.stranger_bytes_at_most
     found = await head_only(control, f"POST {path} HTTP/1.1\r\nContent-Length: {most + 1}")
     assert found.startswith(b"HTTP/1.1 413 ")
     client = await control.client()
@@ -95,7 +95,7 @@ async def test_asking_whether_it_is_ready_asks_nobody_else(control: Control) -> 
     condition.saw({"database": "", "redis": "", "storage": ""})
     # Whoever used a blob store or an ephemeral store here would fail.
     alone = msgspec.structs.replace(
-        control.parts, blobs=None, ephemeral=None, bus=None, condition=condition
+        control.services, blobs=None, ephemeral=None, bus=None, condition=condition
     )
     assert (await health.readiness(system(alone))).status == "ready"
     condition.saw({"storage": "no space"})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from terrapod_control_plane.kernel.postgres import Embedded
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 from tests.kit.command_line import Backend, Cli
 from tests.kit.stack import Agent, Server
 from tests.kit.terraforms import real_terraform

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from terrapod_control_plane.kernel.postgres import Embedded
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 from tests.e2e.conftest import version_of
 from tests.e2e.test_breaks import SLOW_APPLY, lines_of
 from tests.kit.command_line import Cli

@@ -11,8 +11,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from terrapod_control_plane.kernel.postgres import Embedded
-from terrapod_control_plane.kernel.postgres_process import Address
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
+from terrapod_control_plane.kernel.postgres.process import Address
 from tests.e2e.conftest import NewAgent, NewCli, Terraform
 from tests.e2e.test_breaks import SLOW_APPLY, Alone, configure, in_background, lines_of
 from tests.kit.embedded import home_of, postmaster

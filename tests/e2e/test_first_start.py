@@ -12,7 +12,7 @@ import httpx
 import pytest
 from cryptography import x509
 
-from terrapod_control_plane.kernel.postgres import Embedded
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 from tests.kit.authority import Authority
 from tests.kit.stack import Server
 

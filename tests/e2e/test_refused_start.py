@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from terrapod_control_plane.kernel.postgres import Embedded
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 from tests.kit.stack import Server
 
 pytestmark = pytest.mark.timeout(60)

@@ -18,7 +18,7 @@ from terrapod_control_plane import boot
 from terrapod_control_plane.certificates import Certificates
 from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.kernel import db
-from terrapod_control_plane.kernel.context import Parts, system
+from terrapod_control_plane.kernel.context import Services, system
 from terrapod_control_plane.runs import service as runs
 from terrapod_control_plane.runs.work import jobs as work_jobs
 from terrapod_control_plane.settings import Runs, Server, Settings
@@ -118,7 +118,7 @@ class Agent(Client):
 class Control(Struct, kw_only=True):
     """A control plane that serves, and how to speak to it."""
 
-    parts: Parts
+    services: Services
     app: Any
     clock: MovableClock
     public_url: str
@@ -140,7 +140,7 @@ class Control(Struct, kw_only=True):
 
     async def token(self, name: str, *roles: str) -> tuple[str, str]:
         """A new user's id and token."""
-        context = system(self.parts)
+        context = system(self.services)
         user = await identity.create_user(context, f"{name}@example.com", roles=roles)
         minted = await identity.mint(context, "user", user.id, "for a test")
         return user.id, minted.text
@@ -173,8 +173,8 @@ class Control(Struct, kw_only=True):
 
     async def sweep(self) -> None:
         """What the server does by itself every few seconds."""
-        for job in work_jobs.jobs(self.parts.settings):
-            await job.run(system(self.parts))
+        for job in work_jobs.jobs(self.services.settings):
+            await job.run(system(self.services))
 
     async def status(self, run: str) -> str:
         """Where a run stands."""
@@ -183,7 +183,7 @@ class Control(Struct, kw_only=True):
         return found.status.value
 
     def _trusting(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cadata=self.parts.authority.cert_pem.decode())
+        return ssl.create_default_context(cadata=self.services.authority.cert_pem.decode())
 
     async def _open(
         self, url: str, headers: dict[str, str], context: ssl.SSLContext
@@ -209,7 +209,7 @@ async def served(settings: Settings, dsn: str) -> AsyncIterator[Control]:
     settings = msgspec.structs.replace(settings, server=server)
     try:
         async with boot.opened(settings, dsn, clock=clock) as opened:
-            Certificates(opened.parts).give(public, agents)
+            Certificates(opened.services).give(public, agents)
             stop, accepting = anyio.Event(), anyio.Event()
             async with anyio.create_task_group() as tasks:
 
@@ -222,7 +222,7 @@ async def served(settings: Settings, dsn: str) -> AsyncIterator[Control]:
                 await accepting.wait()
                 try:
                     yield Control(
-                        parts=opened.parts,
+                        services=opened.services,
                         app=opened.app,
                         clock=clock,
                         public_url=settings.public_url,

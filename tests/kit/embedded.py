@@ -12,8 +12,8 @@ import asyncpg
 
 import terrapod_common
 import terrapod_control_plane
-from terrapod_control_plane.kernel.postgres import Embedded
-from terrapod_control_plane.kernel.postgres_home import wheel_programs
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
+from terrapod_control_plane.kernel.postgres.home import wheel_programs
 
 _OURS = (terrapod_control_plane, terrapod_common)
 _PATHS = [str(Path(module.__file__ or "").parents[1]) for module in (asyncpg, _OURS[0])]
@@ -21,7 +21,7 @@ _SERVE = """
 import signal, sys
 sys.path += sys.argv[1:3]
 from pathlib import Path
-from terrapod_control_plane.kernel.postgres import Embedded
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 print(Embedded(Path(sys.argv[3])).start(), flush=True)
 signal.pause()
 """

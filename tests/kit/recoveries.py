@@ -12,8 +12,8 @@ RESUME = f"{RECOVERY}/actions/resume"
 
 async def pause(control: Control, reason: str = "it was restored from a backup") -> None:
     async with db.transaction():
-        await epochs.begin(control.parts.clock.now())
-        await epochs.pause(control.parts.clock.now(), reason)
+        await epochs.begin(control.services.clock.now())
+        await epochs.pause(control.services.clock.now(), reason)
 
 
 async def present(api: Client) -> dict[str, Any]:

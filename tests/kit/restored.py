@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from terrapod_control_plane.kernel.postgres import Embedded
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 from tests.kit import factories
 from tests.kit.backups import sealed
 from tests.kit.embedded import home_of

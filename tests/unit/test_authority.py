@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from terrapod_control_plane.kernel.authority import (
+from terrapod_control_plane.kernel.crypto.authority import (
     Authority,
     BadRequestCertificate,
     certificate_der,

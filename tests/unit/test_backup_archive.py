@@ -17,7 +17,7 @@ from terrapod_control_plane.backup.archive import ArchiveReader, ArchiveWriter, 
 from terrapod_control_plane.backup.making import CONTEXT
 from terrapod_control_plane.backup.sealing import SealedWriter, WrongSecret
 from terrapod_control_plane.backup.tar import BadArchive
-from terrapod_control_plane.kernel.secrets import KeyRing
+from terrapod_control_plane.kernel.crypto.keys import KeyRing
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 RING = KeyRing.generate()

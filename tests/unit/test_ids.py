@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terrapod_common import ids
+from terrapod_control_plane.kernel import ids
 
 
 @given(st.sampled_from(sorted(ids.KINDS)))

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
-from terrapod_common.jsonapi import (
+from terrapod_control_plane.configurations.schema import NewConfiguration
+from terrapod_control_plane.kernel.jsonapi import (
     Compound,
     Invalid,
     Page,
@@ -23,7 +24,6 @@ from terrapod_common.jsonapi import (
     many,
     one,
 )
-from terrapod_control_plane.configurations.schema import NewConfiguration
 from terrapod_control_plane.runs.schema import Comment, RunCreate
 from terrapod_control_plane.workspaces.schema import BindingIn, Reason, Settings, TagIn
 

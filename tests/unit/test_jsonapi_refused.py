@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terrapod_common.jsonapi import Invalid, Payload, load, load_all
+from terrapod_control_plane.kernel.jsonapi import Invalid, Payload, load, load_all
 from terrapod_control_plane.runs.schema import RunCreate
 from terrapod_control_plane.workspaces.schema import Reason, Settings
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from terrapod_common.jsonapi import ANY, Invalid, Payload, Resource, load
+from terrapod_control_plane.kernel.jsonapi import ANY, Invalid, Payload, Resource, load
 from terrapod_control_plane.runs.schema import RunCreate
 
 WORKSPACE = {"data": {"type": "workspaces", "id": "ws-1"}}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terrapod_common.errors import Conflict
+from terrapod_control_plane.kernel.errors import Conflict
 from terrapod_control_plane.runs import lifecycle
 from terrapod_control_plane.runs.lifecycle import MOVES
 from terrapod_control_plane.runs.model import ENDED, FINAL, Phase, PhaseStatus, Run, Status

@@ -19,7 +19,7 @@ import anyio
 import pytest
 import structlog
 
-from terrapod_control_plane.kernel.authority import Authority
+from terrapod_control_plane.kernel.crypto.authority import Authority
 from terrapod_control_plane.settings import Server
 from terrapod_control_plane.web.connection import LimitedProtocol
 from terrapod_control_plane.web.limits import Limits, of_ports, place_of

@@ -104,7 +104,7 @@ def test_no_owner_is_not_the_owner_of_what_nobody_owns() -> None:
 
 
 def test_lists_show_what_is_owned_or_everything() -> None:
-    assert ACTORS["stranger"].sees.everything is False
-    assert ACTORS["stranger"].sees.owner == "user-stranger"
-    assert ACTORS["admin"].sees.everything
-    assert ACTORS["audit"].sees.everything
+    assert ACTORS["stranger"].visibility.everything is False
+    assert ACTORS["stranger"].visibility.owner == "user-stranger"
+    assert ACTORS["admin"].visibility.everything
+    assert ACTORS["audit"].visibility.everything

@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from terrapod_control_plane.kernel.postgres import Embedded, PostgresFailed
+from terrapod_control_plane.kernel.postgres.embedded import Embedded, PostgresFailed
 from tests.kit.embedded import (
     first_line,
     home_of,

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from terrapod_control_plane.kernel.postgres import Embedded
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 from tests.kit.embedded import (
     first_line,
     home_of,

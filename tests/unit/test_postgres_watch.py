@@ -10,8 +10,8 @@ import pytest
 import structlog
 
 from terrapod_common.loops import Backoff
-from terrapod_control_plane.kernel.postgres import Embedded
-from terrapod_control_plane.kernel.postgres_watch import Watch
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
+from terrapod_control_plane.kernel.postgres.watch import Watch
 from tests.kit.embedded import home_of, keep, kept
 
 pytestmark = pytest.mark.anyio

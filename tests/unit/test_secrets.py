@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terrapod_control_plane.kernel.secrets import (
+from terrapod_control_plane.kernel.crypto.keys import (
     BadToken,
     KeyMissing,
     KeyRing,

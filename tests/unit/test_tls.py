@@ -16,7 +16,12 @@ import pytest
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from terrapod_control_plane.kernel.authority import Authority, KeyPair, certificate_der, fingerprint
+from terrapod_control_plane.kernel.crypto.authority import (
+    Authority,
+    KeyPair,
+    certificate_der,
+    fingerprint,
+)
 from terrapod_control_plane.web.tls import (
     Listener,
     ListenFailed,

@@ -8,14 +8,17 @@ from msgspec import Struct
 from terrapod_agent.door.answers import Refused
 from terrapod_agent.door.connection import Connection
 from terrapod_agent.door.upstream import Upstream
-from terrapod_common import ids
 
 PREFIX = "/api/v2"
 # A request's path is matched and thrown away: what goes upstream is made from these values.
 Handler = Callable[[Upstream, Connection, Mapping[str, str]], Awaitable[None]]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,90}")
-_IDS = {"workspace_id": "ws", "version_id": "sv", "output_id": "wsout"}
+_IDS = {
+    "workspace_id": re.compile(r"ws-[0-9A-Za-z]{16}"),
+    "version_id": re.compile(r"sv-[0-9A-Za-z]{16}"),
+    "output_id": re.compile(r"wsout-[0-9A-Za-z]{20}"),
+}
 
 
 class Route(Struct, frozen=True):
@@ -61,5 +64,4 @@ def _named(wanted: list[str], segments: list[str]) -> Mapping[str, str] | None:
 
 
 def _fits(name: str, value: str) -> bool:
-    prefix = _IDS.get(name)
-    return bool(_NAME.fullmatch(value)) if prefix is None else ids.kind(value) == prefix
+    return bool(_IDS.get(name, _NAME).fullmatch(value))

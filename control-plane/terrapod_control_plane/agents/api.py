@@ -6,12 +6,12 @@ from litestar import Request, delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from terrapod_common import wire
-from terrapod_common.jsonapi import Page, present
 from terrapod_control_plane.agents import enrolment, service
 from terrapod_control_plane.agents.schema import ListenerDoc, PoolCreate, PoolDoc
 from terrapod_control_plane.identity.schema import NewToken, TokenDoc, shown
+from terrapod_control_plane.kernel.jsonapi import Page, present
 from terrapod_control_plane.organizations import service as organizations
-from terrapod_control_plane.web import plain
+from terrapod_control_plane.web import bare_json
 from terrapod_control_plane.web.auth import PUBLIC
 from terrapod_control_plane.web.params import Ctx, PagingParam, Query
 
@@ -73,30 +73,30 @@ async def revoke(ctx: Ctx, pool_id: FromPath[str], listener_id: FromPath[str]) -
 
 
 @post("/agent-pools/join", opt=PUBLIC)
-async def join(ctx: Ctx, request: AnyRequest) -> plain.Answer:
+async def join(ctx: Ctx, request: AnyRequest) -> bare_json.Answer:
     """An identity for whoever has a join token."""
-    asked = await plain.body(request, wire.Join)
-    return plain.answer(await enrolment.join(ctx, asked), status=201)
+    asked = await bare_json.body(request, wire.Join)
+    return bare_json.answer(await enrolment.join(ctx, asked), status=201)
 
 
 @post("/agent-pools/{pool_id:str}/listeners/join", opt=PUBLIC)
-async def join_pool(ctx: Ctx, pool_id: FromPath[str], request: AnyRequest) -> plain.Answer:
+async def join_pool(ctx: Ctx, pool_id: FromPath[str], request: AnyRequest) -> bare_json.Answer:
     """The same, under the older path."""
-    asked = await plain.body(request, wire.Join)
-    return plain.answer(await enrolment.join(ctx, asked, pool_id), status=201)
+    asked = await bare_json.body(request, wire.Join)
+    return bare_json.answer(await enrolment.join(ctx, asked, pool_id), status=201)
 
 
 @post("/listeners/{listener_id:str}/nonce", opt=PUBLIC)
-async def nonce(ctx: Ctx, listener_id: FromPath[str]) -> plain.Answer:
+async def nonce(ctx: Ctx, listener_id: FromPath[str]) -> bare_json.Answer:
     """Something to sign for a listener whose certificate has ended."""
-    return plain.answer(await enrolment.nonce(ctx, listener_id))
+    return bare_json.answer(await enrolment.nonce(ctx, listener_id))
 
 
 @post("/listeners/{listener_id:str}/renew", opt=PUBLIC)
-async def renew(ctx: Ctx, listener_id: FromPath[str], request: AnyRequest) -> plain.Answer:
+async def renew(ctx: Ctx, listener_id: FromPath[str], request: AnyRequest) -> bare_json.Answer:
     """The next certificate; on the public port with nonce and signature."""
-    asked = await plain.body(request, wire.Renew)
-    return plain.answer(await enrolment.renew(ctx, listener_id, asked))
+    asked = await bare_json.body(request, wire.Renew)
+    return bare_json.answer(await enrolment.renew(ctx, listener_id, asked))
 
 
 ROUTES = [

@@ -5,10 +5,11 @@ from functools import partial
 import anyio
 from msgspec import Struct
 
-from terrapod_common import ids, wire
-from terrapod_common.errors import Unauthorized
+from terrapod_common import wire
 from terrapod_control_plane.agents import queries
+from terrapod_control_plane.kernel import ids
 from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.errors import Unauthorized
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.runs.recovery import service as recovery
 from terrapod_control_plane.runs.work import service as work
@@ -53,7 +54,7 @@ async def orders(ctx: Context, listener: str, wait: float, seen: str) -> wire.Or
         return wire.Orders(orders=found) if wire.seen(found) != seen else None
 
     wait = min(wait, ctx.settings.agents.longest_wait_seconds)
-    found = await ctx.parts.bus.first(f"orders:{listener}", attempt, wait)
+    found = await ctx.services.bus.first(f"orders:{listener}", attempt, wait)
     return found or wire.Orders(orders=await work.orders(ctx, listener))
 
 
@@ -93,7 +94,7 @@ async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wir
     found: Phase | wire.Orders | None = None
     # Who asks again has given up the question before; without a number a slot is any slot.
     asker = f"{listener} {slot.number if slot.number >= 0 else claimer.key}"
-    with ctx.parts.bus.alone(asker):
+    with ctx.services.bus.alone(asker):
         found = await _claimed_or_ordered(ctx, claimer, wait, slot.seen)
     if found is None:
         return None
@@ -112,7 +113,7 @@ async def _claimed_or_ordered(
     woken = False
     while True:
         # Not looked at before a wake-up: an idle agent holds nothing that has orders already.
-        with ctx.parts.bus.until(f"orders:{claimer.listener}"):
+        with ctx.services.bus.until(f"orders:{claimer.listener}"):
             if woken:
                 found = await work.orders(ctx, claimer.listener)
                 if wire.seen(found) != seen:

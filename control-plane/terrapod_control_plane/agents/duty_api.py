@@ -8,7 +8,7 @@ from litestar.response import Stream
 
 from terrapod_common import wire
 from terrapod_control_plane.agents import duty, handover
-from terrapod_control_plane.web import plain
+from terrapod_control_plane.web import bare_json
 from terrapod_control_plane.web.auth import AGENTS
 from terrapod_control_plane.web.params import Ctx, Query
 from terrapod_control_plane.web.streams import limited, streamed
@@ -19,47 +19,49 @@ _LARGEST_CHUNK = 1024 * 1024
 
 
 @post("/listeners/{listener_id:str}/heartbeat", opt=AGENTS)
-async def beat(ctx: Ctx, listener_id: FromPath[str], request: AnyRequest) -> plain.Answer:
+async def beat(ctx: Ctx, listener_id: FromPath[str], request: AnyRequest) -> bare_json.Answer:
     """I am alive, and this is what I hold."""
-    said = await plain.body(request, wire.Beat)
-    return plain.answer(await duty.beat(ctx, listener_id, said))
+    said = await bare_json.body(request, wire.Beat)
+    return bare_json.answer(await duty.beat(ctx, listener_id, said))
 
 
 @get("/listeners/{listener_id:str}/runs/next", opt=AGENTS)
 async def next_work(
     ctx: Ctx, listener_id: FromPath[str], asked: Query, request: AnyRequest
-) -> plain.Answer:
+) -> bare_json.Answer:
     """A phase for an idle slot, as a long poll; with ``seen`` also orders for its agent."""
     slot = duty.Slot(
-        number=plain.number(asked.get("slot")),
+        number=bare_json.number(asked.get("slot")),
         key=asked.get("key", ""),
         accept=asked.get("accept", ""),
         seen=asked.get("seen", ""),
         root=asked.get("root", ""),
     )
-    wait = plain.seconds(asked.get("wait"))
-    found = await plain.unless_gone(request, lambda: duty.next_work(ctx, listener_id, slot, wait))
+    wait = bare_json.seconds(asked.get("wait"))
+    found = await bare_json.unless_gone(
+        request, lambda: duty.next_work(ctx, listener_id, slot, wait)
+    )
     # Who does not name the orders that it has seen gets work or nothing.
-    return plain.answer(found.work if found and not slot.seen else found)
+    return bare_json.answer(found.work if found and not slot.seen else found)
 
 
 @get("/listeners/{listener_id:str}/orders", opt=AGENTS)
 async def orders(
     ctx: Ctx, listener_id: FromPath[str], asked: Query, request: AnyRequest
-) -> plain.Answer:
+) -> bare_json.Answer:
     """The orders that stand, as a long poll."""
-    wait, seen = plain.seconds(asked.get("wait")), asked.get("seen", "")
-    found = await plain.unless_gone(request, lambda: duty.orders(ctx, listener_id, wait, seen))
-    return plain.answer(found or wire.Orders())
+    wait, seen = bare_json.seconds(asked.get("wait")), asked.get("seen", "")
+    found = await bare_json.unless_gone(request, lambda: duty.orders(ctx, listener_id, wait, seen))
+    return bare_json.answer(found or wire.Orders())
 
 
 @patch("/listeners/{listener_id:str}/runs/{run_id:str}", opt=AGENTS)
 async def report(
     ctx: Ctx, listener_id: FromPath[str], run_id: FromPath[str], request: AnyRequest
-) -> plain.Answer:
+) -> bare_json.Answer:
     """A change of a phase."""
-    said = await plain.body(request, wire.Report)
-    return plain.answer(await handover.report(ctx, listener_id, run_id, said))
+    said = await bare_json.body(request, wire.Report)
+    return bare_json.answer(await handover.report(ctx, listener_id, run_id, said))
 
 
 @put(_PHASE + "/log", opt=AGENTS)
@@ -69,12 +71,12 @@ async def log(
     phase_id: FromPath[str],
     asked: Query,
     request: AnyRequest,
-) -> plain.Answer:
+) -> bare_json.Answer:
     """Bytes of a log at an offset."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     data = b"".join([chunk async for chunk in limited(request, _LARGEST_CHUNK)])
-    offset = plain.number(asked.get("offset"))
-    return plain.answer(await handover.append_log(ctx, held, offset, data))
+    offset = bare_json.number(asked.get("offset"))
+    return bare_json.answer(await handover.append_log(ctx, held, offset, data))
 
 
 @get(_PHASE + "/configuration", opt=AGENTS)
@@ -82,7 +84,7 @@ async def configuration(
     ctx: Ctx, listener_id: FromPath[str], phase_id: FromPath[str], asked: Query
 ) -> Stream:
     """The configuration archive."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     return await streamed(await handover.configuration(ctx, held))
 
 
@@ -91,7 +93,7 @@ async def state(
     ctx: Ctx, listener_id: FromPath[str], phase_id: FromPath[str], asked: Query
 ) -> Response[Any]:
     """The current state; 204 when there never was one."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     found = await handover.state(ctx, held)
     return Response(None, status_code=204) if found is None else await streamed(found)
 
@@ -103,12 +105,12 @@ async def save_state(
     phase_id: FromPath[str],
     asked: Query,
     request: AnyRequest,
-) -> plain.Answer:
+) -> bare_json.Answer:
     """A state that the apply reached."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     body = limited(request, ctx.settings.states.bytes_at_most)
     final = asked.get("final") == "true"
-    return plain.answer(await handover.save_state(ctx, held, body, final=final))
+    return bare_json.answer(await handover.save_state(ctx, held, body, final=final))
 
 
 @put(_PHASE + "/recovered-state", opt=AGENTS, request_max_body_size=None)
@@ -118,11 +120,11 @@ async def recover_state(
     phase_id: FromPath[str],
     asked: Query,
     request: AnyRequest,
-) -> plain.Answer:
+) -> bare_json.Answer:
     """The state of an apply whose lease ended while it ran."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     body = limited(request, ctx.settings.states.bytes_at_most)
-    return plain.answer(await handover.recover_state(ctx, held, body))
+    return bare_json.answer(await handover.recover_state(ctx, held, body))
 
 
 @put(_PHASE + "/late-log", opt=AGENTS)
@@ -132,12 +134,12 @@ async def late_log(
     phase_id: FromPath[str],
     asked: Query,
     request: AnyRequest,
-) -> plain.Answer:
+) -> bare_json.Answer:
     """The rest of the log of an apply that was given up, at an offset of the agent's own log."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     data = b"".join([chunk async for chunk in limited(request, _LARGEST_CHUNK)])
-    offset = plain.number(asked.get("offset"))
-    return plain.answer(await handover.late_log(ctx, held, offset, data))
+    offset = bare_json.number(asked.get("offset"))
+    return bare_json.answer(await handover.late_log(ctx, held, offset, data))
 
 
 @put(_PHASE + "/late-result", opt=AGENTS)
@@ -147,11 +149,11 @@ async def late_result(
     phase_id: FromPath[str],
     asked: Query,
     request: AnyRequest,
-) -> plain.Answer:
+) -> bare_json.Answer:
     """What became of an apply that was given up; changes only what the hold says."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
-    said = await plain.body(request, wire.Late)
-    return plain.answer(await handover.late_result(ctx, held, said))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
+    said = await bare_json.body(request, wire.Late)
+    return bare_json.answer(await handover.late_result(ctx, held, said))
 
 
 @put(_PHASE + "/artifacts/{name:str}", opt=AGENTS, request_max_body_size=None)
@@ -162,12 +164,12 @@ async def save_artifact(
     name: FromPath[str],
     asked: Query,
     request: AnyRequest,
-) -> plain.Answer:
+) -> bare_json.Answer:
     """Something the plan leaves for its apply."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     body = limited(request, ctx.settings.configurations.unpacked_bytes_at_most)
     named = handover.Named(name, asked.get("digest", ""))
-    return plain.answer(await handover.save_artifact(ctx, held, named, body))
+    return bare_json.answer(await handover.save_artifact(ctx, held, named, body))
 
 
 @get(_PHASE + "/artifacts/{name:str}", opt=AGENTS)
@@ -179,7 +181,7 @@ async def artifact(
     asked: Query,
 ) -> Stream:
     """What the plan of this apply left."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     return await streamed(await handover.artifact(ctx, held, name))
 
 

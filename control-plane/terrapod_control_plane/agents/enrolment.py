@@ -5,16 +5,17 @@ from datetime import timedelta
 
 from cryptography import x509
 
-from terrapod_common import ids, wire
-from terrapod_common.errors import Forbidden, NotFound, Unauthorized, Unprocessable
+from terrapod_common import wire
 from terrapod_control_plane.agents import queries
 from terrapod_control_plane.agents.events import CertificateRenewed, ListenerJoined
 from terrapod_control_plane.agents.model import Certificate, Listener
 from terrapod_control_plane.agents.service import checked_name
 from terrapod_control_plane.identity import service as identity
-from terrapod_control_plane.kernel import authority as certificates
-from terrapod_control_plane.kernel import db, secrets
+from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context, internal, system
+from terrapod_control_plane.kernel.crypto import authority as certificates
+from terrapod_control_plane.kernel.crypto import keys
+from terrapod_control_plane.kernel.errors import Forbidden, NotFound, Unauthorized, Unprocessable
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.runs.work import service as work
 
@@ -51,12 +52,12 @@ async def join(ctx: Context, asked: wire.Join, pool: str | None = None) -> wire.
         await _enrol(ctx, new, again=before is not None)
         await _remember(ctx, id_, certificate)
     if before is not None:
-        await work.settle(system(ctx.parts), id_)
+        await work.settle(system(ctx.services), id_)
     return wire.Joined(
         listener_id=id_,
         pool_id=token.subject_id,
         certificate=certificate.decode(),
-        ca_certificate=ctx.parts.authority.cert_pem.decode(),
+        ca_certificate=ctx.services.authority.cert_pem.decode(),
         agent_url=ctx.settings.agent_url,
         renew_after_seconds=_lifetime(ctx).total_seconds() / 3,
         private_key=key.decode() if key else None,
@@ -66,7 +67,7 @@ async def join(ctx: Context, asked: wire.Join, pool: str | None = None) -> wire.
 def _issued(ctx: Context, asked: wire.Join, id_: str) -> tuple[bytes, bytes | None]:
     if asked.csr is not None:
         return _signed(ctx, asked.csr, id_), None
-    made = ctx.parts.authority.issue_client_key(id_, ctx.now(), _lifetime(ctx))
+    made = ctx.services.authority.issue_client_key(id_, ctx.now(), _lifetime(ctx))
     return made.cert_pem, made.key_pem
 
 
@@ -84,7 +85,7 @@ async def _enrol(ctx: Context, listener: Listener, *, again: bool) -> None:
 
 def _signed(ctx: Context, csr: str, id_: str) -> bytes:
     try:
-        return ctx.parts.authority.issue_client(csr.encode(), id_, ctx.now(), _lifetime(ctx))
+        return ctx.services.authority.issue_client(csr.encode(), id_, ctx.now(), _lifetime(ctx))
     except certificates.BadRequestCertificate as error:
         raise Unprocessable(f"The certificate request is not acceptable: {error}") from None
 
@@ -104,8 +105,8 @@ async def nonce(ctx: Context, listener: str) -> wire.Nonce:
     """Something to sign for a listener whose certificate has ended."""
     if await queries.listener(listener) is None:
         raise NotFound(f"There is no {listener}.")
-    fresh = secrets.new_token("nonce")
-    await ctx.parts.ephemeral.set(f"nonce:{fresh}", listener.encode(), _NONCE_SECONDS)
+    fresh = keys.new_token("nonce")
+    await ctx.services.ephemeral.set(f"nonce:{fresh}", listener.encode(), _NONCE_SECONDS)
     return wire.Nonce(nonce=fresh)
 
 
@@ -130,7 +131,7 @@ async def renew(ctx: Context, listener_id: str, asked: wire.Renew) -> wire.Renew
         await ctx.emit(CertificateRenewed(listener=listener_id, fingerprint=fingerprint))
     return wire.Renewed(
         certificate=certificate.decode(),
-        ca_certificate=ctx.parts.authority.cert_pem.decode(),
+        ca_certificate=ctx.services.authority.cert_pem.decode(),
         renew_after_seconds=_lifetime(ctx).total_seconds() / 3,
     )
 
@@ -141,7 +142,7 @@ async def _prove(ctx: Context, listener: Listener, asked: wire.Renew) -> None:
     days = ctx.settings.agents.renew_after_expiry_days
     if newest is None or ctx.now() > newest.not_after + timedelta(days=days):
         raise Forbidden("The certificate ended too long ago: join again with a token.")
-    given = await ctx.parts.ephemeral.take(f"nonce:{asked.nonce}") if asked.nonce else None
+    given = await ctx.services.ephemeral.take(f"nonce:{asked.nonce}") if asked.nonce else None
     if given != listener.id.encode():
         raise Unauthorized("Ask for a nonce first; it counts once, for two minutes.")
     try:

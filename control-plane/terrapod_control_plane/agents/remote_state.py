@@ -1,9 +1,9 @@
 """What a phase reads of other workspaces: the outputs of those that share with its own."""
 
 from terrapod_common import wire
-from terrapod_common.errors import Forbidden, NotFound
 from terrapod_control_plane.agents.handover import Held
 from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.errors import Forbidden, NotFound
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.runs.work import service as work
 from terrapod_control_plane.states.service import StateVersion

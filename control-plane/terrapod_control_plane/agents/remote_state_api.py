@@ -4,7 +4,7 @@ from litestar import Response, get
 from litestar.params import FromPath
 
 from terrapod_control_plane.agents import remote_state
-from terrapod_control_plane.web import plain
+from terrapod_control_plane.web import bare_json
 from terrapod_control_plane.web.auth import AGENTS
 from terrapod_control_plane.web.params import Ctx, Query
 
@@ -14,11 +14,11 @@ _PHASE = "/listeners/{listener_id:str}/phases/{phase_id:str}"
 @get(_PHASE + "/shared-workspace", opt=AGENTS)
 async def workspace(
     ctx: Ctx, listener_id: FromPath[str], phase_id: FromPath[str], asked: Query
-) -> plain.Answer:
+) -> bare_json.Answer:
     """A workspace that shares its state with the phase's, by name or by id."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     name, id_ = asked.get("name", ""), asked.get("id", "")
-    return plain.answer(await remote_state.workspace(ctx, held, name=name, id_=id_))
+    return bare_json.answer(await remote_state.workspace(ctx, held, name=name, id_=id_))
 
 
 @get(_PHASE + "/shared-states/{version_id:str}", opt=AGENTS)
@@ -30,7 +30,7 @@ async def state(
     asked: Query,
 ) -> Response[bytes]:
     """A state that is shared with the phase's workspace, without its resources."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     return _json(await remote_state.state(ctx, held, version_id))
 
 
@@ -43,7 +43,7 @@ async def outputs(
     asked: Query,
 ) -> Response[bytes]:
     """The outputs of such a state; sensitive ones without their values."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     return _json(await remote_state.outputs(ctx, held, version_id))
 
 
@@ -56,7 +56,7 @@ async def output(
     asked: Query,
 ) -> Response[bytes]:
     """An output of such a state, with its value."""
-    held = (phase_id, listener_id, plain.number(asked.get("fence")))
+    held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
     return _json(await remote_state.output(ctx, held, output_id))
 
 

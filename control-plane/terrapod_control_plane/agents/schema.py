@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from terrapod_common.jsonapi import Payload, Resource, many, one
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource, many, one
 
 
 class PoolDoc(Resource, tag="agent-pools", kw_only=True):

@@ -6,16 +6,15 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from terrapod_common import ids
-from terrapod_common.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.agents import queries
 from terrapod_control_plane.agents.events import ListenerRevoked, PoolCreated, PoolDeleted
 from terrapod_control_plane.agents.model import Listener, Pool
 from terrapod_control_plane.identity import service as identity
 from terrapod_control_plane.identity.service import Minted, Token
-from terrapod_control_plane.kernel import db
-from terrapod_control_plane.kernel.authority import fingerprint
+from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context, PoolSeen, internal, system
+from terrapod_control_plane.kernel.crypto.authority import fingerprint
+from terrapod_control_plane.kernel.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Actor
 from terrapod_control_plane.organizations import service as organizations
@@ -102,7 +101,7 @@ async def pool(ctx: Context, id_: str) -> Pool:
 @internal
 async def pools_seen(ctx: Context, wanted: Sequence[str]) -> Mapping[str, PoolSeen]:
     """What pools can do now, or could a second ago, by their ids; for runs that wait for them."""
-    store, seen = ctx.parts.ephemeral, {}
+    store, seen = ctx.services.ephemeral, {}
     for id_ in wanted:
         if (found := await store.get(f"pool-seen:{id_}")) is not None:
             seen[id_] = msgspec.json.decode(found, type=PoolSeen)
@@ -194,4 +193,4 @@ async def revoke(ctx: Context, pool_id: str, listener_id: str) -> None:
         await queries.revoke(listener_id, ctx.now())
         await work.let_go(ctx, listener_id)
         await ctx.emit(ListenerRevoked(listener=listener_id))
-    await work.settle(system(ctx.parts), listener_id)
+    await work.settle(system(ctx.services), listener_id)

@@ -15,7 +15,7 @@ from terrapod_control_plane.backup.archive import ArchiveWriter, Header, Manifes
 from terrapod_control_plane.kernel import markers, spared
 from terrapod_control_plane.kernel.blobs import BlobMissing
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
-from terrapod_control_plane.kernel.secrets import KeyRing
+from terrapod_control_plane.kernel.crypto.keys import KeyRing
 
 CONTEXT = "backup"
 # Of these ids is the second part of a key, wherever a blob belongs to a workspace.

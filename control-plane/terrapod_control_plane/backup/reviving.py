@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from terrapod_common import ids
-from terrapod_control_plane.kernel import db, epochs, events, secrets
+from terrapod_control_plane.kernel import db, epochs, events, ids
+from terrapod_control_plane.kernel.crypto import keys
 
 REASON = "it was restored from a backup of"
 
@@ -72,9 +72,9 @@ async def settle(now: datetime, made_at: datetime, *, revoke_tokens: bool) -> Re
         tokens = await _alive(_TOKENS, now)
         agents = await _alive(_AGENTS)
         admin = await db.row(_ADMIN)
-        text = secrets.new_token("user")
+        text = keys.new_token("user")
         if admin is not None:
-            made = (ids.new("at"), admin["id"], secrets.digest(text), now)
+            made = (ids.new("at"), admin["id"], keys.digest(text), now)
             await db.execute(_MINT, *made)
         who = ("system", "", "terrapod restore", ids.new("re"))
         await events.store(Restored(epoch=epoch, made_at=made_at), now, *who)

@@ -76,8 +76,8 @@ def make(
     """
     from terrapod_control_plane.backup import making  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.backup.tar import BadArchive  # noqa: PLC0415
+    from terrapod_control_plane.kernel.crypto.keys import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.db import BROKEN  # noqa: PLC0415
-    from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.spared import AnotherBackup  # noqa: PLC0415
 
     effective = read(settings)
@@ -105,7 +105,7 @@ def _written(
     from terrapod_control_plane.backup import making, sealing  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.cli.database import database_beside  # noqa: PLC0415
     from terrapod_control_plane.kernel.blobs.local import LocalBlobs  # noqa: PLC0415
-    from terrapod_control_plane.kernel.secrets import ring_from  # noqa: PLC0415
+    from terrapod_control_plane.kernel.crypto.keys import ring_from  # noqa: PLC0415
 
     data = settings.data_dir
     with database_beside(settings) as dsn:

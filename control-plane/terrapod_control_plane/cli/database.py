@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import typer
 
-from terrapod_control_plane.kernel import postgres_running
-from terrapod_control_plane.kernel.postgres import Embedded, PostgresFailed
+from terrapod_control_plane.kernel.postgres import running
+from terrapod_control_plane.kernel.postgres.embedded import Embedded, PostgresFailed
 from terrapod_control_plane.settings import Settings
 
 
@@ -44,11 +44,11 @@ def database_beside(settings: Settings) -> Iterator[str]:
     dsn = None
     if not settings.database.url.reveal():
         try:
-            dsn = postgres_running.running(data)
+            dsn = running.running(data)
         except PostgresFailed as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from None
-        if dsn is None and not postgres_running.exists(data):
+        if dsn is None and not running.exists(data):
             typer.echo(f"There is no database in {settings.data_dir}.", err=True)
             raise typer.Exit(1)
     if dsn is not None:

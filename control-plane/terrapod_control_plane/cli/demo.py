@@ -23,7 +23,7 @@ from terrapod_control_plane.cli.demo_stage import (
     program,
     within,
 )
-from terrapod_control_plane.kernel.postgres_home import recorded_folder
+from terrapod_control_plane.kernel.postgres.home import recorded_folder
 
 _RUN = re.compile(r"/runs/(run-\w+)")
 _OTHER = "-var=word=Good morning"

@@ -137,7 +137,7 @@ class Stage(Struct, kw_only=True):
 
     def end(self) -> None:
         """Stop what runs, the last one first, and remove the folder."""
-        from terrapod_control_plane.kernel.postgres import Embedded  # noqa: PLC0415 - slow
+        from terrapod_control_plane.kernel.postgres.embedded import Embedded  # noqa: PLC0415 - slow
 
         for process in reversed(self.running.values()):
             _stop(process)

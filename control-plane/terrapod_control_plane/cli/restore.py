@@ -43,9 +43,9 @@ def restore(
     from terrapod_control_plane.backup.archive import ArchiveReader  # noqa: PLC0415
     from terrapod_control_plane.backup.tar import BadArchive  # noqa: PLC0415
     from terrapod_control_plane.cli.database import database  # noqa: PLC0415
+    from terrapod_control_plane.kernel.crypto.keys import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.db import BROKEN  # noqa: PLC0415
-    from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
-    from terrapod_control_plane.kernel.single import NotAlone  # noqa: PLC0415
+    from terrapod_control_plane.kernel.single_instance import NotAlone  # noqa: PLC0415
     from terrapod_control_plane.migrations.run import MigrationFailed  # noqa: PLC0415
 
     effective, began = read(settings), time.monotonic()
@@ -79,7 +79,7 @@ async def _restore(
 ) -> tuple["Manifest", "Revived"]:
     from terrapod_control_plane.backup import restoring  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.kernel import db  # noqa: PLC0415
-    from terrapod_control_plane.kernel.single import only_one  # noqa: PLC0415
+    from terrapod_control_plane.kernel.single_instance import only_one  # noqa: PLC0415
 
     target = restoring.Target(
         dsn=dsn,

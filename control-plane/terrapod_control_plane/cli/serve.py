@@ -17,7 +17,7 @@ from terrapod_control_plane.settings import Settings
 if TYPE_CHECKING:
     from terrapod_control_plane import boot
     from terrapod_control_plane.kernel.events import Bus
-    from terrapod_control_plane.kernel.postgres import Embedded
+    from terrapod_control_plane.kernel.postgres.embedded import Embedded
     from terrapod_control_plane.web import tls
 
 
@@ -50,10 +50,10 @@ def serve(
 
 def _expected() -> tuple[type[Exception], ...]:
     """What a line explains better than a traceback."""
+    from terrapod_control_plane.kernel.crypto.keys import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.db import Unreachable  # noqa: PLC0415 - slow to import
-    from terrapod_control_plane.kernel.postgres import PostgresFailed  # noqa: PLC0415
-    from terrapod_control_plane.kernel.secrets import KeyMissing  # noqa: PLC0415
-    from terrapod_control_plane.kernel.single import NotAlone  # noqa: PLC0415
+    from terrapod_control_plane.kernel.postgres.embedded import PostgresFailed  # noqa: PLC0415
+    from terrapod_control_plane.kernel.single_instance import NotAlone  # noqa: PLC0415
     from terrapod_control_plane.migrations.run import RestoreUnfinished  # noqa: PLC0415
     from terrapod_control_plane.web.tls import ListenFailed  # noqa: PLC0415
 
@@ -81,13 +81,13 @@ async def _serve(
         agents.bind()
         settings = _with_ports(settings, public.port, agents.port)
         async with boot.opened(settings, dsn, paused=paused) as opened:
-            certificates = Certificates(opened.parts)
+            certificates = Certificates(opened.services)
             certificates.give(public, agents)
             loops = [Loop("certificates", certificates.keep), *_watch(embedded, opened)]
             said = partial(_say, settings, opened)
             stop = anyio.Event()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_stop_on_signal, stop, opened.parts.bus)
+                tasks.start_soon(_stop_on_signal, stop, opened.services.bus)
                 tasks.start_soon(supervise, loops, stop, Backoff())
                 await tls.serve(
                     opened.asgi,
@@ -114,13 +114,13 @@ def _listeners(settings: Settings) -> "tuple[tls.Listener, tls.Listener]":
 
 
 def _watch(embedded: "Embedded | None", opened: "boot.Opened") -> list[Loop]:
-    from terrapod_control_plane.kernel.postgres_watch import Watch  # noqa: PLC0415 - slow to import
+    from terrapod_control_plane.kernel.postgres.watch import Watch  # noqa: PLC0415 - slow to import
 
     if embedded is None:
         return []
-    parts = opened.parts
-    patience = parts.settings.database.dead_at_most_seconds
-    watch = Watch(embedded, patience, lambda why: parts.condition.saw({"database": why}))
+    services = opened.services
+    patience = services.settings.database.dead_at_most_seconds
+    watch = Watch(embedded, patience, lambda why: services.condition.saw({"database": why}))
     return [Loop("postgres", watch.keep)]
 
 
@@ -140,7 +140,7 @@ def _with_ports(settings: Settings, port: int, agent_port: int) -> Settings:
 def _say(settings: Settings, opened: "boot.Opened") -> None:
     data = settings.data_dir
     ca = data / "ca.pem"
-    ca.write_bytes(opened.parts.authority.cert_pem)
+    ca.write_bytes(opened.services.authority.cert_pem)
     (data / "url").write_text(settings.public_url + "\n")
     typer.echo(f"Terrapod is ready on {settings.public_url}, for agents on {settings.agent_url}")
     if settings.server.tls_cert_file is None:

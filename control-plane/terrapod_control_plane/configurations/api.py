@@ -6,9 +6,9 @@ from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, JSONBody
 from litestar.response import Redirect, Stream
 
-from terrapod_common.jsonapi import Page, present
 from terrapod_control_plane.configurations import service
 from terrapod_control_plane.configurations.schema import ConfigurationDoc, NewConfiguration
+from terrapod_control_plane.kernel.jsonapi import Page, present
 from terrapod_control_plane.web.auth import PUBLIC, SIGNED
 from terrapod_control_plane.web.params import Ctx, PagingParam
 from terrapod_control_plane.web.streams import limited, streamed

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, UnsetType
 
-from terrapod_common.jsonapi import Payload, Resource, one
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource, one
 
 
 class ConfigurationDoc(Resource, tag="configuration-versions", kw_only=True):

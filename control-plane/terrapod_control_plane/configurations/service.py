@@ -9,8 +9,6 @@ import anyio
 from anyio import from_thread, to_thread
 from msgspec.structs import replace
 
-from terrapod_common import ids
-from terrapod_common.errors import Conflict, Forbidden, NotFound, Unprocessable
 from terrapod_control_plane.configurations import queries
 from terrapod_control_plane.configurations.archive import BadArchive, Bounds, check
 from terrapod_control_plane.configurations.events import (
@@ -21,11 +19,12 @@ from terrapod_control_plane.configurations.events import (
 )
 from terrapod_control_plane.configurations.model import Aged, Configuration
 from terrapod_control_plane.configurations.schema import NewConfiguration
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.crypto.keys import BadToken
+from terrapod_control_plane.kernel.errors import Conflict, Forbidden, NotFound, Unprocessable
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
-from terrapod_control_plane.kernel.secrets import BadToken
 from terrapod_control_plane.workspaces import service as workspaces
 
 _UPLOAD = "configuration-upload"
@@ -79,7 +78,7 @@ def _text(at: datetime) -> str:
 def upload_url(ctx: Context, id_: str) -> str:
     """Where the archive is to be sent; the URL is the credential."""
     lifetime = timedelta(hours=ctx.settings.configurations.upload_hours)
-    token = ctx.parts.signer.sign(_UPLOAD, id_, lifetime)
+    token = ctx.services.signer.sign(_UPLOAD, id_, lifetime)
     return f"{ctx.base_url}/api/v2/configuration-uploads/{token}"
 
 
@@ -99,7 +98,7 @@ async def download_url(ctx: Context, id_: str) -> str:
     """Where the archive can be read for a while; the URL is the credential."""
     await ctx.must(Action.CONFIGURATION_READ, id_)
     await _uploaded(ctx, id_)
-    token = ctx.parts.signer.sign(_DOWNLOAD, id_, _DOWNLOAD_FOR)
+    token = ctx.services.signer.sign(_DOWNLOAD, id_, _DOWNLOAD_FOR)
     return f"{ctx.base_url}/api/v2/configuration-downloads/{token}"
 
 
@@ -113,7 +112,7 @@ async def download(ctx: Context, token: str) -> AsyncIterator[bytes]:
 async def read(ctx: Context, id_: str) -> AsyncIterator[bytes]:
     """The bytes of an uploaded archive."""
     found = await _uploaded(ctx, id_)
-    return ctx.parts.blobs.read(found.key)
+    return ctx.services.blobs.read(found.key)
 
 
 @internal
@@ -159,7 +158,7 @@ async def archive(ctx: Context, id_: str) -> bool:
 @internal
 async def forget_content(ctx: Context, archived: Configuration) -> None:
     """Remove the content of a configuration that was archived."""
-    await ctx.parts.blobs.delete(archived.key)
+    await ctx.services.blobs.delete(archived.key)
 
 
 async def _uploaded(ctx: Context, id_: str) -> Configuration:
@@ -173,7 +172,7 @@ async def _uploaded(ctx: Context, id_: str) -> Configuration:
 
 def _named(ctx: Context, token: str, verb: str) -> str:
     try:
-        return ctx.parts.signer.verify(token, verb)
+        return ctx.services.signer.verify(token, verb)
     except BadToken as error:
         raise Forbidden(str(error)) from error
 
@@ -193,20 +192,20 @@ async def _claimed(ctx: Context, id_: str) -> AsyncIterator[None]:
     # A second upload at the same time must not replace what the first one finishes.
     key = f"configuration-upload:{id_}"
     lifetime = timedelta(hours=ctx.settings.configurations.upload_hours)
-    if await ctx.parts.ephemeral.add(key, 1, lifetime.total_seconds()) > 1:
+    if await ctx.services.ephemeral.add(key, 1, lifetime.total_seconds()) > 1:
         raise Conflict(f"{id_} is being uploaded already.")
     try:
         yield
     finally:
         with anyio.move_on_after(2, shield=True):
-            await ctx.parts.ephemeral.take(key)
+            await ctx.services.ephemeral.take(key)
 
 
 async def _store(
     ctx: Context, pending: Configuration, chunks: AsyncIterator[bytes]
 ) -> Configuration:
     digest = hashlib.sha256()
-    size = await ctx.parts.blobs.put(pending.key, _digested(chunks, digest))
+    size = await ctx.services.blobs.put(pending.key, _digested(chunks, digest))
     problem = await _problem(ctx, pending, size)
     moment = "errored-at" if problem else "finished-at"
     checked = replace(
@@ -219,7 +218,7 @@ async def _store(
     )
     await _settle(ctx, checked)
     if problem:
-        await ctx.parts.blobs.delete(pending.key)
+        await ctx.services.blobs.delete(pending.key)
         raise Unprocessable(problem)
     return checked
 
@@ -247,7 +246,7 @@ async def _problem(ctx: Context, stored: Configuration, size: int) -> str:
         ratio_at_most=limits.ratio_at_most,
         ratio_free_bytes=limits.ratio_free_bytes,
     )
-    async with aclosing(ctx.parts.blobs.read(stored.key)) as stream:
+    async with aclosing(ctx.services.blobs.read(stored.key)) as stream:
         try:
             await to_thread.run_sync(check, _Pulled(stream), size, bounds, limiter=_checks)
         except BadArchive as error:

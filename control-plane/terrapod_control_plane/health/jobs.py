@@ -35,7 +35,7 @@ async def _trim(some: Callable[[datetime, int], Awaitable[int]], before: datetim
 
 async def delete_doomed(ctx: Context) -> None:
     """Remove the blobs whose deletion waited for a backup."""
-    await spared.delete_doomed({"blobs": ctx.parts.blobs, "binaries": ctx.parts.binaries})
+    await spared.delete_doomed({"blobs": ctx.services.blobs, "binaries": ctx.services.binaries})
 
 
 async def give_memory_back(_: Context) -> None:

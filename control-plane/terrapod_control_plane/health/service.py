@@ -13,7 +13,7 @@ from msgspec import Struct
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.condition import try_database
 from terrapod_control_plane.kernel.context import Context, internal
-from terrapod_control_plane.kernel.postgres_home import recorded_folder
+from terrapod_control_plane.kernel.postgres.home import recorded_folder
 
 Health = Literal["healthy", "unhealthy"]
 _PATIENCE = 3.0
@@ -46,11 +46,11 @@ async def readiness(ctx: Context) -> Readiness:
     """What was seen at the last look; asks nobody, so that strangers may ask often."""
     checks = Checks(*(_health(ctx, part) for part in Checks.__struct_fields__))
     healthy = {checks.database, checks.redis, checks.storage} == {"healthy"}
-    return Readiness("ready" if healthy else "not ready", checks, ctx.parts.condition.paused)
+    return Readiness("ready" if healthy else "not ready", checks, ctx.services.condition.paused)
 
 
 def _health(ctx: Context, part: str) -> Health:
-    return "unhealthy" if ctx.parts.condition.trouble(part) else "healthy"
+    return "unhealthy" if ctx.services.condition.trouble(part) else "healthy"
 
 
 class Looks:
@@ -73,15 +73,15 @@ class Looks:
         embedded = not ctx.settings.database.url.reveal()
         async with anyio.create_task_group() as asking:
             asking.start_soon(ask, "database", lambda: try_database(write=write or self._bad))
-            asking.start_soon(ask, "redis", ctx.parts.ephemeral.check)
+            asking.start_soon(ask, "redis", ctx.services.ephemeral.check)
             if write or self._bad:
-                asking.start_soon(ask, "storage", ctx.parts.blobs.check)
+                asking.start_soon(ask, "storage", ctx.services.blobs.check)
         if embedded and not found["database"]:
             found["database"] = await to_thread.run_sync(_no_space, ctx.settings.data_dir)
         self._tell(found)
-        ctx.parts.condition.saw(found)
+        ctx.services.condition.saw(found)
         if not found["database"]:
-            ctx.parts.condition.paused = await epochs.paused() is not None
+            ctx.services.condition.paused = await epochs.paused() is not None
 
     @property
     def _bad(self) -> bool:

@@ -3,9 +3,9 @@
 from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
-from terrapod_common.jsonapi import Page, present
 from terrapod_control_plane.identity import service
 from terrapod_control_plane.identity.schema import NewToken, TokenDoc, UserDoc, shown
+from terrapod_control_plane.kernel.jsonapi import Page, present
 from terrapod_control_plane.web.params import Ctx, PagingParam
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType, field
 
-from terrapod_common.jsonapi import Payload, Resource, one, present
 from terrapod_control_plane.identity.model import Minted
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource, one, present
 
 
 class UserDoc(Resource, tag="users", kw_only=True):

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from terrapod_common import ids
-from terrapod_common.errors import NotFound, Unauthorized, Unprocessable
 from terrapod_control_plane.identity import queries
 from terrapod_control_plane.identity.events import TokenCreated, TokenDeleted, UserCreated
 from terrapod_control_plane.identity.model import Minted, Token, TokenKind, User
-from terrapod_control_plane.kernel import db, secrets
+from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.crypto import keys
+from terrapod_control_plane.kernel.errors import NotFound, Unauthorized, Unprocessable
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Actor
 
@@ -19,7 +19,7 @@ _USED_EVERY = timedelta(minutes=1)
 @internal
 async def actor_of(token: str, now: datetime) -> Actor | None:
     """Whoever holds a token, if it is valid and its user active."""
-    found = await queries.holder(secrets.digest(token), now)
+    found = await queries.holder(keys.digest(token), now)
     if found is None:
         return None
     if found.last_used_at is None or now - found.last_used_at > _USED_EVERY:
@@ -100,13 +100,13 @@ async def mint(
         raise Unprocessable("expired-at lies in the past", pointer="/data/attributes/expired-at")
     if uses_at_most is not None and uses_at_most < 1:
         raise Unprocessable("max-uses is at least 1", pointer="/data/attributes/max-uses")
-    text = secrets.new_token(kind)
+    text = keys.new_token(kind)
     stored = Token(
         id=ids.new("at"),
         kind=kind,
         subject_id=subject,
         description=description,
-        digest=secrets.digest(text),
+        digest=keys.digest(text),
         created_by=ctx.actor.id or None,
         created_at=ctx.now(),
         expires_at=expires_at,
@@ -141,7 +141,7 @@ async def join_tokens(ctx: Context, pool: str, paging: Paging) -> Page[Token]:
 @internal
 async def use_join_token(ctx: Context, text: str) -> Token:
     """Count one use of a join token; raises :class:`Unauthorized` when it has none left."""
-    used = await queries.use(secrets.digest(text), ctx.now())
+    used = await queries.use(keys.digest(text), ctx.now())
     if used is None:
         raise Unauthorized("This join token is not known, has expired, was revoked or is used up.")
     return used

@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from terrapod_common import ids
-from terrapod_common.errors import Forbidden, NotFound, Unauthorized
+from terrapod_control_plane.kernel import ids
+from terrapod_control_plane.kernel.errors import Forbidden, NotFound, Unauthorized
 from terrapod_control_plane.kernel.policy import (
     PLATFORM,
     Action,

@@ -1,4 +1,4 @@
-"""Who asks, and the parts of the application that answering may need."""
+"""Who asks, and the services of the application that answering may need."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -6,15 +6,14 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from terrapod_common import ids
-from terrapod_common.clock import Clock
-from terrapod_control_plane.kernel import access, db, events
-from terrapod_control_plane.kernel.authority import Authority
+from terrapod_control_plane.kernel import access, db, events, ids
 from terrapod_control_plane.kernel.blobs.base import Blobs
+from terrapod_control_plane.kernel.clock import Clock
 from terrapod_control_plane.kernel.condition import Condition
+from terrapod_control_plane.kernel.crypto.authority import Authority
+from terrapod_control_plane.kernel.crypto.keys import KeyRing, Signer
 from terrapod_control_plane.kernel.ephemeral.base import Ephemeral
 from terrapod_control_plane.kernel.policy import Action, Actor, Scope
-from terrapod_control_plane.kernel.secrets import KeyRing, Signer
 from terrapod_control_plane.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,14 +31,14 @@ class PoolSeen(Struct, frozen=True, kw_only=True):
     roots: tuple[str, ...] = ()  # where runs work on those that are online; "" takes any
 
 
-class Staff(Struct, frozen=True):
+class AgentDirectory(Struct, frozen=True):
     """What is known of those who do the work, each by ids: pools, and the names of agents."""
 
     pools: Callable[["Context", Sequence[str]], Awaitable[Mapping[str, PoolSeen]]]
     names: Callable[["Context", Sequence[str]], Awaitable[Mapping[str, str]]]
 
 
-class Parts(Struct, frozen=True, kw_only=True):
+class Services(Struct, frozen=True, kw_only=True):
     """What is opened once and shared by all requests and jobs."""
 
     settings: Settings
@@ -53,7 +52,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     authority: Authority
     resolvers: Mapping[str, access.Resolver]
     handlers: Mapping[type[events.Event], Sequence[Handler]]
-    staff: Staff
+    agent_directory: AgentDirectory
     condition: Condition
 
 
@@ -61,39 +60,39 @@ class Context(Struct, frozen=True, kw_only=True):
     """One request or one turn of a job."""
 
     actor: Actor
-    parts: Parts
+    services: Services
     request_id: str
     base_url: str  # of the address that was called, for URLs in the answer
     agent_plane: bool = False  # called on the agent port
 
     def now(self) -> datetime:
         """The present moment."""
-        return self.parts.clock.now()
+        return self.services.clock.now()
 
     @property
     def settings(self) -> Settings:
         """The settings of the process."""
-        return self.parts.settings
+        return self.services.settings
 
     async def must(self, action: Action, id_: str = "") -> Scope:
         """Go on only if the caller may do this to that; see :func:`access.must`."""
-        return await access.must(self.actor, action, id_, self.parts.resolvers)
+        return await access.must(self.actor, action, id_, self.services.resolvers)
 
     async def emit(self, event: events.Event) -> None:
         """Say what happened, inside the transaction in which it did."""
         if not db.in_transaction():
             raise RuntimeError(f"{type(event).__name__} was emitted outside of a transaction")
-        for handle in self.parts.handlers.get(type(event), ()):
+        for handle in self.services.handlers.get(type(event), ()):
             await handle(self, event)
         actor = self.actor
         await events.store(event, self.now(), actor.kind, actor.id, actor.name, self.request_id)
 
 
-def system(parts: Parts) -> Context:
+def system(services: Services) -> Context:
     """The context of a job: nobody asked for it, nothing is forbidden to it."""
     actor = Actor(kind="system", name="terrapod")
-    base = parts.settings.public_url
-    return Context(actor=actor, parts=parts, request_id=ids.new("re"), base_url=base)
+    base = services.settings.public_url
+    return Context(actor=actor, services=services, request_id=ids.new("re"), base_url=base)
 
 
 def internal(use_case: F) -> F:

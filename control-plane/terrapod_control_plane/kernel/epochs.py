@@ -8,8 +8,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from terrapod_common.errors import Conflict
 from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.errors import Conflict
 
 # 2^53 is where numbers of JSON end to be exact: 39 bits for hundredths of a second since 1970
 # (until 2144), 14 for the claims of one phase.

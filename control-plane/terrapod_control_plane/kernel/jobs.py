@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from terrapod_common.loops import Loop
 from terrapod_control_plane.kernel import db
-from terrapod_control_plane.kernel.context import Context, Parts, system
+from terrapod_control_plane.kernel.context import Context, Services, system
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -24,21 +24,21 @@ class Job(Struct, frozen=True, kw_only=True):
     exclusive: bool = False
 
 
-def loop(job: Job, parts: Parts) -> Loop:
+def loop(job: Job, services: Services) -> Loop:
     """The job as a supervised loop."""
-    return Loop(job.name, partial(_repeat, job, parts))
+    return Loop(job.name, partial(_repeat, job, services))
 
 
-async def _repeat(job: Job, parts: Parts) -> None:
+async def _repeat(job: Job, services: Services) -> None:
     while True:
-        woken = parts.bus.signal(job.wake_on or job.name)
-        await turn(job, parts)
+        woken = services.bus.signal(job.wake_on or job.name)
+        await turn(job, services)
         await _either(woken, job.every)
 
 
-async def turn(job: Job, parts: Parts) -> None:
+async def turn(job: Job, services: Services) -> None:
     """One turn of a job; an exclusive one only if no other process is at it."""
-    context = system(parts)
+    context = system(services)
     if not job.exclusive:
         await job.run(context)
         return

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from terrapod_control_plane.kernel.blobs import BlobMissing, Blobs, once, whole
 from terrapod_control_plane.kernel.blobs.sealed import BlobDamaged
-from terrapod_control_plane.kernel.secrets import BadToken, KeyMissing, KeyRing
+from terrapod_control_plane.kernel.crypto.keys import BadToken, KeyMissing, KeyRing
 
 PREFIX = "marker/"
 _CLAIM = "claim"

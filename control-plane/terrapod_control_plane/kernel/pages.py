@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from terrapod_common import jsonapi
+from terrapod_control_plane.kernel import jsonapi
 
 T = TypeVar("T")
 R = TypeVar("R", bound=jsonapi.Resource)

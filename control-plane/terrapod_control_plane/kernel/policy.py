@@ -107,12 +107,12 @@ class Actor(Struct, frozen=True, kw_only=True):
     credential: str = ""  # of a listener: the fingerprint of its certificate
 
     @property
-    def sees(self) -> "Sees":
+    def visibility(self) -> "Visibility":
         """Which workspaces a list may show."""
-        return Sees(everything=bool(self.roles & _AUDIT), owner=self.id)
+        return Visibility(everything=bool(self.roles & _AUDIT), owner=self.id)
 
 
-class Sees(Struct, frozen=True):
+class Visibility(Struct, frozen=True):
     """A filter for lists: everything, or what somebody owns."""
 
     everything: bool

@@ -3,7 +3,7 @@
 from litestar import get
 from litestar.params import FromPath
 
-from terrapod_common.jsonapi import present
+from terrapod_control_plane.kernel.jsonapi import present
 from terrapod_control_plane.organizations import service
 from terrapod_control_plane.organizations.schema import EntitlementsDoc, OrganizationDoc
 from terrapod_control_plane.web.params import Ctx

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import field
 
-from terrapod_common.jsonapi import Resource, one
+from terrapod_control_plane.kernel.jsonapi import Resource, one
 
 
 class OrganizationDoc(Resource, tag="organizations", kw_only=True):

@@ -1,7 +1,7 @@
 """Use cases of the organization."""
 
-from terrapod_common.errors import NotFound
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import NotFound
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.organizations import queries
 from terrapod_control_plane.organizations.model import NAME, Organization

@@ -6,10 +6,10 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, JSONBody
 from litestar.response import Stream
 
-from terrapod_common.errors import NotFound
-from terrapod_common.jsonapi import Compound, Page
 from terrapod_common.wire import PLAN_JSON
-from terrapod_control_plane.kernel.secrets import BadToken
+from terrapod_control_plane.kernel.crypto.keys import BadToken
+from terrapod_control_plane.kernel.errors import NotFound
+from terrapod_control_plane.kernel.jsonapi import Compound, Page
 from terrapod_control_plane.organizations import service as organizations
 from terrapod_control_plane.runs import holds, presenting, service
 from terrapod_control_plane.runs.logs import service as logs
@@ -157,7 +157,7 @@ async def json_output(ctx: Ctx, plan_id: FromPath[str]) -> Stream:
 async def log(ctx: Ctx, token: FromPath[str], request: Request[Any, Any, Any]) -> Response[bytes]:
     """A cut of a log; the token in the path is the credential."""
     try:
-        phase = ctx.parts.signer.verify(token, "log-read")
+        phase = ctx.services.signer.verify(token, "log-read")
     except BadToken as error:
         raise NotFound(str(error)) from None
     offset, limit = _cut(request)

@@ -4,13 +4,12 @@ from typing import Never
 
 import msgspec
 
-from terrapod_common import ids
-from terrapod_common.errors import Unprocessable
 from terrapod_common.wire import PhaseKind
 from terrapod_control_plane.configurations import service as configurations
 from terrapod_control_plane.configurations.service import Configuration
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.errors import Unprocessable
 from terrapod_control_plane.organizations import service as organizations
 from terrapod_control_plane.runs import queries, queue
 from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
@@ -117,4 +116,4 @@ def _phase(run: Run, kind: PhaseKind) -> Phase:
 def _sealed(ctx: Context, run: str, new: NewRun) -> bytes | None:
     if not new.variables:
         return None
-    return ctx.parts.ring.seal(msgspec.json.encode(new.variables), f"run:{run}")
+    return ctx.services.ring.seal(msgspec.json.encode(new.variables), f"run:{run}")

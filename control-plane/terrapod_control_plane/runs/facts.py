@@ -24,9 +24,9 @@ async def of(
     """The facts of runs by their ids; asks only for what their statuses depend on."""
     standing = await _standing(run.id for run in runs if run.status in _WITH_AGENTS)
     agents = {found.listener_id for found in standing.values() if found.listener_id}
-    names = await ctx.parts.staff.names(ctx, list(agents)) if agents else {}
+    names = await ctx.services.agent_directory.names(ctx, list(agents)) if agents else {}
     wanted = {run.pool_id for run in runs if run.status in _QUEUED and run.pool_id}
-    pools = await ctx.parts.staff.pools(ctx, list(wanted)) if wanted else {}
+    pools = await ctx.services.agent_directory.pools(ctx, list(wanted)) if wanted else {}
     of_turn = {run.workspace_id for run in runs if run.status in _TURN}
     paused = await epochs.paused() if any(not run.final for run in runs) else None
     people = await _people(ctx, [workspaces[id_] for id_ in of_turn if id_ in workspaces])

@@ -5,9 +5,9 @@ from functools import partial
 import structlog
 from msgspec.structs import replace
 
-from terrapod_common.errors import Conflict
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Conflict
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.runs import queries, queue
 from terrapod_control_plane.runs.events import HoldEnded, HoldSet

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from terrapod_common.errors import Conflict
+from terrapod_control_plane.kernel.errors import Conflict
 from terrapod_control_plane.runs.model import ENDED, FINAL, Phase, PhaseStatus, Run, Status
 
 S = Status

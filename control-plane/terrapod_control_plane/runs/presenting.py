@@ -120,7 +120,7 @@ def _filled(ctx: Context, phase: Phase, into: type[P]) -> P:
     runs = ctx.settings.runs
     longest = timedelta(seconds=runs.plan_limit_seconds + runs.apply_limit_seconds) + _SPARE
     waits = timedelta(days=runs.wait_for_person_days)
-    token = ctx.parts.signer.sign("log-read", phase.id, longest + waits)
+    token = ctx.services.signer.sign("log-read", phase.id, longest + waits)
     return into(
         id=phase.id,
         status=phase.status,

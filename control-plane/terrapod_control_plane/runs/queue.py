@@ -4,9 +4,9 @@ from functools import partial
 
 import structlog
 
-from terrapod_common.errors import NotFound
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.errors import NotFound
 from terrapod_control_plane.runs import lifecycle, queries
 from terrapod_control_plane.runs.events import RunChanged
 from terrapod_control_plane.runs.model import Phase, Run, Status

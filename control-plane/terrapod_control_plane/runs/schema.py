@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from terrapod_common.jsonapi import Payload, Resource, many, one
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource, many, one
 from terrapod_control_plane.runs.model import RunVariable
 
 

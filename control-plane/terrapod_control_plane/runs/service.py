@@ -6,12 +6,12 @@ from datetime import timedelta
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from terrapod_common.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.configurations import service as configurations
 from terrapod_control_plane.configurations.events import ConfigurationUploaded
 from terrapod_control_plane.configurations.service import Configuration
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
 from terrapod_control_plane.organizations import service as organizations

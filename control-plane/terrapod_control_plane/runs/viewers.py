@@ -25,7 +25,7 @@ _BEFORE = frozenset({Status.PENDING, Status.PLAN_QUEUED, Status.PLANNING})
 async def reads(ctx: Context, phase: Phase, *, end: bool) -> None:
     """Somebody reads a log, perhaps to its end."""
     hidden = phase.shown_at is not None and phase.shown_at > ctx.now()
-    store, wait = ctx.parts.ephemeral, ctx.settings.runs.show_end_after_seconds
+    store, wait = ctx.services.ephemeral, ctx.settings.runs.show_end_after_seconds
     if phase.kind == "apply":  # whoever reads this one knows that there is an apply
         for mark in ("asked", "followed", "read"):
             await store.take(f"plan-{mark}:{phase.run_id}")
@@ -46,7 +46,7 @@ async def reads(ctx: Context, phase: Phase, *, end: bool) -> None:
 @internal
 async def asks(ctx: Context, run: Run) -> None:
     """Somebody asks for a run; a reader who has seen the plan's log end knows enough with that."""
-    store, runs = ctx.parts.ephemeral, ctx.settings.runs
+    store, runs = ctx.services.ephemeral, ctx.settings.runs
     if run.status in _BEFORE:
         # Without auto-apply nothing is applied before a person has seen the plan.
         if run.auto_apply and runs.show_end_at_most_seconds > 0:
@@ -65,7 +65,7 @@ async def asks(ctx: Context, run: Run) -> None:
 
 async def hidden(ctx: Context, run: Run, *, applied: bool = False) -> Run:
     """The run whose apply ends now, with the moment from which that is shown."""
-    store, runs = ctx.parts.ephemeral, ctx.settings.runs
+    store, runs = ctx.services.ephemeral, ctx.settings.runs
     asked = not applied and await store.get(f"plan-asked:{run.id}") is not None
     if asked or await store.get(f"plan-followed:{run.id}") is not None:
         seconds = runs.show_end_at_most_seconds

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from terrapod_common.errors import Forbidden
 from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.crypto.keys import BadToken
+from terrapod_control_plane.kernel.errors import Forbidden
 from terrapod_control_plane.kernel.policy import Action, Scope, Verdict, allows
-from terrapod_control_plane.kernel.secrets import BadToken
 from terrapod_control_plane.states.model import Shown
 
 UPLOAD = "state-upload"
@@ -19,14 +19,14 @@ def of(ctx: Context, verb: str, version: str) -> str:
     """An address that allows one thing with one version for a while; the verb is in its path."""
     states = ctx.settings.states
     hours = states.download_hours if verb == DOWNLOAD else states.upload_hours
-    token = ctx.parts.signer.sign(verb, version, timedelta(hours=hours))
+    token = ctx.services.signer.sign(verb, version, timedelta(hours=hours))
     return f"{ctx.base_url}/api/v2/{verb}/{token}"
 
 
 def opened(ctx: Context, token: str, verb: str) -> str:
     """The version that an address is for."""
     try:
-        return ctx.parts.signer.verify(token, verb)
+        return ctx.services.signer.verify(token, verb)
     except BadToken as error:
         raise Forbidden("This address is not valid, or not any more.") from error
 

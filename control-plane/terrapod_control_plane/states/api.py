@@ -6,7 +6,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 from litestar.response import Redirect, Stream
 
-from terrapod_common.jsonapi import Compound, Page, present
+from terrapod_control_plane.kernel.jsonapi import Compound, Page, present
 from terrapod_control_plane.states import service
 from terrapod_control_plane.states.schema import StateVersionDoc
 from terrapod_control_plane.web.auth import PUBLIC

@@ -10,8 +10,8 @@ import anyio.to_process
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from terrapod_common.errors import Unprocessable
 from terrapod_control_plane.kernel.blobs.base import Blobs, whole
+from terrapod_control_plane.kernel.errors import Unprocessable
 from terrapod_control_plane.states.model import Content, Excerpt, Parsed, ParsedOutput, Resource
 from terrapod_control_plane.states.packing import RESOURCES_AT_MOST, packed
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from terrapod_common.errors import Conflict, Unprocessable
+from terrapod_control_plane.kernel.errors import Conflict, Unprocessable
 from terrapod_control_plane.states.model import Content, Offer, StateVersion
 
 

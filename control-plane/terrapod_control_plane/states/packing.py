@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from terrapod_control_plane.kernel.secrets import KeyRing
+from terrapod_control_plane.kernel.crypto.keys import KeyRing
 from terrapod_control_plane.states.model import Excerpt, Excerpted, ParsedOutput, Resource
 
 T = TypeVar("T", ParsedOutput, Resource)

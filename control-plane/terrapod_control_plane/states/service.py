@@ -7,10 +7,10 @@ from itertools import groupby
 from anyio.to_thread import run_sync
 from msgspec import structs
 
-from terrapod_common import ids
-from terrapod_common.errors import NotFound
+from terrapod_control_plane.kernel import ids
 from terrapod_control_plane.kernel.blobs.base import BlobMissing
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import NotFound
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
 from terrapod_control_plane.states import addresses, content, model, packing, queries
@@ -94,7 +94,7 @@ async def download_url(ctx: Context, id_: str) -> str:
 async def download(ctx: Context, token: str) -> tuple[int, AsyncIterator[bytes]]:
     """The size and the content of a version, for whoever has the address."""
     version = await get(addresses.opened(ctx, token, DOWNLOAD))
-    return await ctx.parts.blobs.size(version.blob), ctx.parts.blobs.read(version.blob)
+    return await ctx.services.blobs.size(version.blob), ctx.services.blobs.read(version.blob)
 
 
 # --- for the slices above, which have asked for permission ----------------------------------------
@@ -117,7 +117,7 @@ async def read_current(
 ) -> tuple[StateVersion, AsyncIterator[bytes]] | None:
     """The present state with its content; a content that is gone is an error, never empty."""
     found = await current_of(ctx, workspace)
-    return (found, ctx.parts.blobs.read(found.blob)) if found else None
+    return (found, ctx.services.blobs.read(found.blob)) if found else None
 
 
 @internal
@@ -146,7 +146,7 @@ async def keep_excerpts(ctx: Context, version: str, excerpts: Sequence[Excerpt])
     """
     for at in range(0, len(excerpts), _AT_ONCE):
         some = excerpts[at : at + _AT_ONCE]
-        seal = partial(packing.sealed, ctx.parts.ring, version, some)
+        seal = partial(packing.sealed, ctx.services.ring, version, some)
         small = sum(len(one.content) for one in some) <= _SMALL
         await queries.insert_excerpts(version, some, seal() if small else await run_sync(seal))
 
@@ -157,7 +157,7 @@ async def forget_contents(ctx: Context, versions: Sequence[StateVersion]) -> Non
     if versions:
         await queries.forget_excerpts([version.id for version in versions])
     for version in versions:
-        await ctx.parts.blobs.delete(version.blob)
+        await ctx.services.blobs.delete(version.blob)
 
 
 @internal
@@ -166,7 +166,7 @@ async def digested(ctx: Context, version: StateVersion) -> StateVersion:
     if version.output_count is not None:
         return version
     try:
-        read = await content.again(ctx.parts.blobs, version.blob)
+        read = await content.again(ctx.services.blobs, version.blob)
     except (content.BadState, BlobMissing):
         return version
     await keep_excerpts(ctx, version.id, read.excerpts)
@@ -251,7 +251,7 @@ async def _resources(
     ctx: Context, versions: Sequence[StateVersion], bytes_at_most: int | None
 ) -> Mapping[str, list[Resource]]:
     found = await queries.resources([version.id for version in versions], bytes_at_most)
-    ring = ctx.parts.ring
+    ring = ctx.services.ring
     return {
         version: [r for one in some for r in packing.opened(ring, version, one, Resource)]
         for version, some in groupby(found, lambda one: one.state_version_id)

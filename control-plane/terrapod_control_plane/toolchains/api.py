@@ -6,7 +6,7 @@ from litestar import Request, delete, get, put
 from litestar.params import FromPath
 from litestar.response import Redirect, Stream
 
-from terrapod_common.jsonapi import Page, present
+from terrapod_control_plane.kernel.jsonapi import Page, present
 from terrapod_control_plane.toolchains import service
 from terrapod_control_plane.toolchains.model import Platform
 from terrapod_control_plane.toolchains.package import BYTES_AT_MOST

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from terrapod_common.jsonapi import Resource
+from terrapod_control_plane.kernel.jsonapi import Resource
 
 
 class ToolDoc(Resource, tag="binary-cache-entries", kw_only=True):

@@ -9,13 +9,13 @@ from typing import IO
 from anyio.to_thread import run_sync
 from msgspec.structs import replace
 
-from terrapod_common.errors import Forbidden, NotFound, Unprocessable
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.blobs.base import BlobMissing
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.crypto.keys import BadToken
+from terrapod_control_plane.kernel.errors import Forbidden, NotFound, Unprocessable
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action
-from terrapod_control_plane.kernel.secrets import BadToken
 from terrapod_control_plane.toolchains import package, queries, versions
 from terrapod_control_plane.toolchains.events import ToolDeleted, ToolImported
 from terrapod_control_plane.toolchains.model import LATEST, Platform, Tool
@@ -52,7 +52,7 @@ async def store(
                 size=executable.size,
                 created_at=ctx.now(),
             )
-            await ctx.parts.binaries.put(new.key, _pieces(executable.file))
+            await ctx.services.binaries.put(new.key, _pieces(executable.file))
     await _replace(ctx, new)
     return new
 
@@ -73,7 +73,7 @@ async def _replace(ctx: Context, new: Tool) -> None:
             )
         )
     if old is not None and old.key != new.key:
-        await ctx.parts.binaries.delete(old.key)
+        await ctx.services.binaries.delete(old.key)
 
 
 def _checked(at: Platform, *, exact: bool) -> None:
@@ -100,7 +100,7 @@ async def delete(ctx: Context, tool: str, version: str) -> None:
             raise NotFound(f"The cache holds no {tool} {version}.")
         await ctx.emit(ToolDeleted(tool=tool, version=version))
     for entry in removed:
-        await ctx.parts.binaries.delete(entry.key)
+        await ctx.services.binaries.delete(entry.key)
 
 
 async def fetch(ctx: Context, at: Platform) -> Tool:
@@ -123,20 +123,20 @@ async def fetch(ctx: Context, at: Platform) -> Tool:
 @internal
 def url(ctx: Context, tool: Tool) -> str:
     """Where an executable can be read for a while; the URL is the credential."""
-    return f"{ctx.base_url}/api/v2/binaries/{ctx.parts.signer.sign(_VERB, tool.key, _FETCH_FOR)}"
+    return f"{ctx.base_url}/api/v2/binaries/{ctx.services.signer.sign(_VERB, tool.key, _FETCH_FOR)}"
 
 
 @internal
 async def read(ctx: Context, token: str) -> AsyncIterator[bytes]:
     """The executable that a signed URL names."""
     try:
-        key = ctx.parts.signer.verify(token, _VERB)
-        await ctx.parts.binaries.size(key)
+        key = ctx.services.signer.verify(token, _VERB)
+        await ctx.services.binaries.size(key)
     except BadToken as error:
         raise Forbidden(str(error)) from error
     except BlobMissing:
         raise NotFound("This executable was removed from the cache.") from None
-    return ctx.parts.binaries.read(key)
+    return ctx.services.binaries.read(key)
 
 
 @internal

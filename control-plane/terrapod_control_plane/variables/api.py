@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
-from terrapod_common.jsonapi import present
+from terrapod_control_plane.kernel.jsonapi import present
 from terrapod_control_plane.variables import service
 from terrapod_control_plane.variables.schema import NewVariable, VariableChange, VariableDoc
 from terrapod_control_plane.web.params import Ctx

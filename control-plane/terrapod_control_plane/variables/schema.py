@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
 
-from terrapod_common.jsonapi import Payload, Resource, one
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource, one
 from terrapod_control_plane.variables.model import Category
 
 Key = Annotated[str, Meta(min_length=1, max_length=256)]

@@ -6,10 +6,10 @@ import secrets
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from terrapod_common import ids, wire
-from terrapod_common.errors import Conflict, NotFound, Unprocessable
-from terrapod_control_plane.kernel import db
+from terrapod_common import wire
+from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.kernel.policy import Action, Scope
 from terrapod_control_plane.variables import queries
 from terrapod_control_plane.variables.events import (
@@ -166,11 +166,11 @@ def _readable(ctx: Context, variable: Variable) -> Readable:
 
 
 def _sealed(ctx: Context, id_: str, value: str) -> bytes:
-    return ctx.parts.ring.seal(value.encode(), f"variable:{id_}")
+    return ctx.services.ring.seal(value.encode(), f"variable:{id_}")
 
 
 def _opened(ctx: Context, variable: Variable) -> str:
-    return ctx.parts.ring.open(variable.sealed, f"variable:{variable.id}").decode()
+    return ctx.services.ring.open(variable.sealed, f"variable:{variable.id}").decode()
 
 
 def _new_version() -> str:

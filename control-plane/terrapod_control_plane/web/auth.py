@@ -9,8 +9,8 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
 
-from terrapod_common.errors import Forbidden, TooLarge, Unauthorized
-from terrapod_control_plane.kernel.context import Context, Parts
+from terrapod_control_plane.kernel.context import Context, Services
+from terrapod_control_plane.kernel.errors import Forbidden, TooLarge, Unauthorized
 from terrapod_control_plane.kernel.policy import Actor
 
 NOBODY = Actor()
@@ -41,8 +41,8 @@ async def authenticate(
 
 def _small(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """Refuses a stranger's body by its announced length; what announces none is counted."""
-    parts: Parts = connection.app.state.parts
-    allowed = parts.settings.server.stranger_bytes_at_most
+    services: Services = connection.app.state.services
+    allowed = services.settings.server.stranger_bytes_at_most
     announced = connection.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > allowed:
         raise TooLarge(f"The body has {announced} bytes, {allowed} are allowed.")
@@ -59,8 +59,8 @@ async def _actor(
             raise Unauthorized("This certificate is not known, has ended or was revoked.")
         return actor
     if handler.opt.get("plane") == "agents":
-        parts: Parts = connection.app.state.parts
-        raise Forbidden(f"Agents are served on {parts.settings.agent_url}, with a certificate.")
+        services: Services = connection.app.state.services
+        raise Forbidden(f"Agents are served on {services.settings.agent_url}, with a certificate.")
     if handler.opt.get("public"):
         return NOBODY
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
@@ -79,19 +79,19 @@ def peer_certificate(connection: ASGIConnection[Any, Any, Any, Any]) -> bytes | 
 
 def context(request: Request[Any, Any, Any]) -> Context:
     """The dependency ``ctx`` of every handler."""
-    parts: Parts = request.app.state.parts
+    services: Services = request.app.state.services
     on_agent_port = peer_certificate(request) is not None
     return Context(
         actor=request.state.actor,
-        parts=parts,
+        services=services,
         request_id=str(request.scope.get("request_id", "")),
-        base_url=_base_url(request, parts, on_agent_port=on_agent_port),
+        base_url=_base_url(request, services, on_agent_port=on_agent_port),
         agent_plane=on_agent_port,
     )
 
 
-def _base_url(request: Request[Any, Any, Any], parts: Parts, *, on_agent_port: bool) -> str:
-    settings = parts.settings
+def _base_url(request: Request[Any, Any, Any], services: Services, *, on_agent_port: bool) -> str:
+    settings = services.settings
     configured = settings.server.agent_url if on_agent_port else settings.server.public_url
     host = request.headers.get("host", "")
     if not configured and _HOST.fullmatch(host):

@@ -16,8 +16,8 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from terrapod_common import jsonapi
-from terrapod_common.jsonapi import Problem
+from terrapod_control_plane.kernel import jsonapi
+from terrapod_control_plane.kernel.jsonapi import Problem
 from terrapod_control_plane.web.acceptor import Seat
 from terrapod_control_plane.web.draining import Draining, reset
 from terrapod_control_plane.web.limits import Limits

@@ -9,12 +9,11 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
-from terrapod_common import jsonapi
-from terrapod_common.errors import Refused
-from terrapod_common.jsonapi import Invalid, Problem
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, jsonapi
 from terrapod_control_plane.kernel.blobs.base import BlobMissing
 from terrapod_control_plane.kernel.blobs.sealed import BlobDamaged
+from terrapod_control_plane.kernel.errors import Refused
+from terrapod_control_plane.kernel.jsonapi import Invalid, Problem
 
 log = structlog.get_logger()
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})

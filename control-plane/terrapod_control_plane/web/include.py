@@ -9,9 +9,16 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, Struct
 
-from terrapod_common import ids
-from terrapod_common.jsonapi import Compound, Page, Relation, Resource, present, relations
+from terrapod_control_plane.kernel import ids
 from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.jsonapi import (
+    Compound,
+    Page,
+    Relation,
+    Resource,
+    present,
+    relations,
+)
 
 R = TypeVar("R", bound=Resource)
 

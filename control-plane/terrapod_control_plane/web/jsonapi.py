@@ -8,8 +8,8 @@ from litestar.dto import AbstractDTO
 from litestar.typing import FieldDefinition
 from msgspec import NODEFAULT, UNSET, Struct
 
-from terrapod_common import jsonapi
-from terrapod_common.jsonapi import Payload, Resource, relations
+from terrapod_control_plane.kernel import jsonapi
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource, relations
 
 
 class JsonApi(AbstractDTO[Any]):

@@ -8,8 +8,8 @@ from litestar.exceptions import InternalServerException
 from litestar.response import Stream
 from msgspec.json import encode
 
-from terrapod_common.errors import BadRequest, TooLarge
-from terrapod_common.jsonapi import Resource, dump_one, present
+from terrapod_control_plane.kernel.errors import BadRequest, TooLarge
+from terrapod_control_plane.kernel.jsonapi import Resource, dump_one, present
 
 
 async def streamed(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
-from terrapod_common.jsonapi import Compound, Page
+from terrapod_control_plane.kernel.jsonapi import Compound, Page
 from terrapod_control_plane.web.params import Ctx, IncludeParam, PagingParam, Query, listed
 from terrapod_control_plane.workspaces import service
 from terrapod_control_plane.workspaces.model import Tag, Wanted

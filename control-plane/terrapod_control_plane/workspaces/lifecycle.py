@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from terrapod_common.errors import Conflict, Unprocessable
+from terrapod_control_plane.kernel.errors import Conflict, Unprocessable
 from terrapod_control_plane.workspaces.model import LATEST, Setup, Tag, Workspace
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,90}")

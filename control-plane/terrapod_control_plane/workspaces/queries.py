@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.kernel.policy import Scope, Sees, Where
+from terrapod_control_plane.kernel.policy import Scope, Visibility, Where
 from terrapod_control_plane.workspaces.model import Wanted, Workspace
 from terrapod_control_plane.workspaces.tables import Workspaces
 
@@ -33,32 +33,32 @@ async def lock(id_: str) -> Workspace | None:
     return await db.one(Workspace, "select * from workspaces where id = $1 for no key update", id_)
 
 
-async def id_of(sees: Sees, name: str) -> str | None:
+async def id_of(visibility: Visibility, name: str) -> str | None:
     """The id of a visible workspace."""
     found: str | None = await db.value(
         "select id from workspaces where name = $1 and ($2 or owner_id = $3)",
         name,
-        sees.everything,
-        sees.owner,
+        visibility.everything,
+        visibility.owner,
     )
     return found
 
 
-async def many(sees: Sees, ids: Sequence[str]) -> list[Workspace]:
+async def many(visibility: Visibility, ids: Sequence[str]) -> list[Workspace]:
     """The visible ones of these workspaces."""
     return await db.many(
         Workspace,
         "select * from workspaces where id = any($1) and ($2 or owner_id = $3)",
         ids,
-        sees.everything,
-        sees.owner,
+        visibility.everything,
+        visibility.owner,
     )
 
 
-async def visible(sees: Sees, ids: Sequence[str]) -> list[str]:
+async def visible(visibility: Visibility, ids: Sequence[str]) -> list[str]:
     """The ids of the visible ones of these workspaces."""
     sql = "select id from workspaces where id = any($1) and ($2 or owner_id = $3)"
-    return [row["id"] for row in await db.rows(sql, ids, sees.everything, sees.owner)]
+    return [row["id"] for row in await db.rows(sql, ids, visibility.everything, visibility.owner)]
 
 
 _LISTED = """
@@ -76,11 +76,11 @@ _ORDER = {
 }
 
 
-async def page(sees: Sees, wanted: Wanted, paging: Paging) -> Page[Workspace]:
+async def page(visibility: Visibility, wanted: Wanted, paging: Paging) -> Page[Workspace]:
     """One page of the visible workspaces."""
     args = [
-        sees.everything,
-        sees.owner,
+        visibility.everything,
+        visibility.owner,
         wanted.name,
         _pattern(wanted.wildcard),
         [*wanted.tags, *(tag.key for tag in wanted.tagged)],

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from terrapod_common.jsonapi import ANY, Payload, Resource, many, one, present
+from terrapod_control_plane.kernel.jsonapi import ANY, Payload, Resource, many, one, present
 from terrapod_control_plane.kernel.policy import Actor
 from terrapod_control_plane.workspaces.model import (
     ExecutionMode,

@@ -5,10 +5,9 @@ from typing import Any
 
 from msgspec import UNSET, structs
 
-from terrapod_common import ids
-from terrapod_common.errors import Conflict, NotFound, Unprocessable
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope
 from terrapod_control_plane.organizations import service as organizations
@@ -84,14 +83,14 @@ async def page(ctx: Context, organization: str, wanted: Wanted, paging: Paging) 
     """The workspaces that the caller may see."""
     await ctx.must(Action.WORKSPACE_LIST)
     organizations.exists(organization)
-    return await queries.page(ctx.actor.sees, wanted, paging)
+    return await queries.page(ctx.actor.visibility, wanted, paging)
 
 
 @internal
 async def id_of(ctx: Context, organization: str, name: str) -> str:
     """The id of a visible workspace, else the name, which is nobody's id: a 404 for who uses it."""
     organizations.exists(organization)
-    found = await queries.id_of(ctx.actor.sees, name)
+    found = await queries.id_of(ctx.actor.visibility, name)
     # An id is no name: else it would be found after all.
     return found or (name if name and ids.kind(name) != "ws" else "-")
 
@@ -231,13 +230,13 @@ async def lock_row(ctx: Context, id_: str) -> Workspace:
 @internal
 async def many(ctx: Context, wanted: Sequence[str]) -> list[Workspace]:
     """Those of the workspaces that the caller may see."""
-    return await queries.many(ctx.actor.sees, wanted)
+    return await queries.many(ctx.actor.visibility, wanted)
 
 
 @internal
 async def visible(ctx: Context, wanted: Sequence[str]) -> list[str]:
     """The ids of those of the workspaces that the caller may see."""
-    return await queries.visible(ctx.actor.sees, wanted)
+    return await queries.visible(ctx.actor.visibility, wanted)
 
 
 @internal

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from terrapod_control_plane.kernel.postgres import Embedded
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
 from tests.kit.backups import Place, sealed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]

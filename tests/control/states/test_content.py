@@ -10,9 +10,9 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from terrapod_common.errors import Unprocessable
 from terrapod_control_plane.kernel.blobs.base import BlobMissing, once
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
+from terrapod_control_plane.kernel.errors import Unprocessable
 from terrapod_control_plane.states import content
 from terrapod_control_plane.states.content import BadState
 from terrapod_control_plane.states.model import Parsed, ParsedOutput, Resource

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from terrapod_common.errors import Conflict, Unprocessable
+from terrapod_control_plane.kernel.errors import Conflict, Unprocessable
 from terrapod_control_plane.states import lifecycle
 from terrapod_control_plane.states.model import Offer, StateVersion
 

@@ -10,11 +10,10 @@ import anyio.lowlevel
 import pytest
 from msgspec.structs import replace
 
-from terrapod_common import ids
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context, system
+from terrapod_control_plane.kernel.crypto.keys import KeyRing
 from terrapod_control_plane.kernel.pages import Paging
-from terrapod_control_plane.kernel.secrets import KeyRing
 from terrapod_control_plane.states import jobs
 from terrapod_control_plane.states.outputs import service as outputs
 from tests.control.conftest import As
@@ -63,8 +62,8 @@ class Counting(KeyRing):
 @pytest.fixture
 def counting(control: Control) -> tuple[Context, Counting]:
     """The server's own context, and what counts what it opens."""
-    ring = Counting.parse(control.parts.ring.export())
-    return system(replace(control.parts, ring=ring)), ring
+    ring = Counting.parse(control.services.ring.export())
+    return system(replace(control.services, ring=ring)), ring
 
 
 async def test_a_page_opens_what_it_shows(
@@ -246,8 +245,8 @@ async def test_nothing_stays_of_a_version_that_was_given_up(
     url = made["data"]["attributes"]["hosted-state-upload-url"]
     assert (await api.call("PUT", url, content=body)).status_code == 409
     control.clock.move(7201)
-    for job in jobs.jobs(control.parts.settings):
-        await job.run(system(control.parts))
+    for job in jobs.jobs(control.services.settings):
+        await job.run(system(control.services))
     assert await kept() == 0
 
 

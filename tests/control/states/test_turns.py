@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
+from terrapod_control_plane.kernel.crypto.keys import KeyRing
 from terrapod_control_plane.kernel.pages import Paging
-from terrapod_control_plane.kernel.secrets import KeyRing
 from terrapod_control_plane.states import content, packing
 from terrapod_control_plane.states.outputs import service as outputs
 from tests.kit import factories
@@ -104,9 +104,9 @@ async def test_little_is_done_between_two_turns_while_many_outputs_are_stored_an
     began = thread_time()
     content.parsed(body)
     whole = thread_time() - began
-    ring = Here.parse(control.parts.ring.export())
+    ring = Here.parse(control.services.ring.export())
     ring.loop, turns = get_ident(), Turns(ring)
-    ctx = system(replace(control.parts, ring=ring))
+    ctx = system(replace(control.services, ring=ring))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(turns.go_on)
         version = await pushed(api, workspace, body)

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from terrapod_control_plane.kernel.blobs.base import Blobs
-from terrapod_control_plane.kernel.secrets import KeyRing, Tampered
+from terrapod_control_plane.kernel.crypto.keys import KeyRing, Tampered
 
 _MAGIC = b"TPB1"
 # Fixed, so that the plain size follows from the sealed size without a read.

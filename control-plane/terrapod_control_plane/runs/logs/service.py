@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from anyio import to_thread
 
 from terrapod_common import wire
-from terrapod_common.errors import TooLarge
 from terrapod_common.logframe import window
 from terrapod_common.loops import Backoff, Retries
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import TooLarge
 from terrapod_control_plane.runs import queries, viewers
 from terrapod_control_plane.runs.logs import queries as chunks
 from terrapod_control_plane.runs.model import Phase
@@ -67,7 +67,7 @@ async def _store(ctx: Context, phase: Phase, data: bytes) -> None:
 
 
 def _sealed(ctx: Context, phase: str, at: int, data: bytes) -> bytes:
-    return ctx.parts.ring.seal(data, f"log:{phase}:{at}")
+    return ctx.services.ring.seal(data, f"log:{phase}:{at}")
 
 
 @internal
@@ -105,7 +105,7 @@ async def _bytes(ctx: Context, phase: Phase, start: int, length: int) -> bytes:
 
 async def _opened(ctx: Context, phase_id: str, rows: Sequence[tuple[int, bytes]]) -> bytes:
     def opened() -> bytes:
-        ring = ctx.parts.ring
+        ring = ctx.services.ring
         return b"".join(ring.open(sealed, f"log:{phase_id}:{at}") for at, sealed in rows)
 
     few = sum(len(sealed) for _, sealed in rows) <= _OPENED_HERE
@@ -121,7 +121,7 @@ async def _archived(ctx: Context, phase: Phase, start: int, length: int) -> byte
         if at < start + length and end > start:
             first = at if first is None else first
             stored = bytearray()
-            async for part in ctx.parts.blobs.read(_key(phase), blob_start, blob_length):
+            async for part in ctx.services.blobs.read(_key(phase), blob_start, blob_length):
                 stored += part
             found += await to_thread.run_sync(zlib.decompress, bytes(stored))
     return bytes(found[start - (first or 0) :][:length])
@@ -141,7 +141,7 @@ async def archive(ctx: Context, retries: Retries | None = None) -> None:
 
 async def _archive(ctx: Context, phase: Phase) -> None:
     index: list[tuple[int, int, int]] = []
-    await ctx.parts.blobs.put(_key(phase), _compressed(ctx, phase, index))
+    await ctx.services.blobs.put(_key(phase), _compressed(ctx, phase, index))
     async with db.transaction():
         await chunks.archived(phase.id, index, phase.log_size)
 

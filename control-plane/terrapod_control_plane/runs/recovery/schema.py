@@ -4,7 +4,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from terrapod_common.jsonapi import Resource
+from terrapod_control_plane.kernel.jsonapi import Resource
 
 
 class FindingDoc(Struct, frozen=True, kw_only=True, rename="kebab"):

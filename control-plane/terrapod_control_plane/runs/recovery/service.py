@@ -8,9 +8,9 @@ import structlog
 from msgspec import structs
 
 from terrapod_common import wire
-from terrapod_common.errors import Conflict, NotFound, Unavailable
 from terrapod_control_plane.kernel import db, epochs, events, markers
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Conflict, NotFound, Unavailable
 from terrapod_control_plane.kernel.markers import Claim
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.runs import lifecycle, queue
@@ -53,7 +53,7 @@ async def _present() -> Recovery:
 async def look_for_markers(ctx: Context) -> None:
     """At start: pause when applies were started that this database knows nothing of."""
     for place in await _unknown_places(ctx):
-        claim = await markers.read(ctx.parts.blobs, place)
+        claim = await markers.read(ctx.services.blobs, place)
         if claim is None:
             log.warning("a marker of an apply can't be read and counts nothing", key=place.key)
         else:
@@ -63,7 +63,7 @@ async def look_for_markers(ctx: Context) -> None:
 
 
 async def _unknown_places(ctx: Context) -> list[markers.Place]:
-    places = await markers.places(ctx.parts.blobs)
+    places = await markers.places(ctx.services.blobs)
     unknown = await queries.unknown([p.phase for p in places], [p.fence for p in places])
     return [place for place in places if place.phase in unknown]
 
@@ -82,7 +82,7 @@ async def shown_by_agent(ctx: Context, listener: str, held: Sequence[wire.Holdin
 
 def _proven(ctx: Context, listener: str, holding: wire.Holding) -> Claim | None:
     """The claim of what an agent says it holds, if this server has signed just that."""
-    claim = markers.opened(ctx.parts.ring, holding.claim) if holding.claim else None
+    claim = markers.opened(ctx.services.ring, holding.claim) if holding.claim else None
     shown = (holding.phase_id, holding.fence, listener)
     return claim if claim and (claim.phase, claim.fence, claim.listener) == shown else None
 
@@ -119,7 +119,7 @@ async def mark_start(ctx: Context, listener: str, run_id: str) -> None:
     apply = await runs.phase(run.apply_id) if run else None
     if run is not None and apply is not None:
         try:
-            await markers.mark(ctx.parts.blobs, claim_of(run, apply.id, apply.fence, listener))
+            await markers.mark(ctx.services.blobs, claim_of(run, apply.id, apply.fence, listener))
         except OSError as error:
             # The agent asks again, and terraform starts only after an answer.
             raise Unavailable(f"The start can't be noted: {error.strerror}.") from error
@@ -128,7 +128,7 @@ async def mark_start(ctx: Context, listener: str, run_id: str) -> None:
 def claim_token(ctx: Context, run: Run, phase: Phase) -> str:
     """What an agent can show later to prove what it was given."""
     claim = claim_of(run, phase.id, phase.fence, phase.listener_id or "")
-    return markers.signed(ctx.parts.ring, claim)
+    return markers.signed(ctx.services.ring, claim)
 
 
 def claim_of(run: Run, phase: str, fence: int, listener: str) -> Claim:
@@ -152,7 +152,7 @@ async def forget_deleted(ctx: Context) -> None:
     gone = await deleted.among(ctx, [place.workspace for place in unknown])
     for place in unknown:
         if place.workspace in gone:
-            await ctx.parts.blobs.delete(place.key)
+            await ctx.services.blobs.delete(place.key)
 
 
 # --- going on -------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ async def resume(ctx: Context, *, new_epoch: bool = False) -> Recovery:
         await ctx.emit(RecoveryEnded(epoch=epoch, ended_runs=len(ended), held_workspaces=len(held)))
         await events.wake([f"pool:{pool}" for pool in await queries.pools()])
     for place in stale:
-        await ctx.parts.blobs.delete(place.key)
+        await ctx.services.blobs.delete(place.key)
     log.info("resumed", epoch=epoch, ended_runs=len(ended), held_workspaces=sorted(held))
     done = await _present()
     return structs.replace(

@@ -26,8 +26,8 @@ async def forget_plans(ctx: Context) -> None:
     async def forget(plan: Left) -> None:
         # The blobs first: what fails half-way is found again by the row.
         # All of them: what the agents have left that were lost with this plan has no row.
-        async for key in ctx.parts.blobs.below(f"artifact/{plan.workspace_id}/{plan.id}/"):
-            await ctx.parts.blobs.delete(key)
+        async for key in ctx.services.blobs.below(f"artifact/{plan.workspace_id}/{plan.id}/"):
+            await ctx.services.blobs.delete(key)
         await queries.forget_artifacts(plan.id)
 
     before, after = ctx.now() - timedelta(days=days), _FIRST

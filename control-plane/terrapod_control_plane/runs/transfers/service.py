@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import anyio
 import msgspec
 
-from terrapod_common import ids, wire
-from terrapod_common.errors import Conflict, NotFound, Unprocessable
+from terrapod_common import wire
 from terrapod_control_plane.configurations import service as configurations
-from terrapod_control_plane.kernel import db, epochs
+from terrapod_control_plane.kernel import db, epochs, ids
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.runs import holds, queries
 from terrapod_control_plane.runs.logs import service as logs
 from terrapod_control_plane.runs.model import Artifact, Phase
@@ -95,7 +95,7 @@ async def save_artifact(
     # A key of its own: whatever comes late or wrong never meets what was approved.
     key = f"artifact/{phase.workspace_id}/{phase.id}/{name}/{ids.new('re')}"
     sha = hashlib.sha256()
-    size = await ctx.parts.blobs.put(key, _hashed(chunks, sha))
+    size = await ctx.services.blobs.put(key, _hashed(chunks, sha))
     doomed = key
     try:
         if sha.hexdigest() != digest:
@@ -106,7 +106,7 @@ async def save_artifact(
     finally:
         if doomed:
             with anyio.CancelScope(shield=True):
-                await ctx.parts.blobs.delete(doomed)
+                await ctx.services.blobs.delete(doomed)
     return wire.Stored(size=size, digest=digest)
 
 
@@ -137,4 +137,4 @@ def read_artifact(ctx: Context, plan: Phase, name: str) -> AsyncIterator[bytes]:
     found = plan.artifacts.get(name)
     if found is None:
         raise NotFound(f"The plan left no {name}.")
-    return ctx.parts.blobs.read(found.key)
+    return ctx.services.blobs.read(found.key)

@@ -9,9 +9,9 @@ from functools import partial
 import structlog
 
 from terrapod_common import wire
-from terrapod_common.errors import Conflict, NotFound
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Conflict, NotFound
 from terrapod_control_plane.runs import holds, queries
 from terrapod_control_plane.runs.logs import service as logs
 from terrapod_control_plane.runs.model import Phase

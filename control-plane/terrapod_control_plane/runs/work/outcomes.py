@@ -7,9 +7,9 @@ import msgspec
 import structlog
 
 from terrapod_common import wire
-from terrapod_common.errors import Conflict, NotFound
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.errors import Conflict, NotFound
 from terrapod_control_plane.runs import holds, lifecycle, queries, queue, viewers
 from terrapod_control_plane.runs.logs import service as logs
 from terrapod_control_plane.runs.model import Phase, Run, Status
@@ -169,7 +169,7 @@ async def dropped(ctx: Context, listener: str, holding: wire.Holding) -> None:
 
 async def _agent(ctx: Context, phase: Phase) -> str:
     id_ = phase.listener_id or ""
-    name = (await ctx.parts.staff.names(ctx, [id_])).get(id_)
+    name = (await ctx.services.agent_directory.names(ctx, [id_])).get(id_)
     return f"its agent {name} ({id_})" if name else f"its agent {id_}"
 
 

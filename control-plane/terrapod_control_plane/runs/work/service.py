@@ -8,10 +8,10 @@ import msgspec
 from msgspec.json import encode
 
 from terrapod_common import wire
-from terrapod_common.errors import Conflict, NotFound
 from terrapod_common.loops import each
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Conflict, NotFound
 from terrapod_control_plane.runs import lifecycle, queries, queue
 from terrapod_control_plane.runs.model import Phase, Run, RunVariable, Status
 from terrapod_control_plane.runs.work import late, outcomes
@@ -53,7 +53,7 @@ async def claim(
 
     # Who can't take what was queued must not stand before those who can.
     line = " ".join(filter(None, (",".join(sorted(claimer.accept)), claimer.root)))
-    return await ctx.parts.bus.first_in_line(topic, attempt, wait, line=line)
+    return await ctx.services.bus.first_in_line(topic, attempt, wait, line=line)
 
 
 @internal
@@ -70,7 +70,7 @@ async def reads(
     ctx: Context, plan: Phase, state: str | None, variables: list[wire.Variable]
 ) -> None:
     """Note what a plan that was just claimed is about to read; its apply must see the same."""
-    sealed = ctx.parts.ring.seal(encode(variables), _sealed_for(plan))
+    sealed = ctx.services.ring.seal(encode(variables), _sealed_for(plan))
     async with db.transaction():
         await queries.reads(plan.id, state, sealed)
 
@@ -79,7 +79,7 @@ def read_by(ctx: Context, plan: Phase) -> list[wire.Variable]:
     """The variables of category ``terraform`` that a plan has read."""
     if plan.variables is None:
         return []
-    plain = ctx.parts.ring.open(plan.variables, _sealed_for(plan))
+    plain = ctx.services.ring.open(plan.variables, _sealed_for(plan))
     return msgspec.json.decode(plain, type=list[wire.Variable])
 
 
@@ -126,7 +126,7 @@ def variables_of(ctx: Context, run: Run) -> list[RunVariable]:
     """The variables that were given for one run, in clear."""
     if run.variables is None:
         return []
-    plain = ctx.parts.ring.open(run.variables, f"run:{run.id}")
+    plain = ctx.services.ring.open(run.variables, f"run:{run.id}")
     return msgspec.json.decode(plain, type=list[RunVariable])
 
 

@@ -5,11 +5,10 @@ from datetime import datetime
 
 from msgspec import structs
 
-from terrapod_common import ids
-from terrapod_common.errors import Refused
 from terrapod_common.loops import each
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Refused
 from terrapod_control_plane.states import content, lifecycle
 from terrapod_control_plane.states import service as states
 from terrapod_control_plane.states.events import StateRecovered
@@ -31,7 +30,7 @@ async def save_from_run(
     """
     workspace, run = writer.workspace, writer.run
     new = structs.replace(_of_run(ctx, workspace, run), intermediate=not final)
-    stored = await content.store(ctx.parts.blobs, new.blob, chunks)
+    stored = await content.store(ctx.services.blobs, new.blob, chunks)
     pruned: list[StateVersion] = []
     await states.keep_excerpts(ctx, new.id, stored.parsed.excerpts)
     try:
@@ -66,7 +65,7 @@ async def save_recovered(
 ) -> Saved:
     """Keep a state that came after its run had ended, beside the present one."""
     new = _of_run(ctx, workspace, run)
-    stored = await content.store(ctx.parts.blobs, new.blob, chunks)
+    stored = await content.store(ctx.services.blobs, new.blob, chunks)
     new = structs.replace(_filled(ctx, new, stored), status="recovered")
     await states.keep_excerpts(ctx, new.id, stored.parsed.excerpts)
     async with db.transaction():

@@ -4,7 +4,7 @@ from litestar import get
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from terrapod_common.jsonapi import Page, present
+from terrapod_control_plane.kernel.jsonapi import Page, present
 from terrapod_control_plane.states.outputs import service
 from terrapod_control_plane.states.outputs.schema import OutputDoc
 from terrapod_control_plane.web.params import Ctx, PagingParam

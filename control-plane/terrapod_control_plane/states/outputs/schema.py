@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from terrapod_common.jsonapi import Resource
+from terrapod_control_plane.kernel.jsonapi import Resource
 
 
 class OutputDoc(Resource, tag="state-version-outputs", kw_only=True):

@@ -8,13 +8,13 @@ from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 from msgspec.json import encode
 
-from terrapod_common import ids
-from terrapod_common.errors import NotFound
-from terrapod_common.jsonapi import dump, dump_one, present
+from terrapod_control_plane.kernel import ids
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.crypto.keys import KeyRing
+from terrapod_control_plane.kernel.errors import NotFound
+from terrapod_control_plane.kernel.jsonapi import dump, dump_one, present
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action, Scope, Verdict, allows
-from terrapod_control_plane.kernel.secrets import KeyRing
 from terrapod_control_plane.states import packing
 from terrapod_control_plane.states import service as states
 from terrapod_control_plane.states.model import Excerpt, ParsedOutput, Readable
@@ -116,7 +116,7 @@ async def _some(ctx: Context, version: str, start: int, end: int) -> list[tuple[
     if start >= end:
         return []
     excerpts = await queries.holding(version, start, end, packing.IN_ONE)
-    open_ = partial(_opened, ctx.parts.ring, version, excerpts, range(start, end))
+    open_ = partial(_opened, ctx.services.ring, version, excerpts, range(start, end))
     # Beside the loop where it takes long: every beat of an agent waits for it.
     small = sum(len(one.content) for one in excerpts) <= _SMALL
     return open_() if small else await run_sync(open_)

@@ -3,9 +3,9 @@
 import anyio
 import anyio.to_process
 
-from terrapod_common.errors import NotFound, Unprocessable
 from terrapod_control_plane.kernel.blobs.base import whole
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import NotFound, Unprocessable
 from terrapod_control_plane.states import service as states
 from terrapod_control_plane.states.model import StateVersion
 from terrapod_control_plane.states.outputs import service as outputs
@@ -42,10 +42,10 @@ async def read(ctx: Context, version: StateVersion) -> bytes:
     """The state with its outputs, sensitive ones too, and without its resources."""
     try:
         if version.size <= _HERE_AT_MOST:
-            return outputs_only(await whole(ctx.parts.blobs, version.blob))
+            return outputs_only(await whole(ctx.services.blobs, version.blob))
         # One is in memory at a time, however many are asked for; read in another process.
         async with _at_once:
-            content = await whole(ctx.parts.blobs, version.blob)
+            content = await whole(ctx.services.blobs, version.blob)
             return await anyio.to_process.run_sync(outputs_only, content)
     except Encrypted:
         raise Unprocessable(

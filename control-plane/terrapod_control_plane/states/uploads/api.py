@@ -5,7 +5,7 @@ from typing import Any
 from litestar import Request, Response, post, put
 from litestar.params import FromPath, JSONBody
 
-from terrapod_common.jsonapi import present
+from terrapod_control_plane.kernel.jsonapi import present
 from terrapod_control_plane.states.schema import StateVersionDoc
 from terrapod_control_plane.states.uploads import service
 from terrapod_control_plane.states.uploads.schema import NewState

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from terrapod_common.jsonapi import ANY, Payload, one
+from terrapod_control_plane.kernel.jsonapi import ANY, Payload, one
 
 
 class NewState(Payload, tag="state-versions", kw_only=True):

@@ -7,11 +7,10 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from terrapod_common import ids
-from terrapod_common.errors import Conflict, NotFound, Unprocessable
-from terrapod_control_plane.kernel import db, epochs
+from terrapod_control_plane.kernel import db, epochs, ids
 from terrapod_control_plane.kernel.blobs.base import once
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.states import addresses, content, lifecycle
 from terrapod_control_plane.states import service as states
@@ -143,7 +142,7 @@ async def _receive(
 ) -> StateVersion:
     if version.status != "pending":
         raise Conflict(f"The state version {version.id} is {version.status}.")
-    stored = await content.store(ctx.parts.blobs, version.blob, chunks, md5=version.md5)
+    stored = await content.store(ctx.services.blobs, version.blob, chunks, md5=version.md5)
     if version.lineage not in ("", stored.parsed.lineage):
         raise Unprocessable(
             f"The lineage is {stored.parsed.lineage}, announced was {version.lineage}.",

@@ -42,8 +42,8 @@ async def _some(ctx: Context, age: timedelta) -> int:
 
     async def clean_(workspace: str) -> None:
         for kind in _KINDS:
-            async for key in ctx.parts.blobs.below(f"{kind}/{workspace}/"):
-                await ctx.parts.blobs.delete(key)
+            async for key in ctx.services.blobs.below(f"{kind}/{workspace}/"):
+                await ctx.services.blobs.delete(key)
         await queries.cleaned(workspace, ctx.now())
         gone.append(workspace)
 

@@ -1,7 +1,7 @@
 """Use cases of workspaces that name a pool."""
 
-from terrapod_common.errors import Conflict
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Conflict
 from terrapod_control_plane.workspaces import lifecycle
 from terrapod_control_plane.workspaces.events import WorkspaceUpdated
 from terrapod_control_plane.workspaces.of_pools import queries

@@ -3,7 +3,7 @@
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, JSONBody
 
-from terrapod_common.jsonapi import Page
+from terrapod_control_plane.kernel.jsonapi import Page
 from terrapod_control_plane.web.params import Ctx, PagingParam
 from terrapod_control_plane.workspaces import service as workspaces
 from terrapod_control_plane.workspaces.schema import ConsumerIn, WorkspaceDoc

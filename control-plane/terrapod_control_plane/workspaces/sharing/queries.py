@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.kernel.policy import Sees
+from terrapod_control_plane.kernel.policy import Visibility
 from terrapod_control_plane.workspaces.model import Workspace
 
 _CONSUMERS = """
@@ -13,9 +13,9 @@ where c.workspace_id = $1 and ($2 or w.owner_id = $3)
 """
 
 
-async def page(sees: Sees, workspace: str, paging: Paging) -> Page[Workspace]:
+async def page(visibility: Visibility, workspace: str, paging: Paging) -> Page[Workspace]:
     """Those of a workspace's consumers that somebody may see, by name."""
-    args = (workspace, sees.everything, sees.owner)
+    args = (workspace, visibility.everything, visibility.owner)
     total = await db.value(f"select count(*) {_CONSUMERS}", *args)
     found = await db.many(
         Workspace,

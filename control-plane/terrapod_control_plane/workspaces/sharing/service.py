@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from terrapod_common.errors import Forbidden, NotFound
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.errors import Forbidden, NotFound
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Action
 from terrapod_control_plane.workspaces import service as workspaces
@@ -18,7 +18,7 @@ _LONGEST_NAME = 90
 async def page(ctx: Context, id_: str, paging: Paging) -> Page[Workspace]:
     """The consumers of a workspace's state, as far as the caller may see them."""
     await ctx.must(Action.WORKSPACE_READ, id_)
-    return await queries.page(ctx.actor.sees, id_, paging)
+    return await queries.page(ctx.actor.visibility, id_, paging)
 
 
 async def add(ctx: Context, id_: str, wanted: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from terrapod_common import ids
+from terrapod_control_plane.kernel import ids
 
 
 class _Identifier(Struct):

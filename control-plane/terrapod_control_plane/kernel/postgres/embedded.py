@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from terrapod_common import files
-from terrapod_control_plane.kernel.postgres_home import (
+from terrapod_control_plane.kernel.postgres.home import (
     Home,
     PostgresFailed,
     find_home,
@@ -24,7 +24,7 @@ from terrapod_control_plane.kernel.postgres_home import (
     recorded_folder,
     wheel_programs,
 )
-from terrapod_control_plane.kernel.postgres_process import (
+from terrapod_control_plane.kernel.postgres.process import (
     NAME,
     Address,
     clear_sockets,

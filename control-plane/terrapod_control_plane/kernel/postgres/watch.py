@@ -9,7 +9,7 @@ import anyio
 import structlog
 
 from terrapod_common.loops import Backoff, Fatal
-from terrapod_control_plane.kernel.postgres import Embedded, PostgresFailed
+from terrapod_control_plane.kernel.postgres.embedded import Embedded, PostgresFailed
 
 log = structlog.get_logger()
 

@@ -9,8 +9,8 @@ from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from terrapod_common import ids
-from terrapod_common.jsonapi import MEDIA_TYPE
+from terrapod_control_plane.kernel import ids
+from terrapod_control_plane.kernel.jsonapi import MEDIA_TYPE
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ _HEADERS = {
 _QUIET = ("GET", "HEAD")
 
 
-class Edge(ASGIMiddleware):
+class RequestMiddleware(ASGIMiddleware):
     """Gives a request its id, an answer its headers, and the log one line for both.
 
     The line names the route, never the path: paths may carry tokens.

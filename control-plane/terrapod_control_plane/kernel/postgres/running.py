@@ -4,8 +4,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from terrapod_control_plane.kernel.postgres_home import PostgresFailed, recorded_folder
-from terrapod_control_plane.kernel.postgres_process import Address
+from terrapod_control_plane.kernel.postgres.home import PostgresFailed, recorded_folder
+from terrapod_control_plane.kernel.postgres.process import Address
 
 
 def exists(data_dir: Path) -> bool:

@@ -9,9 +9,9 @@ import msgspec
 from litestar import Request, Response
 from msgspec import Struct
 
-from terrapod_common.errors import BadRequest, Unprocessable
-from terrapod_common.reading import Malformed, read_json
 from terrapod_common.wire import LARGEST
+from terrapod_control_plane.kernel.errors import BadRequest, Unprocessable
+from terrapod_control_plane.kernel.reading import Malformed, read_json
 from terrapod_control_plane.web.auth import NOBODY
 from terrapod_control_plane.web.streams import limited
 
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,16}")
 
 async def body(request: AnyRequest, into: type[S]) -> S:
     """The request's JSON as a struct."""
-    settings = request.app.state.parts.settings.server
+    settings = request.app.state.services.settings.server
     by_nobody = request.state.actor is NOBODY
     largest = settings.stranger_bytes_at_most if by_nobody else _LARGEST
     raw = b"".join([chunk async for chunk in limited(request, largest)])

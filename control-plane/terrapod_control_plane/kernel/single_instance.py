@@ -28,7 +28,7 @@ class NotAlone(Fatal):
     """Another control plane has the database; the message names it."""
 
 
-class Alone:
+class SingleInstanceLock:
     """The lock `single-node`, held for as long as its connection lives."""
 
     def __init__(self, dsn: str, name: str, patience: float) -> None:
@@ -91,9 +91,9 @@ async def _close(connection: Any) -> None:
 
 
 @asynccontextmanager
-async def only_one(dsn: str, name: str, *, patience: float) -> AsyncIterator[Alone]:
+async def only_one(dsn: str, name: str, *, patience: float) -> AsyncIterator[SingleInstanceLock]:
     """Hold the lock until the block ends; raises :class:`NotAlone`."""
-    alone = Alone(dsn, name, patience)
+    alone = SingleInstanceLock(dsn, name, patience)
     try:
         await alone.acquire()
         yield alone

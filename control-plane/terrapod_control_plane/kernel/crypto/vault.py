@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from terrapod_control_plane.kernel import db
-from terrapod_control_plane.kernel.secrets import KeyRing
+from terrapod_control_plane.kernel.crypto.keys import KeyRing
 
 
 async def holds_any() -> bool:

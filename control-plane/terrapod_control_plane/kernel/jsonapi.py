@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from terrapod_common.reading import Malformed, read_json
-from terrapod_common.relations import Relation, many, one, relations
+from terrapod_control_plane.kernel.reading import Malformed, read_json
+from terrapod_control_plane.kernel.relations import Relation, many, one, relations
 
 __all__ = ["Relation", "many", "one", "relations"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 from urllib.parse import quote
 
-from terrapod_control_plane.kernel.postgres_home import (
+from terrapod_control_plane.kernel.postgres.home import (
     Home,
     PostgresFailed,
     give_to,

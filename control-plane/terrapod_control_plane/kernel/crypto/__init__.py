@@ -1,0 +1,1 @@
+"""Keys, tokens, sealed values and certificates."""
