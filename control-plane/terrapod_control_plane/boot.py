@@ -16,8 +16,8 @@ from msgspec import Struct
 from terrapod_common import files
 from terrapod_common.loops import Backoff, Loop, supervise
 from terrapod_control_plane import app
-from terrapod_control_plane.health import service as health
-from terrapod_control_plane.identity import service as identity
+from terrapod_control_plane.health import internal as health
+from terrapod_control_plane.identity import internal as identity
 from terrapod_control_plane.kernel import db, epochs, jobs
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
@@ -32,8 +32,8 @@ from terrapod_control_plane.kernel.events import Bus
 from terrapod_control_plane.kernel.single_instance import SingleInstanceLock, only_one
 from terrapod_control_plane.kernel.spared import SparedBlobs
 from terrapod_control_plane.migrations.run import migrate
-from terrapod_control_plane.runs.recovery import service as recovery
-from terrapod_control_plane.runs.work import service as work
+from terrapod_control_plane.runs.phases.leases import internal as leases
+from terrapod_control_plane.runs.recovery import internal as recovery
 from terrapod_control_plane.settings import Settings
 from terrapod_control_plane.web.middleware import RequestMiddleware
 
@@ -62,7 +62,7 @@ async def opened(
         if paused:
             await epochs.pause(services.clock.now(), "it was started with --paused")
         await recovery.look_for_markers(system(services))
-        await work.extend_all(system(services))
+        await leases.extend_all(system(services))
         await health.Looks().look(system(services))
         litestar = app.build(services)
         async with _running(_loops(services, dsn, alone)), litestar.lifespan():
@@ -109,9 +109,9 @@ async def _services(settings: Settings, clock: Clock) -> Services:
         ring=ring,
         signer=Signer(signing, clock.now),
         authority=Authority(*msgspec.json.decode(authority, type=tuple[bytes, bytes])),
-        resolvers=app.RESOLVERS,
-        handlers=app.IN_TRANSACTION,
-        agent_directory=app.AGENT_DIRECTORY,
+        resolvers=app.resolvers(),
+        handlers=app.handlers(),
+        agent_directory=app.agent_directory(),
         condition=Condition(time.monotonic, every=settings.server.look_every_seconds),
     )
 

@@ -27,11 +27,11 @@ from terrapod_common.settings import Secret
 from terrapod_control_plane import app as server
 from terrapod_control_plane import cli as server_cli
 from terrapod_control_plane import settings as server_settings
-from terrapod_control_plane.kernel.policy import Action
+from tests.kit.actions import declared
 
-DOCS = Path(__file__).parents[2] / "docs"
-WIDTH = 100
+DOCS, WIDTH = Path(__file__).parents[2] / "docs", 100
 ANEW = "python -m tests.architecture.test_docs"
+ACTIONS = declared()
 
 # Settings whose name says it all to who reads the code, but not to who reads the reference.
 SAID = {
@@ -201,25 +201,28 @@ def caller(marks: dict[str, Any], wanted: str) -> str:
         return "agent"
     if marks.get("public"):
         return "anyone"
-    return "user or agent" if wanted == Action.TOOL_FETCH.text else "user"
+    return "user or agent" if wanted == ACTIONS["TOOL_FETCH"].text else "user"
 
 
 def permission(handler: Callable[..., Any]) -> str:
     """What the use case of a route asks for first; nothing when it asks for none."""
-    for call in calls(handler):
-        for inner in (call, *calls(call)):
-            for node in nodes(inner):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "ctx.must":
-                    return " or ".join(actions(inner, node.args[0]))
+    return next((found for call in calls(handler) if (found := _asked(call))), "")
+
+
+def _asked(call: Callable[..., Any]) -> str:
+    for inner in (call, *calls(call)):
+        for node in nodes(inner):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "ctx.must":
+                return " or ".join(actions(inner, node.args[0]))
     return ""
 
 
 def actions(inside: Callable[..., Any], asked: ast.expr) -> list[str]:
-    """The actions that an argument of `must` may be, itself or by a function that chooses."""
+    """The actions that an argument of `must` may be, itself or as a function chooses."""
     text = ast.unparse(asked)
     chooser = inside.__globals__.get(text.partition("(")[0])
     text += inspect.getsource(chooser) if inspect.isfunction(chooser) else ""
-    return [Action[name].text for name in re.findall(r"Action\.([A-Z_]+)", text)]
+    return [ACTIONS[name].text for name in re.findall(r"[A-Z][A-Z_]+", text) if name in ACTIONS]
 
 
 def calls(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
@@ -256,8 +259,6 @@ def endpoints_page() -> str:
         parts += ["", "[[endpoint]]", *lines]
     return "\n".join(parts) + "\n"
 
-
-# --- tests ----------------------------------------------------------------------------------------
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings_page,

@@ -13,13 +13,15 @@ import msgspec
 from msgspec import Struct
 
 from terrapod_common import wire
-from terrapod_control_plane.agents import duty, handover
+from terrapod_control_plane.agent_api import model as agent_api_model
+from terrapod_control_plane.agent_api import service as agent_api_service
+from terrapod_control_plane.agent_api import service as duty
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, system
 from terrapod_control_plane.kernel.errors import Conflict, Forbidden, NotFound, Unauthorized
 from terrapod_control_plane.kernel.policy import Actor
-from terrapod_control_plane.runs import holds
-from terrapod_control_plane.runs import service as runs
+from terrapod_control_plane.runs import service as runs_service
+from terrapod_control_plane.runs.holds import service as holds_service
 from terrapod_control_plane.runs.model import NewRun
 from tests.chaos.ledger import Ledger
 from tests.kit import factories
@@ -65,7 +67,9 @@ class Player:
         if len(self._doing) >= 2:
             return
         key, slot = self._key, self._dice.randrange(2)
-        ask = duty.Slot(number=slot, key=key, accept=self._dice.choice(["", "", "plan", "apply"]))
+        ask = agent_api_model.Slot(
+            number=slot, key=key, accept=self._dice.choice(["", "", "plan", "apply"])
+        )
         found: list[wire.Work] = []
 
         async def once() -> None:
@@ -108,7 +112,7 @@ class Player:
 
         async def once() -> None:
             stale = self._ledger.is_stale(work)
-            answer = await self._call(handover.report, work.run_id, said)
+            answer = await self._call(agent_api_service.report, work.run_id, said)
             if answer is not None:
                 self._ledger.reported(work, status, stale=stale)
                 taken.append(True)
@@ -218,10 +222,12 @@ class Simulation:
                 workspace = self.dice.choice(self._workspaces)
                 plan_only = self.dice.random() < 0.2
                 new = NewRun(workspace_id=workspace, plan_only=plan_only)
-                self.ledger.runs.add((await runs.create(self._admin, new)).id)
+                self.ledger.runs.add((await runs_service.create(self._admin, new)).id)
         if self.dice.random() < 0.3 and self.ledger.runs:
             run = self.dice.choice(sorted(self.ledger.runs))
-            deed = self.dice.choice([runs.cancel, runs.force_cancel, runs.discard])
+            deed = self.dice.choice(
+                [runs_service.cancel, runs_service.force_cancel, runs_service.discard]
+            )
             try:
                 await deed(self._admin, run)
             except _REFUSED:
@@ -234,7 +240,7 @@ class Simulation:
         sql = "select id, hold_run_id from workspaces where hold_run_id is not null"
         for row in await db.rows(sql):
             self.ledger.held.add(row["hold_run_id"])
-            await holds.clear(self._admin, row["id"])
+            await holds_service.clear(self._admin, row["id"])
 
     async def _time(self) -> None:
         """Mostly little passes; now and then so much that leases end."""

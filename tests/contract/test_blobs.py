@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from terrapod_control_plane.kernel.blobs import BadKey, BlobMissing, Blobs, once, whole
+from terrapod_control_plane.kernel.blobs.base import BadKey, BlobMissing, Blobs, once, whole
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import BlobDamaged, SealedBlobs
 from terrapod_control_plane.kernel.crypto.keys import KeyMissing, KeyRing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from terrapod_control_plane.kernel.ephemeral import Ephemeral, MemoryEphemeral
+from terrapod_control_plane.kernel.ephemeral.base import Ephemeral
+from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from terrapod_common.protocol import CALLS, Call
-from terrapod_control_plane.app import API
+from terrapod_control_plane.app import SLICES
 
 
 def shape(path: str) -> str:
@@ -16,7 +16,8 @@ def shape(path: str) -> str:
 
 SERVED = {
     (method, shape(f"/api/v2{path}")): handler
-    for handler in API
+    for one in SLICES
+    for handler in one.routes
     for path in handler.paths
     for method in handler.http_methods
 }

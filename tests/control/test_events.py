@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from terrapod_control_plane.health import jobs as housekeeping
-from terrapod_control_plane.identity import service as identity
+from terrapod_control_plane.health import jobs as health_jobs
+from terrapod_control_plane.identity import internal as identity
 from terrapod_control_plane.kernel import db, events
 from terrapod_control_plane.kernel.context import Context, system
 from terrapod_control_plane.kernel.events import Event
@@ -211,6 +211,6 @@ async def test_old_events_are_dropped_and_their_audit_rows_kept(
         async with db.transaction():
             await context.emit(Found(thing=thing))
         control.clock.move(wait)
-    await housekeeping.trim_outbox(system(control.services))
+    await health_jobs.trim_outbox(system(control.services))
     assert [payload["thing"] for _, payload in await outbox()] == ["younger", "new"]
     assert [entry["subject"] for entry in await trail()] == ["old", "younger", "new"]

@@ -10,7 +10,7 @@ import structlog
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.logs import service as logs
+from terrapod_control_plane.runs.logs import internal as logs
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control, problems
 from tests.kit.disks import MAY_MOUNT, Disk, small_disk

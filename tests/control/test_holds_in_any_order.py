@@ -14,7 +14,7 @@ import pytest
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import system
 from terrapod_control_plane.runs.model import FINAL
-from terrapod_control_plane.runs.work import service as leases
+from terrapod_control_plane.runs.phases.leases import internal as leases
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.lost import hold, late

@@ -7,8 +7,9 @@ import structlog
 
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.logs import service as logs
-from terrapod_control_plane.runs.work import service as leases
+from terrapod_control_plane.runs.logs import internal as logs
+from terrapod_control_plane.runs.logs import queries as logs_queries
+from terrapod_control_plane.runs.phases.leases import internal as leases
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.lost import LATER, MARK, applying, hold, late, log_of, lost, rows
@@ -130,13 +131,13 @@ async def test_an_archive_made_meanwhile_keeps_what_came_late(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:
     work = await lost(control, api, listener, workspace)
-    seen = await logs.chunks.to_archive()
+    seen = await logs_queries.to_archive()
     await listener.send(work, "late-log", b"goes on\n", "offset=7")
     found = next(phase for phase in seen if phase.id == work["phase_id"])
     index: list[tuple[int, int, int]] = []
     ctx = system(control.services)
     await ctx.services.blobs.put(logs._key(found), logs._compressed(ctx, found, index))
-    await logs.chunks.archived(found.id, index, found.log_size)
+    await logs_queries.archived(found.id, index, found.log_size)
     whole = await log_of(api, work["run_id"])
     assert whole.startswith("\x02begins\n")
     assert f"{MARK}\r\ngoes on\n" in whole

@@ -7,7 +7,7 @@ import pytest
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.work.jobs import Leases
+from terrapod_control_plane.runs.phases.leases.jobs import Leases
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 

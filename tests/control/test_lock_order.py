@@ -11,7 +11,7 @@ import pytest
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.work import service as work
+from terrapod_control_plane.runs.phases.leases import internal as leases
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 
@@ -75,7 +75,7 @@ class Storm:
         assert answer.status_code in FINE, answer.text
 
     async def sweeps(self) -> None:
-        await work.extend_all(system(self.control.services))
+        await leases.extend_all(system(self.control.services))
         await self.control.sweep()
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.logs import service as logs
+from terrapod_control_plane.runs.logs import internal as logs
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 

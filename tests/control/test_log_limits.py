@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from terrapod_control_plane.kernel.context import Context, system
 from terrapod_control_plane.kernel.errors import TooLarge
-from terrapod_control_plane.runs.transfers import service as transfers
+from terrapod_control_plane.runs.phases.artifacts import internal as artifacts
 from terrapod_control_plane.settings import Runs
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
@@ -35,14 +35,14 @@ async def test_each_claim_of_a_plan_has_all_of_the_limit_for_its_log(
     ctx = short(control)
     run = await factories.run(api, workspace)
     first = await factories.starts_plan(listener, "first")
-    await transfers.append_log(ctx, held(listener, first), 0, b"a" * MEGABYTE)
+    await artifacts.append_log(ctx, held(listener, first), 0, b"a" * MEGABYTE)
     control.clock.move(31)
     await control.sweep()
     second = await factories.starts_plan(foreign, "second")
-    answer = await transfers.append_log(ctx, held(foreign, second), 0, b"b" * MEGABYTE)
+    answer = await artifacts.append_log(ctx, held(foreign, second), 0, b"b" * MEGABYTE)
     assert answer.offset == MEGABYTE
     with pytest.raises(TooLarge):
-        await transfers.append_log(ctx, held(foreign, second), MEGABYTE, b"c" * 11)
+        await artifacts.append_log(ctx, held(foreign, second), MEGABYTE, b"c" * 11)
     ended = await foreign.report(second, "errored", log_size=MEGABYTE)
     assert ended.status_code == 200, ended.text
     assert await control.status(run) == "errored"

@@ -6,8 +6,9 @@ import pytest
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.logs import service as logs
-from terrapod_control_plane.runs.transfers import service as transfers
+from terrapod_control_plane.runs.logs import internal as logs
+from terrapod_control_plane.runs.logs import queries as logs_queries
+from terrapod_control_plane.runs.phases.artifacts import internal as artifacts
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.lost import MARK, log_of, lost
@@ -26,7 +27,7 @@ async def said(control: Control, agent: Agent, work: dict[str, Any], *pieces: by
     """The pieces one after the other; all of them together."""
     held, at = (work["phase_id"], agent.id, work["fence"]), 0
     for piece in pieces:
-        answer = await transfers.append_log(system(control.services), held, at, piece)
+        answer = await artifacts.append_log(system(control.services), held, at, piece)
         at += len(piece)
         assert answer.offset == at
     return b"".join(pieces)
@@ -100,14 +101,14 @@ async def test_what_comes_late_is_joined_without_losing_what_an_archive_does_not
     for line in lines[:10]:
         assert (await listener.send(work, "late-log", line, f"offset={at}")).is_success
         at += len(line)
-    seen = next(one for one in await logs.chunks.to_archive() if one.id == work["phase_id"])
+    seen = next(one for one in await logs_queries.to_archive() if one.id == work["phase_id"])
     index: list[tuple[int, int, int]] = []
     await ctx.services.blobs.put(logs._key(seen), logs._compressed(ctx, seen, index))
     for line in lines[10:]:  # with these, rows before and after that moment become one
         assert (await listener.send(work, "late-log", line, f"offset={at}")).is_success
         at += len(line)
     assert await rows() < 20
-    await logs.chunks.archived(seen.id, index, seen.log_size)
+    await logs_queries.archived(seen.id, index, seen.log_size)
     found = await log_of(api, work["run_id"])
     assert found.startswith("\x02begins\n")
     assert found.endswith(f"{MARK}\r\n{b''.join(lines).decode()}\x03")

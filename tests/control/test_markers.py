@@ -9,8 +9,8 @@ from msgspec import structs
 from terrapod_control_plane.health import jobs as health_jobs
 from terrapod_control_plane.kernel import db, jobs, markers
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.recovery import service as recovery
-from terrapod_control_plane.workspaces.deleted import jobs as deleted_jobs
+from terrapod_control_plane.runs.recovery import internal as recovery
+from terrapod_control_plane.workspaces.deleted import jobs as deleted_workspaces_jobs
 from tests.control.conftest import As
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
@@ -103,7 +103,8 @@ async def test_a_workspace_that_was_deleted_long_ago_is_still_known(
     work = await speculating(api, listener, workspace)
     await api.call("DELETE", f"/api/v2/workspaces/{workspace}")
     control.clock.move(400 * DAY)
-    for job in (*deleted_jobs.JOBS, *health_jobs.jobs(control.services.settings)):
+    settings = control.services.settings
+    for job in (*deleted_workspaces_jobs.jobs(settings), *health_jobs.jobs(settings)):
         if job.every == 3600:
             await jobs.turn(job, control.services)
     assert await db.value("select count(*) from audit_entries") == 0

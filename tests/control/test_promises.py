@@ -8,7 +8,7 @@ import pytest
 from terrapod_agent.identity import new_key, request
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.states import jobs as state_jobs
+from terrapod_control_plane.states import jobs as states_jobs
 from tests.control.conftest import As
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
@@ -101,7 +101,7 @@ async def test_a_version_that_came_is_not_dropped_with_those_that_did_not(
     url = made["data"]["attributes"]["hosted-state-upload-url"]
     assert (await api.call("PUT", url, content=body)).status_code < 300
     control.clock.move(2 * DAY)
-    await state_jobs.drop_pending(system(control.services))
+    await states_jobs.drop_pending(system(control.services))
     current = await api.get(f"/api/v2/workspaces/{workspace}/current-state-version")
     got = await api.call("GET", current["data"]["attributes"]["hosted-state-download-url"])
     assert got.content == body

@@ -2,7 +2,7 @@
 
 import pytest
 
-from terrapod_control_plane.health.service import Looks
+from terrapod_control_plane.health.internal import Looks
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import system
 from tests.control.conftest import As

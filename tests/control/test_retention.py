@@ -15,7 +15,7 @@ from terrapod_control_plane import app
 from terrapod_control_plane.kernel import db, jobs
 from terrapod_control_plane.kernel.blobs.base import once
 from terrapod_control_plane.kernel.context import Services, system
-from terrapod_control_plane.runs.logs import service as logs
+from terrapod_control_plane.runs.logs import internal as logs
 from terrapod_control_plane.settings import Retention
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control

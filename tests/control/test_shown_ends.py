@@ -8,7 +8,9 @@ from msgspec.structs import replace
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs import lifecycle, queries, viewers
+from terrapod_control_plane.runs import lifecycle
+from terrapod_control_plane.runs import queries as runs_queries
+from terrapod_control_plane.runs.viewers import internal as viewers
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 
@@ -201,7 +203,7 @@ async def test_with_waits_of_zero_it_is_shown_at_once(
     settings = control.services.settings
     none = replace(settings.runs, show_end_after_seconds=0, show_end_at_most_seconds=0)
     ctx = system(replace(control.services, settings=replace(settings, runs=none)))
-    run = await queries.get(reader.run)
+    run = await runs_queries.get(reader.run)
     assert run is not None
     followed = await viewers.hidden(ctx, replace(run, shown_at=None))
     assert lifecycle.shown(followed, ctx.now()).status.value == "errored"
@@ -216,7 +218,7 @@ async def test_who_takes_longer_than_the_end_is_held_back_is_not_forgotten(
     settings = control.services.settings
     brief = replace(settings.runs, show_end_after_seconds=0.01, show_end_at_most_seconds=0.01)
     ctx = system(replace(control.services, settings=replace(settings, runs=brief)))
-    plan, found = await queries.phase(work["phase_id"]), await queries.get(run)
+    plan, found = await runs_queries.phase(work["phase_id"]), await runs_queries.get(run)
     assert plan is not None
     assert found is not None
     await viewers.reads(ctx, plan, end=end)

@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 
 from terrapod_control_plane.backup import making
-from terrapod_control_plane.health import jobs
+from terrapod_control_plane.health import jobs as health_jobs
 from terrapod_control_plane.kernel import db, spared
-from terrapod_control_plane.kernel.blobs import once
+from terrapod_control_plane.kernel.blobs.base import once
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.context import system
 from tests.kit.control import Control
@@ -24,10 +24,10 @@ async def test_a_deletion_waits_for_the_end_of_a_backup(control: Control, dsn: s
     async with spared.copying(connection):
         async with db.transaction():
             await blobs.delete("state/ws-1/sv-1")
-        await jobs.delete_doomed(ctx)
+        await health_jobs.delete_doomed(ctx)
         assert await blobs.size("state/ws-1/sv-1") == 1
     await connection.close()
-    await jobs.delete_doomed(ctx)
+    await health_jobs.delete_doomed(ctx)
     assert [key async for key in blobs.below("state/ws-1/")] == []
     await blobs.put("state/ws-1/sv-2", once(b"x"))
     await blobs.delete("state/ws-1/sv-2")
@@ -82,5 +82,5 @@ async def test_what_is_stored_again_while_a_backup_runs_stays(control: Control, 
         await binaries.delete("tools/terraform/1.9.0/linux_amd64/digest")
         await binaries.put("tools/terraform/1.9.0/linux_amd64/digest", once(b"x"))
     await connection.close()
-    await jobs.delete_doomed(ctx)
+    await health_jobs.delete_doomed(ctx)
     assert await binaries.size("tools/terraform/1.9.0/linux_amd64/digest") == 1

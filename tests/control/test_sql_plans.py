@@ -15,7 +15,7 @@ from terrapod_agent.identity import new_key, request
 from terrapod_control_plane import app
 from terrapod_control_plane.kernel import db, jobs
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.work import service as leases
+from terrapod_control_plane.runs.phases.leases import internal as leases
 from tests.control.test_every_route import answer, ids
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control

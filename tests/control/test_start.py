@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from terrapod_control_plane import migrations
-from terrapod_control_plane.kernel.db import Unreachable
+from terrapod_control_plane.kernel.connecting import Unreachable
 from terrapod_control_plane.kernel.single_instance import NotAlone, only_one
 
 pytestmark = pytest.mark.anyio

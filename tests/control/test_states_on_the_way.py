@@ -7,7 +7,7 @@ import pytest
 
 from terrapod_control_plane import app
 from terrapod_control_plane.kernel import db, jobs
-from terrapod_control_plane.states.of_runs import queries
+from terrapod_control_plane.states.run_uploads import queries
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.lost import applying

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from anyio.streams.tls import TLSStream
 
-from terrapod_control_plane.health import service as health
+from terrapod_control_plane.health import service as health_service
 from terrapod_control_plane.kernel.condition import Condition
 from terrapod_control_plane.kernel.context import system
 from terrapod_control_plane.kernel.jsonapi import Payload
@@ -97,9 +97,9 @@ async def test_asking_whether_it_is_ready_asks_nobody_else(control: Control) -> 
     alone = msgspec.structs.replace(
         control.services, blobs=None, ephemeral=None, bus=None, condition=condition
     )
-    assert (await health.readiness(system(alone))).status == "ready"
+    assert (await health_service.readiness(system(alone))).status == "ready"
     condition.saw({"storage": "no space"})
-    found = await health.readiness(system(alone))
+    found = await health_service.readiness(system(alone))
     assert (found.status, found.checks.storage) == ("not ready", "unhealthy")
 
 

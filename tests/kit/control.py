@@ -16,11 +16,11 @@ from msgspec import Struct
 from terrapod_agent.identity import new_key, request
 from terrapod_control_plane import boot
 from terrapod_control_plane.certificates import Certificates
-from terrapod_control_plane.identity import service as identity
+from terrapod_control_plane.identity import internal as identity
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Services, system
-from terrapod_control_plane.runs import service as runs
-from terrapod_control_plane.runs.work import jobs as work_jobs
+from terrapod_control_plane.runs import service as runs_service
+from terrapod_control_plane.runs.phases.leases import jobs as leases_jobs
 from terrapod_control_plane.settings import Runs, Server, Settings
 from terrapod_control_plane.web import tls
 from tests.kit.clock import MovableClock
@@ -173,12 +173,12 @@ class Control(Struct, kw_only=True):
 
     async def sweep(self) -> None:
         """What the server does by itself every few seconds."""
-        for job in work_jobs.jobs(self.services.settings):
+        for job in leases_jobs.jobs(self.services.settings):
             await job.run(system(self.services))
 
     async def status(self, run: str) -> str:
         """Where a run stands."""
-        found = await runs.queries.get(run)
+        found = await runs_service.queries.get(run)
         assert found is not None
         return found.status.value
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
-from terrapod_control_plane.configurations.schema import NewConfiguration
+from terrapod_control_plane.configurations.schema import ConfigurationCreate
 from terrapod_control_plane.kernel.jsonapi import (
     Compound,
     Invalid,
@@ -21,11 +21,10 @@ from terrapod_control_plane.kernel.jsonapi import (
     dump_errors,
     load,
     load_all,
-    many,
-    one,
 )
+from terrapod_control_plane.kernel.relations import many, one
 from terrapod_control_plane.runs.schema import Comment, RunCreate
-from terrapod_control_plane.workspaces.schema import BindingIn, Reason, Settings, TagIn
+from terrapod_control_plane.workspaces.schema import BindingIn, Reason, TagIn, WorkspaceSettings
 
 # --- what was recorded of the real command lines --------------------------------------------------
 
@@ -67,7 +66,7 @@ def test_a_run_as_the_cli_asks_for_it() -> None:
 )
 def test_only_what_was_sent_is_given(attributes: dict[str, Any], given: dict[str, Any]) -> None:
     sent = body({"type": "workspaces", "attributes": attributes})
-    assert load(sent, Settings).given() == given
+    assert load(sent, WorkspaceSettings).given() == given
 
 
 def test_new_tags_come_without_ids() -> None:
@@ -75,13 +74,13 @@ def test_new_tags_come_without_ids() -> None:
     bound = [{"type": "tag-bindings", "attributes": {"key": "app", "value": "x"}}]
     relationships = {"tags": {"data": tags}, "tag-bindings": {"data": bound}}
     sent = {"type": "workspaces", "attributes": {"name": "a"}, "relationships": relationships}
-    new = load(body(sent), Settings).new_tags
+    new = load(body(sent), WorkspaceSettings).new_tags
     assert [tag.key for tag in new] == ["team-a", "prod", "app"]
 
 
 def test_a_configuration_as_both_backends_ask_for_it() -> None:
     flags = {"auto-queue-runs": False, "provisional": False, "speculative": True}
-    cloud = load(body({"type": "configuration-versions", "attributes": flags}), NewConfiguration)
+    cloud = load(body({"type": "configuration-versions", "attributes": flags}), ConfigurationCreate)
     assert (cloud.auto_queue_runs, cloud.speculative) == (False, True)
 
 

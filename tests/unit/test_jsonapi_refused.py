@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from terrapod_control_plane.kernel.jsonapi import Invalid, Payload, load, load_all
 from terrapod_control_plane.runs.schema import RunCreate
-from terrapod_control_plane.workspaces.schema import Reason, Settings
+from terrapod_control_plane.workspaces.schema import Reason, WorkspaceSettings
 
 
 def body(data: Any) -> bytes:
@@ -98,7 +98,7 @@ def refused_or_read(read: Callable[..., Any], sent: bytes, into: type[Payload]) 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(sent: bytes) -> None:
-    for into in (RunCreate, Reason, Settings):
+    for into in (RunCreate, Reason, WorkspaceSettings):
         assert refused_or_read(load, sent, into) in ("200", "400", "422")
 
 
@@ -121,6 +121,6 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_json_is_read_or_refused(value: Any) -> None:
     sent = json.dumps(value).encode()
-    for into in (RunCreate, Reason, Settings):
+    for into in (RunCreate, Reason, WorkspaceSettings):
         assert refused_or_read(load, sent, into) in ("200", "400", "422")
         assert refused_or_read(load_all, sent, into) in ("200", "400", "422")

@@ -13,7 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from terrapod_control_plane.kernel.postgres.embedded import Embedded, PostgresFailed
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
+from terrapod_control_plane.kernel.postgres.home import PostgresFailed
 from tests.kit.embedded import (
     first_line,
     home_of,

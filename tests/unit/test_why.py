@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from terrapod_control_plane.kernel.context import PoolSeen
 from terrapod_control_plane.runs.model import FINAL, Run, Status
-from terrapod_control_plane.runs.why import Facts, why
+from terrapod_control_plane.runs.wait_reason import Facts, why
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 EARLIER = NOW - timedelta(seconds=90)

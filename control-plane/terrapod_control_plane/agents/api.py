@@ -5,14 +5,11 @@ from typing import Any
 from litestar import Request, delete, get, post
 from litestar.params import FromPath, JSONBody
 
-from terrapod_common import wire
-from terrapod_control_plane.agents import enrolment, service
+from terrapod_control_plane.agents import service
 from terrapod_control_plane.agents.schema import ListenerDoc, PoolCreate, PoolDoc
 from terrapod_control_plane.identity.schema import NewToken, TokenDoc, shown
 from terrapod_control_plane.kernel.jsonapi import Page, present
-from terrapod_control_plane.organizations import service as organizations
-from terrapod_control_plane.web import bare_json
-from terrapod_control_plane.web.auth import PUBLIC
+from terrapod_control_plane.organizations import model as organizations_model
 from terrapod_control_plane.web.params import Ctx, PagingParam, Query
 
 AnyRequest = Request[Any, Any, Any]
@@ -21,7 +18,7 @@ AnyRequest = Request[Any, Any, Any]
 @post("/organizations/{organization:str}/agent-pools")
 async def create(ctx: Ctx, organization: FromPath[str], data: JSONBody[PoolCreate]) -> PoolDoc:
     """A new pool."""
-    organizations.exists(organization)
+    organizations_model.must_exist(organization)
     pool = await service.create_pool(ctx, data.name, data.service_account_name or "")
     return present(pool, PoolDoc)
 
@@ -31,8 +28,8 @@ async def index(
     ctx: Ctx, organization: FromPath[str], paging: PagingParam, asked: Query
 ) -> Page[PoolDoc]:
     """Pools by name."""
-    organizations.exists(organization)
-    return (await service.pools(ctx, asked.get("q", ""), paging)).of(PoolDoc)
+    organizations_model.must_exist(organization)
+    return (await service.pools(ctx, asked.get("q", ""), paging)).presented(PoolDoc)
 
 
 @get("/agent-pools/{pool_id:str}")
@@ -57,46 +54,19 @@ async def create_token(ctx: Ctx, pool_id: FromPath[str], data: JSONBody[NewToken
 @get("/agent-pools/{pool_id:str}/authentication-tokens")
 async def tokens(ctx: Ctx, pool_id: FromPath[str], paging: PagingParam) -> Page[TokenDoc]:
     """The join tokens of a pool."""
-    return (await service.tokens(ctx, pool_id, paging)).of(TokenDoc)
+    return (await service.tokens(ctx, pool_id, paging)).presented(TokenDoc)
 
 
 @get("/agent-pools/{pool_id:str}/listeners")
 async def listeners(ctx: Ctx, pool_id: FromPath[str], paging: PagingParam) -> Page[ListenerDoc]:
     """The agents of a pool."""
-    return (await service.listeners(ctx, pool_id, paging)).of(ListenerDoc)
+    return (await service.listeners(ctx, pool_id, paging)).presented(ListenerDoc)
 
 
 @delete("/agent-pools/{pool_id:str}/listeners/{listener_id:str}")
 async def revoke(ctx: Ctx, pool_id: FromPath[str], listener_id: FromPath[str]) -> None:
     """Shut an agent out."""
     await service.revoke(ctx, pool_id, listener_id)
-
-
-@post("/agent-pools/join", opt=PUBLIC)
-async def join(ctx: Ctx, request: AnyRequest) -> bare_json.Answer:
-    """An identity for whoever has a join token."""
-    asked = await bare_json.body(request, wire.Join)
-    return bare_json.answer(await enrolment.join(ctx, asked), status=201)
-
-
-@post("/agent-pools/{pool_id:str}/listeners/join", opt=PUBLIC)
-async def join_pool(ctx: Ctx, pool_id: FromPath[str], request: AnyRequest) -> bare_json.Answer:
-    """The same, under the older path."""
-    asked = await bare_json.body(request, wire.Join)
-    return bare_json.answer(await enrolment.join(ctx, asked, pool_id), status=201)
-
-
-@post("/listeners/{listener_id:str}/nonce", opt=PUBLIC)
-async def nonce(ctx: Ctx, listener_id: FromPath[str]) -> bare_json.Answer:
-    """Something to sign for a listener whose certificate has ended."""
-    return bare_json.answer(await enrolment.nonce(ctx, listener_id))
-
-
-@post("/listeners/{listener_id:str}/renew", opt=PUBLIC)
-async def renew(ctx: Ctx, listener_id: FromPath[str], request: AnyRequest) -> bare_json.Answer:
-    """The next certificate; on the public port with nonce and signature."""
-    asked = await bare_json.body(request, wire.Renew)
-    return bare_json.answer(await enrolment.renew(ctx, listener_id, asked))
 
 
 ROUTES = [
@@ -108,8 +78,4 @@ ROUTES = [
     tokens,
     listeners,
     revoke,
-    join,
-    join_pool,
-    nonce,
-    renew,
 ]

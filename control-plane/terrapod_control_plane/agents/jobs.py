@@ -7,7 +7,8 @@ from terrapod_control_plane.agents.events import ListenerForgotten
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job
-from terrapod_control_plane.runs import service as runs
+from terrapod_control_plane.runs import internal as runs
+from terrapod_control_plane.settings import Settings
 
 _HOUR = 3600.0
 _AT_ONCE = 500
@@ -29,4 +30,6 @@ async def _some(ctx: Context, before: datetime) -> int:
     return len(ended)
 
 
-JOBS = [Job(name="agents.forget-certificates", run=forget_certificates, every=_HOUR)]
+def jobs(_: Settings) -> list[Job]:
+    """What runs by itself."""
+    return [Job(name="agents.forget-certificates", run=forget_certificates, every=_HOUR)]

@@ -1,8 +1,11 @@
 """Pools and listeners."""
 
+import re
 from datetime import datetime
 
 from msgspec import Struct
+
+from terrapod_control_plane.kernel.errors import Unprocessable
 
 
 class Pool(Struct, frozen=True, kw_only=True):
@@ -50,3 +53,16 @@ class Certificate(Struct, frozen=True, kw_only=True):
     listener_id: str
     not_after: datetime
     revoked_at: datetime | None = None
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,89}")
+
+
+def checked_name(name: str) -> str:
+    """A name of a pool or listener; raises :class:`Unprocessable`."""
+    if not _NAME.fullmatch(name):
+        raise Unprocessable(
+            "A name has 1 to 90 letters, digits, dots, dashes and underscores.",
+            pointer="/data/attributes/name",
+        )
+    return name

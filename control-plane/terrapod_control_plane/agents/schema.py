@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from terrapod_control_plane.kernel.jsonapi import Payload, Resource, many, one
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource
+from terrapod_control_plane.kernel.relations import many, one
 
 
 class PoolDoc(Resource, tag="agent-pools", kw_only=True):

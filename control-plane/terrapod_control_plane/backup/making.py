@@ -13,7 +13,7 @@ from terrapod_common.version import VERSION
 from terrapod_control_plane.backup import archive, database
 from terrapod_control_plane.backup.archive import ArchiveWriter, Header, Manifest, Store
 from terrapod_control_plane.kernel import markers, spared
-from terrapod_control_plane.kernel.blobs import BlobMissing
+from terrapod_control_plane.kernel.blobs.base import BlobMissing
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.crypto.keys import KeyRing
 

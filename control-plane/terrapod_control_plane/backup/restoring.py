@@ -18,7 +18,7 @@ from terrapod_control_plane.backup.archive import ArchiveReader, Header, Manifes
 from terrapod_control_plane.backup.making import CONTEXT
 from terrapod_control_plane.backup.reviving import Revived
 from terrapod_control_plane.backup.tar import BadArchive, Member
-from terrapod_control_plane.kernel.blobs import BadKey
+from terrapod_control_plane.kernel.blobs.base import BadKey
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.crypto.keys import BadToken, KeyMissing, KeyRing
 from terrapod_control_plane.migrations import run as migrations

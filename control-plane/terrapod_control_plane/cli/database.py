@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import typer
 
 from terrapod_control_plane.kernel.postgres import running
-from terrapod_control_plane.kernel.postgres.embedded import Embedded, PostgresFailed
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
+from terrapod_control_plane.kernel.postgres.home import PostgresFailed
 from terrapod_control_plane.settings import Settings
 
 

@@ -12,6 +12,8 @@ import typer
 from terrapod_common import logs
 from terrapod_common.loops import Backoff, Loop, leaves, supervise
 from terrapod_control_plane.cli.settings import SettingsFile, read
+from terrapod_control_plane.kernel.connecting import Unreachable
+from terrapod_control_plane.kernel.postgres.home import PostgresFailed
 from terrapod_control_plane.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,8 +53,6 @@ def serve(
 def _expected() -> tuple[type[Exception], ...]:
     """What a line explains better than a traceback."""
     from terrapod_control_plane.kernel.crypto.keys import KeyMissing  # noqa: PLC0415
-    from terrapod_control_plane.kernel.db import Unreachable  # noqa: PLC0415 - slow to import
-    from terrapod_control_plane.kernel.postgres.embedded import PostgresFailed  # noqa: PLC0415
     from terrapod_control_plane.kernel.single_instance import NotAlone  # noqa: PLC0415
     from terrapod_control_plane.migrations.run import RestoreUnfinished  # noqa: PLC0415
     from terrapod_control_plane.web.tls import ListenFailed  # noqa: PLC0415

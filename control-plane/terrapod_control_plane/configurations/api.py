@@ -6,8 +6,9 @@ from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, JSONBody
 from litestar.response import Redirect, Stream
 
-from terrapod_control_plane.configurations import service
-from terrapod_control_plane.configurations.schema import ConfigurationDoc, NewConfiguration
+from terrapod_control_plane.configurations import service, views
+from terrapod_control_plane.configurations.model import NewConfiguration
+from terrapod_control_plane.configurations.schema import ConfigurationCreate, ConfigurationDoc
 from terrapod_control_plane.kernel.jsonapi import Page, present
 from terrapod_control_plane.web.auth import PUBLIC, SIGNED
 from terrapod_control_plane.web.params import Ctx, PagingParam
@@ -18,12 +19,12 @@ _BYTES = "application/octet-stream"
 
 @post("/workspaces/{workspace_id:str}/configuration-versions")
 async def create(
-    ctx: Ctx, workspace_id: FromPath[str], data: JSONBody[NewConfiguration]
+    ctx: Ctx, workspace_id: FromPath[str], data: JSONBody[ConfigurationCreate]
 ) -> ConfigurationDoc:
     """A new configuration, with the URL that its archive is to be sent to."""
-    doc = present(await service.create(ctx, workspace_id, data), ConfigurationDoc)
-    doc.upload_url = service.upload_url(ctx, doc.id)
-    return doc
+    return views.to_upload(
+        ctx, await service.create(ctx, workspace_id, data.into(NewConfiguration))
+    )
 
 
 @get("/workspaces/{workspace_id:str}/configuration-versions")
@@ -31,7 +32,7 @@ async def of_workspace(
     ctx: Ctx, workspace_id: FromPath[str], paging: PagingParam
 ) -> Page[ConfigurationDoc]:
     """The configurations of a workspace."""
-    return (await service.of_workspace(ctx, workspace_id, paging)).of(ConfigurationDoc)
+    return (await service.of_workspace(ctx, workspace_id, paging)).presented(ConfigurationDoc)
 
 
 @get("/configuration-versions/{configuration_id:str}")

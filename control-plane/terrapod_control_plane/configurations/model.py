@@ -8,6 +8,14 @@ from msgspec import Struct
 Status = Literal["pending", "uploaded", "errored", "archived"]
 
 
+class NewConfiguration(Struct, frozen=True, kw_only=True):
+    """What a configuration is to be used for."""
+
+    auto_queue_runs: bool = True
+    speculative: bool = False
+    provisional: bool = False
+
+
 class Configuration(Struct, frozen=True, kw_only=True):
     """An archive of a workspace's configuration, or the place where it will be uploaded."""
 

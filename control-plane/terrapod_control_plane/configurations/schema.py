@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, UnsetType
 
-from terrapod_control_plane.kernel.jsonapi import Payload, Resource, one
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource
+from terrapod_control_plane.kernel.relations import one
 
 
 class ConfigurationDoc(Resource, tag="configuration-versions", kw_only=True):
@@ -31,7 +32,7 @@ class ConfigurationDoc(Resource, tag="configuration-versions", kw_only=True):
         return {"self": own, "download": f"{own}/download" if self.status == "uploaded" else None}
 
 
-class NewConfiguration(Payload, tag="configuration-versions", kw_only=True):
+class ConfigurationCreate(Payload, tag="configuration-versions", kw_only=True):
     """A configuration to be uploaded."""
 
     auto_queue_runs: bool = True

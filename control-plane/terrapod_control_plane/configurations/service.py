@@ -1,44 +1,37 @@
 """Use cases of configuration versions."""
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import anyio
 from anyio import from_thread, to_thread
 from msgspec.structs import replace
 
-from terrapod_control_plane.configurations import queries
+from terrapod_control_plane.configurations import internal, queries
 from terrapod_control_plane.configurations.archive import BadArchive, Bounds, check
 from terrapod_control_plane.configurations.events import (
-    ConfigurationArchived,
     ConfigurationCreated,
     ConfigurationErrored,
     ConfigurationUploaded,
 )
-from terrapod_control_plane.configurations.model import Aged, Configuration
-from terrapod_control_plane.configurations.schema import NewConfiguration
+from terrapod_control_plane.configurations.model import Configuration, NewConfiguration
 from terrapod_control_plane.kernel import db, ids
-from terrapod_control_plane.kernel.context import Context, internal
-from terrapod_control_plane.kernel.crypto.keys import BadToken
-from terrapod_control_plane.kernel.errors import Conflict, Forbidden, NotFound, Unprocessable
+from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.errors import Conflict, Unprocessable
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.kernel.policy import Action, Scope
-from terrapod_control_plane.workspaces import service as workspaces
+from terrapod_control_plane.kernel.policy import Action
+from terrapod_control_plane.workspaces import internal as workspaces
+from terrapod_control_plane.workspaces.actions import (
+    CONFIGURATION_READ,
+    CONFIGURATION_SPECULATE,
+    CONFIGURATION_WRITE,
+)
 
-_UPLOAD = "configuration-upload"
 _DOWNLOAD = "configuration-download"
-_AT_ONCE = 100
 _DOWNLOAD_FOR = timedelta(minutes=10)
 _checks = anyio.CapacityLimiter(4)  # beside the threads of the blobs, which never wait for these
-
-
-@internal
-async def scope(id_: str) -> Scope | None:
-    """A configuration belongs to its workspace."""
-    workspace = await queries.workspace_of(id_)
-    return await workspaces.scope(workspace) if workspace else None
 
 
 async def create(ctx: Context, workspace: str, wanted: NewConfiguration) -> Configuration:
@@ -53,7 +46,7 @@ async def create(ctx: Context, workspace: str, wanted: NewConfiguration) -> Conf
         speculative=wanted.speculative,
         provisional=wanted.provisional,
         auto_queue_runs=wanted.auto_queue_runs,
-        status_timestamps={"queued-at": _text(now)},
+        status_timestamps={"queued-at": internal.timestamp(now)},
     )
     async with db.transaction():
         await queries.insert(new)
@@ -67,120 +60,38 @@ async def create(ctx: Context, workspace: str, wanted: NewConfiguration) -> Conf
 
 def _needed(wanted: NewConfiguration) -> Action:
     # What is only planned needs less than what can be applied.
-    return Action.CONFIGURATION_SPECULATE if wanted.speculative else Action.CONFIGURATION_WRITE
-
-
-def _text(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@internal
-def upload_url(ctx: Context, id_: str) -> str:
-    """Where the archive is to be sent; the URL is the credential."""
-    lifetime = timedelta(hours=ctx.settings.configurations.upload_hours)
-    token = ctx.services.signer.sign(_UPLOAD, id_, lifetime)
-    return f"{ctx.base_url}/api/v2/configuration-uploads/{token}"
+    return CONFIGURATION_SPECULATE if wanted.speculative else CONFIGURATION_WRITE
 
 
 async def show(ctx: Context, id_: str) -> Configuration:
     """A configuration."""
-    await ctx.must(Action.CONFIGURATION_READ, id_)
-    return await get(ctx, id_)
+    await ctx.must(CONFIGURATION_READ, id_)
+    return await internal.get(ctx, id_)
 
 
 async def of_workspace(ctx: Context, workspace: str, paging: Paging) -> Page[Configuration]:
     """The configurations of a workspace, newest first."""
-    await ctx.must(Action.CONFIGURATION_READ, workspace)
+    await ctx.must(CONFIGURATION_READ, workspace)
     return await queries.of_workspace(workspace, paging)
 
 
 async def download_url(ctx: Context, id_: str) -> str:
     """Where the archive can be read for a while; the URL is the credential."""
-    await ctx.must(Action.CONFIGURATION_READ, id_)
-    await _uploaded(ctx, id_)
+    await ctx.must(CONFIGURATION_READ, id_)
+    await internal.uploaded(ctx, id_)
     token = ctx.services.signer.sign(_DOWNLOAD, id_, _DOWNLOAD_FOR)
     return f"{ctx.base_url}/api/v2/configuration-downloads/{token}"
 
 
-@internal
 async def download(ctx: Context, token: str) -> AsyncIterator[bytes]:
     """The archive that a signed URL names."""
-    return await read(ctx, _named(ctx, token, _DOWNLOAD))
+    id_ = ctx.signed(token, _DOWNLOAD)
+    return await internal.read(ctx, id_)
 
 
-@internal
-async def read(ctx: Context, id_: str) -> AsyncIterator[bytes]:
-    """The bytes of an uploaded archive."""
-    found = await _uploaded(ctx, id_)
-    return ctx.services.blobs.read(found.key)
-
-
-@internal
-async def get(ctx: Context, id_: str) -> Configuration:
-    """A configuration by id."""
-    found = await queries.get(id_)
-    if found is None:
-        raise NotFound(f"There is no {id_}.")
-    return found
-
-
-@internal
-async def many(ctx: Context, wanted: Sequence[str]) -> list[Configuration]:
-    """Configurations by their ids."""
-    return await queries.many(wanted)
-
-
-@internal
-async def latest_uploaded(ctx: Context, workspace: str) -> Configuration | None:
-    """The newest configuration of a workspace that can be applied."""
-    return await queries.latest_uploaded(workspace)
-
-
-@internal
-async def aged(ctx: Context, before: datetime, after: tuple[datetime, str]) -> list[Aged]:
-    """Some of those that were made before then, behind the one that is named."""
-    return await queries.aged(before, after, _AT_ONCE)
-
-
-@internal
-async def archive(ctx: Context, id_: str) -> bool:
-    """Let go of an archive; its workspace is locked. The content is removed after the commit."""
-    found = await queries.lock(id_)
-    if found is None or found.status != "uploaded":
-        return False
-    stamps = found.status_timestamps | {"archived-at": _text(ctx.now())}
-    await queries.save(replace(found, status="archived", status_timestamps=stamps))
-    about = {"configuration": found.id, "workspace": found.workspace_id}
-    await ctx.emit(ConfigurationArchived(**about))
-    return True
-
-
-@internal
-async def forget_content(ctx: Context, archived: Configuration) -> None:
-    """Remove the content of a configuration that was archived."""
-    await ctx.services.blobs.delete(archived.key)
-
-
-async def _uploaded(ctx: Context, id_: str) -> Configuration:
-    found = await get(ctx, id_)
-    if found.status == "archived":
-        raise NotFound(f"The archive of {id_} was removed: it is old, and a newer one is there.")
-    if found.status != "uploaded":
-        raise NotFound(f"{id_} has no archive: it is {found.status}.")
-    return found
-
-
-def _named(ctx: Context, token: str, verb: str) -> str:
-    try:
-        return ctx.services.signer.verify(token, verb)
-    except BadToken as error:
-        raise Forbidden(str(error)) from error
-
-
-@internal
 async def upload(ctx: Context, token: str, chunks: AsyncIterator[bytes]) -> Configuration:
     """Store an archive and check it; until both are done the configuration is pending."""
-    id_ = _named(ctx, token, _UPLOAD)
+    id_ = ctx.signed(token, internal.UPLOAD)
     await _pending(ctx, id_)
     async with _claimed(ctx, id_):
         # Again, since another upload may have ended before the claim.
@@ -214,7 +125,7 @@ async def _store(
         error_message=problem,
         size=size,
         digest=digest.hexdigest(),
-        status_timestamps=pending.status_timestamps | {moment: _text(ctx.now())},
+        status_timestamps=pending.status_timestamps | {moment: internal.timestamp(ctx.now())},
     )
     await _settle(ctx, checked)
     if problem:
@@ -224,7 +135,7 @@ async def _store(
 
 
 async def _pending(ctx: Context, id_: str) -> Configuration:
-    found = await get(ctx, id_)
+    found = await internal.get(ctx, id_)
     if found.status != "pending":
         raise Conflict(f"{id_} was uploaded already: it is {found.status}.")
     return found

@@ -3,7 +3,7 @@
 from litestar import Response, get
 
 from terrapod_control_plane.health import service
-from terrapod_control_plane.health.service import Readiness
+from terrapod_control_plane.health.model import Readiness
 from terrapod_control_plane.web.auth import PUBLIC
 from terrapod_control_plane.web.params import Ctx
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from anyio import to_thread
 
-from terrapod_control_plane.health.service import Looks
+from terrapod_control_plane.health.internal import Looks
 from terrapod_control_plane.kernel import events, memory, spared
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job

@@ -24,7 +24,7 @@ async def create_token(ctx: Ctx, user_id: FromPath[str], data: JSONBody[NewToken
 @get("/users/{user_id:str}/authentication-tokens")
 async def tokens(ctx: Ctx, user_id: FromPath[str], paging: PagingParam) -> Page[TokenDoc]:
     """A user's API tokens."""
-    return (await service.tokens(ctx, user_id, paging)).of(TokenDoc)
+    return (await service.tokens(ctx, user_id, paging)).presented(TokenDoc)
 
 
 @get("/authentication-tokens/{token_id:str}")

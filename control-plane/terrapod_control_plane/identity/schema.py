@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar
 from msgspec import UNSET, Meta, UnsetType, field
 
 from terrapod_control_plane.identity.model import Minted
-from terrapod_control_plane.kernel.jsonapi import Payload, Resource, one, present
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource, present
+from terrapod_control_plane.kernel.relations import one
 
 
 class UserDoc(Resource, tag="users", kw_only=True):

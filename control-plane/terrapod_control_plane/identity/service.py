@@ -1,41 +1,20 @@
 """Use cases of users and tokens."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from terrapod_control_plane.identity import queries
-from terrapod_control_plane.identity.events import TokenCreated, TokenDeleted, UserCreated
-from terrapod_control_plane.identity.model import Minted, Token, TokenKind, User
-from terrapod_control_plane.kernel import db, ids
-from terrapod_control_plane.kernel.context import Context, internal
-from terrapod_control_plane.kernel.crypto import keys
-from terrapod_control_plane.kernel.errors import NotFound, Unauthorized, Unprocessable
+from terrapod_control_plane.identity import internal, queries
+from terrapod_control_plane.identity.actions import ACCOUNT_READ, TOKEN_MANAGE, TOKEN_READ
+from terrapod_control_plane.identity.events import TokenDeleted
+from terrapod_control_plane.identity.model import Minted, Token, User
+from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.errors import NotFound
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.kernel.policy import Action, Actor
-
-_USED_EVERY = timedelta(minutes=1)
-
-
-@internal
-async def actor_of(token: str, now: datetime) -> Actor | None:
-    """Whoever holds a token, if it is valid and its user active."""
-    found = await queries.holder(keys.digest(token), now)
-    if found is None:
-        return None
-    if found.last_used_at is None or now - found.last_used_at > _USED_EVERY:
-        await queries.touch(found.token, now)
-    return Actor(
-        kind="user",
-        id=found.id,
-        name=found.username,
-        email=found.email,
-        roles=frozenset(found.roles),
-    )
 
 
 async def account(ctx: Context) -> User:
     """The caller's own user."""
-    await ctx.must(Action.ACCOUNT_READ)
+    await ctx.must(ACCOUNT_READ)
     return await _user(ctx.actor.id)
 
 
@@ -46,110 +25,23 @@ async def _user(id_: str) -> User:
     return found
 
 
-@internal
-async def users(ctx: Context, wanted: Sequence[str]) -> list[User]:
-    """Users by their ids; whoever may see an object may see who made it."""
-    return await queries.users(wanted)
-
-
-@internal
-async def create_user(ctx: Context, email: str, *, roles: Sequence[str] = ()) -> User:
-    """Store a new active user."""
-    new = User(
-        id=ids.new("user"),
-        email=email,
-        username=email,
-        is_active=True,
-        is_service_account=False,
-        roles=list(roles),
-        created_at=ctx.now(),
-    )
-    async with db.transaction():
-        await queries.insert_user(new)
-        await ctx.emit(UserCreated(user=new.id, email=email))
-    return new
-
-
-@internal
-async def first_admin(ctx: Context, email: str, keep: Callable[[str], None]) -> str | None:
-    """The token of a new administrator, when nobody exists yet.
-
-    ``keep`` puts it in a safe place before it counts, for only its hash is stored here.
-    """
-    async with db.transaction():
-        if await queries.any_user():
-            return None
-        admin = await create_user(ctx, email, roles=["admin"])
-        minted = await mint(ctx, "user", admin.id, "made at first start")
-        keep(minted.text)
-    return minted.text
-
-
-@internal
-async def mint(
-    ctx: Context,
-    kind: TokenKind,
-    subject: str,
-    description: str,
-    *,
-    expires_at: datetime | None = None,
-    uses_at_most: int | None = None,
-) -> Minted:
-    """Make a token for a user or a pool."""
-    if expires_at is not None and expires_at <= ctx.now():
-        raise Unprocessable("expired-at lies in the past", pointer="/data/attributes/expired-at")
-    if uses_at_most is not None and uses_at_most < 1:
-        raise Unprocessable("max-uses is at least 1", pointer="/data/attributes/max-uses")
-    text = keys.new_token(kind)
-    stored = Token(
-        id=ids.new("at"),
-        kind=kind,
-        subject_id=subject,
-        description=description,
-        digest=keys.digest(text),
-        created_by=ctx.actor.id or None,
-        created_at=ctx.now(),
-        expires_at=expires_at,
-        uses_at_most=uses_at_most,
-    )
-    async with db.transaction():
-        await queries.insert_token(stored)
-        await ctx.emit(TokenCreated(token=stored.id, of=subject))
-    return Minted(stored=stored, text=text)
-
-
 async def create_token(
     ctx: Context, user: str, description: str, expires_at: datetime | None
 ) -> Minted:
     """A new API token for a user."""
-    await ctx.must(Action.TOKEN_MANAGE, user)
-    return await mint(ctx, "user", user, description, expires_at=expires_at)
+    await ctx.must(TOKEN_MANAGE, user)
+    return await internal.mint(ctx, "user", user, description, expires_at=expires_at)
 
 
 async def tokens(ctx: Context, user: str, paging: Paging) -> Page[Token]:
     """A user's API tokens."""
-    await ctx.must(Action.TOKEN_READ, user)
+    await ctx.must(TOKEN_READ, user)
     return await queries.tokens_of(user, "user", paging)
-
-
-@internal
-async def join_tokens(ctx: Context, pool: str, paging: Paging) -> Page[Token]:
-    """The join tokens of a pool."""
-    return await queries.tokens_of(pool, "join", paging)
-
-
-@internal
-async def use_join_token(ctx: Context, text: str) -> Token:
-    """Count one use of a join token; raises :class:`Unauthorized` when it has none left."""
-    used = await queries.use(keys.digest(text), ctx.now())
-    if used is None:
-        raise Unauthorized("This join token is not known, has expired, was revoked or is used up.")
-    return used
 
 
 async def token(ctx: Context, id_: str) -> Token:
     """A token, without its text."""
-    await ctx.must(Action.TOKEN_READ, id_)
+    await ctx.must(TOKEN_READ, id_)
     found = await queries.token(id_)
     if found is None:
         raise NotFound(f"There is no {id_}.")
@@ -158,15 +50,9 @@ async def token(ctx: Context, id_: str) -> Token:
 
 async def delete_token(ctx: Context, id_: str) -> None:
     """Revoke a token; it is of no use from the next request on."""
-    await ctx.must(Action.TOKEN_MANAGE, id_)
+    await ctx.must(TOKEN_MANAGE, id_)
     async with db.transaction():
         found = await queries.token(id_)
         if found is not None:
             await queries.delete_token(id_)
             await ctx.emit(TokenDeleted(token=id_, of=found.subject_id))
-
-
-@internal
-async def forget_tokens_of(ctx: Context, subject: str) -> None:
-    """Remove all tokens of a user or pool that is going away."""
-    await queries.delete_tokens_of(subject)

@@ -11,8 +11,9 @@ from terrapod_control_plane.kernel.blobs.base import Blobs
 from terrapod_control_plane.kernel.clock import Clock
 from terrapod_control_plane.kernel.condition import Condition
 from terrapod_control_plane.kernel.crypto.authority import Authority
-from terrapod_control_plane.kernel.crypto.keys import KeyRing, Signer
+from terrapod_control_plane.kernel.crypto.keys import BadToken, KeyRing, Signer
 from terrapod_control_plane.kernel.ephemeral.base import Ephemeral
+from terrapod_control_plane.kernel.errors import Forbidden, Refused
 from terrapod_control_plane.kernel.policy import Action, Actor, Scope
 from terrapod_control_plane.settings import Settings
 
@@ -78,6 +79,16 @@ class Context(Struct, frozen=True, kw_only=True):
         """Go on only if the caller may do this to that; see :func:`access.must`."""
         return await access.must(self.actor, action, id_, self.services.resolvers)
 
+    def signed(self, token: str, verb: str, *, otherwise: type[Refused] = Forbidden) -> str:
+        """The id of what a signed URL allows this verb on; its token is the credential."""
+        try:
+            return self.services.signer.verify(token, verb)
+        except BadToken as error:
+            raise otherwise(str(error)) from None
+
+    def public(self, why: str) -> None:
+        """Say that a use case needs no permission, and why: stands where others ask for it."""
+
     async def emit(self, event: events.Event) -> None:
         """Say what happened, inside the transaction in which it did."""
         if not db.in_transaction():
@@ -93,8 +104,3 @@ def system(services: Services) -> Context:
     actor = Actor(kind="system", name="terrapod")
     base = services.settings.public_url
     return Context(actor=actor, services=services, request_id=ids.new("re"), base_url=base)
-
-
-def internal(use_case: F) -> F:
-    """Marks a use case that other use cases call, which have asked for permission already."""
-    return use_case

@@ -43,7 +43,7 @@ async def paused() -> str | None:
     return why
 
 
-def of(fence: int) -> int:
+def epoch_of(fence: int) -> int:
     """The epoch of a fence."""
     return fence >> BITS
 
@@ -94,7 +94,7 @@ async def must_go_on() -> None:
 
 async def must_be_present(fence: int) -> None:
     """Refuse a fence of an epoch that has ended."""
-    if of(fence) < (await installation()).epoch:
+    if epoch_of(fence) < (await installation()).epoch:
         raise Conflict(
             "This fence was given before the server was restored: what was done under it is not "
             "taken. Keep the state, and compare it with what the workspace has now."

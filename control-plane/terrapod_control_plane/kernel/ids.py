@@ -5,39 +5,27 @@ What is a numbered part of something has that one's characters, and four more fo
 
 import re
 import secrets
+from collections.abc import Mapping
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _LENGTH = 16
 _NUMBER_LENGTH = 4
 
-# prefix -> JSON:API type
-KINDS = {
-    "apply": "applies",
-    "apool": "agent-pools",
-    "at": "authentication-tokens",
-    "cv": "configuration-versions",
-    "listener": "listeners",
-    "plan": "plans",
-    "prj": "projects",
-    "re": "run-events",
-    "run": "runs",
-    "sv": "state-versions",
-    "user": "users",
-    "var": "vars",
-    "ws": "workspaces",
-    "wsout": "state-version-outputs",
-}
+# The prefix of an id -> its JSON:API type; slices declare theirs.
+KINDS: dict[str, str] = {}
 
 _PARTS = {"wsout": "sv"}  # kinds of parts, and of what
-_OWN = rf"({'|'.join(KINDS.keys() - _PARTS.keys())})-[{_ALPHABET}]{{{_LENGTH}}}"
-_PART = rf"({'|'.join(_PARTS)})-[{_ALPHABET}]{{{_LENGTH + _NUMBER_LENGTH}}}"
-_SHAPE = re.compile(f"{_OWN}|{_PART}")
+_WHOLE = re.compile(rf"([a-z]+)-[{_ALPHABET}]{{{_LENGTH}}}")
+_PART = re.compile(rf"([a-z]+)-[{_ALPHABET}]{{{_LENGTH + _NUMBER_LENGTH}}}")
+
+
+def declare(kinds: Mapping[str, str]) -> None:
+    """Add kinds of ids: prefix -> JSON:API type."""
+    KINDS.update(kinds)
 
 
 def new(prefix: str) -> str:
     """A fresh id of the kind that the prefix names, such as ``run-4Hk1…``."""
-    if prefix not in KINDS:
-        raise ValueError(f"unknown kind of id: {prefix}")
     length = _LENGTH + (_NUMBER_LENGTH if prefix in _PARTS else 0)
     return f"{prefix}-{''.join(secrets.choice(_ALPHABET) for _ in range(length))}"
 
@@ -64,5 +52,7 @@ def parted(id_: str) -> tuple[str, int]:
 
 def kind(id_: str) -> str | None:
     """The prefix of a well-formed id, or nothing when it is not one of ours."""
-    found = _SHAPE.fullmatch(id_)
-    return found[1] or found[2] if found else None
+    found = _WHOLE.fullmatch(id_) or _PART.fullmatch(id_)
+    if found is None or found[1] not in KINDS:
+        return None
+    return found[1] if (found.re is _PART) == (found[1] in _PARTS) else None

@@ -2,8 +2,7 @@
 
 A resource is one flat struct. Its class tag is the JSON:API ``type``, its ``id`` field is the
 ``id``, fields marked with :func:`one` or :func:`many` are relationships, and every other field is
-an attribute. The envelope (``data``, ``attributes``, ``relationships``, ``included``, ``errors``)
-exists only in this module: handlers take and return plain structs.
+an attribute. The envelope exists only in this module: handlers take and return plain structs.
 """
 
 import functools
@@ -24,6 +23,7 @@ MEDIA_TYPE = "application/vnd.api+json"
 _TAG = "$type"
 
 R = TypeVar("R", bound="Resource")
+M = TypeVar("M", bound=Struct)
 P = TypeVar("P", bound="Payload")
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Resource(Struct, kw_only=True, rename="kebab", tag_field=_TAG):
 
 
 class Payload(Struct, kw_only=True, rename="kebab", tag_field=_TAG):
-    """Base of everything the API accepts. Fields that may be left out default to ``UNSET``.
+    """Base of all that the API accepts. Fields that may be left out default to ``UNSET``.
 
     A ``bare`` payload also takes an empty body and plain members outside of any document, as
     clients send for actions.
@@ -70,6 +70,10 @@ class Payload(Struct, kw_only=True, rename="kebab", tag_field=_TAG):
             for name in self.__struct_fields__
             if (value := getattr(self, name)) is not UNSET
         }
+
+    def into(self, model: type[M]) -> M:
+        """The model that a use case takes, made of the fields of the same names."""
+        return model(**{k: v for k, v in self.given().items() if k in model.__struct_fields__})
 
 
 class Page(Struct, Generic[R]):

@@ -10,7 +10,7 @@ from contextlib import suppress
 import msgspec
 from msgspec import Struct
 
-from terrapod_control_plane.kernel.blobs import BlobMissing, Blobs, once, whole
+from terrapod_control_plane.kernel.blobs.base import BlobMissing, Blobs, once, whole
 from terrapod_control_plane.kernel.blobs.sealed import BlobDamaged
 from terrapod_control_plane.kernel.crypto.keys import BadToken, KeyMissing, KeyRing
 

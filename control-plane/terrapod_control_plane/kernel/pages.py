@@ -33,7 +33,7 @@ class Page(Struct, Generic[T]):
     paging: Paging
     total: int
 
-    def of(self, into: type[R]) -> jsonapi.Page[R]:
+    def presented(self, into: type[R]) -> jsonapi.Page[R]:
         """The page with its models as resources."""
         return self.holding([jsonapi.present(item, into) for item in self.items])
 

@@ -33,66 +33,16 @@ class Need(Struct, frozen=True):
     roles: frozenset[str] | None = None  # on the platform: one of these; none named: any person
 
 
-_ADMIN = frozenset({"admin"})
-_AUDIT = frozenset({"admin", "audit"})
+ADMIN = frozenset({"admin"})
+AUDIT = frozenset({"admin", "audit"})
 
 
-class Action(enum.Enum):
-    """Everything that permission is asked for, with what it needs."""
+class Action(Struct, frozen=True):
+    """Something that permission is asked for, with what it needs; declared in ``actions.py``."""
 
-    WORKSPACE_CREATE = "workspace.create", Need(Where.PLATFORM)
-    WORKSPACE_LIST = "workspace.list", Need(Where.PLATFORM)
-    WORKSPACE_READ = "workspace.read", Need(Where.WORKSPACE, Level.READ)
-    WORKSPACE_UPDATE = "workspace.update", Need(Where.WORKSPACE, Level.ADMIN)
-    WORKSPACE_SET_VERSION = "workspace.set-version", Need(Where.WORKSPACE, Level.WRITE)
-    WORKSPACE_DELETE = "workspace.delete", Need(Where.WORKSPACE, Level.ADMIN)
-    WORKSPACE_LOCK = "workspace.lock", Need(Where.WORKSPACE, Level.PLAN)
-    WORKSPACE_UNLOCK = "workspace.unlock", Need(Where.WORKSPACE, Level.PLAN)
-    WORKSPACE_FORCE_UNLOCK = "workspace.force-unlock", Need(Where.WORKSPACE, Level.ADMIN)
-    WORKSPACE_HOLD = "workspace.hold", Need(Where.WORKSPACE, Level.WRITE)
-
-    VARIABLE_READ = "variable.read", Need(Where.WORKSPACE, Level.READ)
-    VARIABLE_WRITE = "variable.write", Need(Where.WORKSPACE, Level.WRITE)
-
-    STATE_READ = "state.read", Need(Where.WORKSPACE, Level.READ)
-    STATE_DOWNLOAD = "state.download", Need(Where.WORKSPACE, Level.PLAN)
-    STATE_WRITE = "state.write", Need(Where.WORKSPACE, Level.WRITE)
-
-    CONFIGURATION_READ = "configuration.read", Need(Where.WORKSPACE, Level.READ)
-    CONFIGURATION_SPECULATE = "configuration.speculate", Need(Where.WORKSPACE, Level.PLAN)
-    CONFIGURATION_WRITE = "configuration.write", Need(Where.WORKSPACE, Level.WRITE)
-
-    RUN_READ = "run.read", Need(Where.WORKSPACE, Level.READ)
-    RUN_PLAN = "run.plan", Need(Where.WORKSPACE, Level.PLAN)
-    RUN_APPLY = "run.apply", Need(Where.WORKSPACE, Level.WRITE)
-    QUEUE_READ = "queue.read", Need(Where.PLATFORM)
-
-    ORGANIZATION_READ = "organization.read", Need(Where.PLATFORM)
-    POOL_READ = "pool.read", Need(Where.PLATFORM)
-    POOL_MANAGE = "pool.manage", Need(Where.PLATFORM, roles=_ADMIN)
-    JOIN_TOKEN_READ = "join-token.read", Need(Where.PLATFORM, roles=_AUDIT)
-    JOIN_TOKEN_MANAGE = "join-token.manage", Need(Where.PLATFORM, roles=_ADMIN)
-    LISTENER_READ = "listener.read", Need(Where.PLATFORM, roles=_AUDIT)
-    LISTENER_MANAGE = "listener.manage", Need(Where.PLATFORM, roles=_ADMIN)
-    LISTENER_ACT = "listener.act", Need(Where.LISTENER)
-    TOOL_READ = "tool.read", Need(Where.PLATFORM)
-    TOOL_FETCH = "tool.fetch", Need(Where.PLATFORM)
-    TOOL_MANAGE = "tool.manage", Need(Where.PLATFORM, roles=_ADMIN)
-
-    RECOVERY_READ = "recovery.read", Need(Where.PLATFORM, roles=_AUDIT)
-    RECOVERY_RESUME = "recovery.resume", Need(Where.PLATFORM, roles=_ADMIN)
-
-    ACCOUNT_READ = "account.read", Need(Where.PLATFORM)
-    TOKEN_READ = "token.read", Need(Where.USER)
-    TOKEN_MANAGE = "token.manage", Need(Where.USER)
-
-    def __init__(self, text: str, need: Need) -> None:
-        self.text = text
-        self.need = need
-
-
-# What a listener may do beside acting as itself.
-_LISTENERS_MAY = {Action.TOOL_FETCH}
+    text: str
+    need: Need
+    by_listeners: bool = False  # on the platform: agents may do it too
 
 
 class Actor(Struct, frozen=True, kw_only=True):
@@ -109,7 +59,7 @@ class Actor(Struct, frozen=True, kw_only=True):
     @property
     def visibility(self) -> "Visibility":
         """Which workspaces a list may show."""
-        return Visibility(everything=bool(self.roles & _AUDIT), owner=self.id)
+        return Visibility(everything=bool(self.roles & AUDIT), owner=self.id)
 
 
 class Visibility(Struct, frozen=True):
@@ -177,7 +127,7 @@ def _on_workspace(actor: Actor, need: Need, scope: Scope) -> Verdict:
 
 def _on_platform(actor: Actor, action: Action) -> Verdict:
     if actor.kind == "listener":
-        return Verdict.ALLOWED if action in _LISTENERS_MAY else Verdict.FORBIDDEN
+        return Verdict.ALLOWED if action.by_listeners else Verdict.FORBIDDEN
     roles = action.need.roles
     allowed = actor.kind == "user" and (roles is None or bool(actor.roles & roles))
     return Verdict.ALLOWED if allowed else Verdict.FORBIDDEN
@@ -189,5 +139,5 @@ def _on_user(actor: Actor, action: Action, scope: Scope) -> Verdict:
     if actor.id == scope.id or "admin" in actor.roles:
         return Verdict.ALLOWED
     if "audit" in actor.roles:
-        return Verdict.ALLOWED if action is Action.TOKEN_READ else Verdict.FORBIDDEN
+        return Verdict.ALLOWED if action.need.level <= Level.READ else Verdict.FORBIDDEN
     return Verdict.UNSEEN

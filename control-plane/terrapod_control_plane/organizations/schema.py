@@ -5,7 +5,8 @@ from typing import Annotated
 
 from msgspec import field
 
-from terrapod_control_plane.kernel.jsonapi import Resource, one
+from terrapod_control_plane.kernel.jsonapi import Resource
+from terrapod_control_plane.kernel.relations import one
 
 
 class OrganizationDoc(Resource, tag="organizations", kw_only=True):

@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from terrapod_control_plane.kernel.jsonapi import Payload, Resource, many, one
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource
+from terrapod_control_plane.kernel.relations import many, one
 from terrapod_control_plane.runs.model import RunVariable
 
 
@@ -136,3 +137,7 @@ class Comment(Payload, frozen=True, kw_only=True):  # type: ignore[misc]
 
     bare: ClassVar[bool] = True
     comment: str | None = field(default=None)
+
+
+# Litestar gives an empty body no chance to be decoded.
+NO_COMMENT = Comment()

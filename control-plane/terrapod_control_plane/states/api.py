@@ -12,7 +12,7 @@ from terrapod_control_plane.states.schema import StateVersionDoc
 from terrapod_control_plane.web.auth import PUBLIC
 from terrapod_control_plane.web.params import Ctx, IncludeParam, PagingParam, Query
 from terrapod_control_plane.web.streams import streamed
-from terrapod_control_plane.workspaces import service as workspaces
+from terrapod_control_plane.workspaces import service as workspaces_service
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -30,7 +30,7 @@ async def page(
     ctx: Ctx, workspace_id: FromPath[str], paging: PagingParam, include: IncludeParam
 ) -> Compound[StateVersionDoc]:
     """The versions of a workspace."""
-    found: Page[StateVersionDoc] = (await service.page(ctx, workspace_id, paging)).of(
+    found: Page[StateVersionDoc] = (await service.page(ctx, workspace_id, paging)).presented(
         StateVersionDoc
     )
     return await include.with_related(ctx, found)
@@ -42,8 +42,10 @@ async def page_named(
 ) -> Compound[StateVersionDoc]:
     """The versions of a workspace that is named in the query."""
     organization = asked.get("filter[organization][name]", "default")
-    id_ = await workspaces.id_of(ctx, organization, asked.get("filter[workspace][name]", ""))
-    found: Page[StateVersionDoc] = (await service.page(ctx, id_, paging)).of(StateVersionDoc)
+    id_ = await workspaces_service.id_of(
+        ctx, organization, asked.get("filter[workspace][name]", "")
+    )
+    found: Page[StateVersionDoc] = (await service.page(ctx, id_, paging)).presented(StateVersionDoc)
     return await include.with_related(ctx, found)
 
 

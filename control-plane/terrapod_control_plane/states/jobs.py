@@ -6,8 +6,7 @@ from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.settings import Settings
-from terrapod_control_plane.states import queries
-from terrapod_control_plane.states import service as states
+from terrapod_control_plane.states import internal, queries
 from terrapod_control_plane.states.events import StateDiscarded
 
 
@@ -18,7 +17,7 @@ async def drop_pending(ctx: Context) -> None:
         dropped = await queries.discard_pending(before)
         for version in dropped:
             await ctx.emit(StateDiscarded(state_version=version.id, workspace=version.workspace_id))
-    await states.forget_contents(ctx, dropped)
+    await internal.forget_contents(ctx, dropped)
 
 
 def jobs(settings: Settings) -> list[Job]:

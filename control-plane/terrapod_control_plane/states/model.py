@@ -149,3 +149,14 @@ class Saved(Struct, frozen=True, kw_only=True):
     version: str
     size: int
     sha256: str
+
+
+class NewState(Struct, frozen=True, kw_only=True):
+    """A state that is to be written: with its content in base64, or with an upload to follow."""
+
+    serial: int
+    md5: str
+    lineage: str | None = None
+    force: bool | None = None
+    state: str | None = None
+    run: str | None = None

@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Struct, field
 
-from terrapod_control_plane.kernel.jsonapi import Resource, many, one
+from terrapod_control_plane.kernel.jsonapi import Resource
+from terrapod_control_plane.kernel.relations import many, one
 
 
 class ResourceDoc(Struct, kw_only=True):

@@ -7,7 +7,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect, Stream
 
 from terrapod_control_plane.kernel.jsonapi import Page, present
-from terrapod_control_plane.toolchains import service
+from terrapod_control_plane.toolchains import service, views
 from terrapod_control_plane.toolchains.model import Platform
 from terrapod_control_plane.toolchains.package import BYTES_AT_MOST
 from terrapod_control_plane.toolchains.schema import ToolDoc
@@ -29,7 +29,7 @@ async def store(ctx: Ctx, asked: Query, request: Request[Any, Any, Any]) -> Tool
 @get("/admin/binary-cache")
 async def entries(ctx: Ctx, paging: PagingParam) -> Page[ToolDoc]:
     """Everything in the cache."""
-    return (await service.entries(ctx, paging)).of(ToolDoc)
+    return (await service.entries(ctx, paging)).presented(ToolDoc)
 
 
 @delete("/admin/binary-cache/{tool:str}/{version:str}")
@@ -43,7 +43,7 @@ async def fetch(ctx: Ctx, request: Request[Any, Any, Any]) -> Redirect:
     """Where an executable is, and its digest."""
     found = await service.fetch(ctx, _platform(request))
     digest = {"X-Terrapod-Digest": found.digest}
-    return Redirect(service.url(ctx, found), status_code=302, headers=digest)
+    return Redirect(views.url(ctx, found), status_code=302, headers=digest)
 
 
 @get("/binaries/{token:str}", opt=PUBLIC)

@@ -3,7 +3,6 @@
 import re
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
-from datetime import timedelta
 from typing import IO
 
 from anyio.to_thread import run_sync
@@ -11,19 +10,16 @@ from msgspec.structs import replace
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.blobs.base import BlobMissing
-from terrapod_control_plane.kernel.context import Context, internal
-from terrapod_control_plane.kernel.crypto.keys import BadToken
-from terrapod_control_plane.kernel.errors import Forbidden, NotFound, Unprocessable
+from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.errors import NotFound, Unprocessable
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.kernel.policy import Action
-from terrapod_control_plane.toolchains import package, queries, versions
+from terrapod_control_plane.toolchains import internal, package, queries, versions
+from terrapod_control_plane.toolchains.actions import TOOL_FETCH, TOOL_MANAGE, TOOL_READ
 from terrapod_control_plane.toolchains.events import ToolDeleted, ToolImported
 from terrapod_control_plane.toolchains.model import LATEST, Platform, Tool
 
 _TOOLS = ("terraform", "tofu")
 _WORD = re.compile(r"[a-z0-9]{1,32}")
-_VERB = "binary"
-_FETCH_FOR = timedelta(minutes=15)
 _PIECE = 256 * 1024
 
 
@@ -31,7 +27,7 @@ async def store(
     ctx: Context, at: Platform, chunks: AsyncIterator[bytes], digest: str | None = None
 ) -> Tool:
     """Import an executable, alone or in the zip archive of a release."""
-    await ctx.must(Action.TOOL_MANAGE)
+    await ctx.must(TOOL_MANAGE)
     _checked(at, exact=True)
     with tempfile.TemporaryFile() as upload:
         async for chunk in chunks:
@@ -87,13 +83,13 @@ def _checked(at: Platform, *, exact: bool) -> None:
 
 async def entries(ctx: Context, paging: Paging) -> Page[Tool]:
     """Everything in the cache."""
-    await ctx.must(Action.TOOL_READ)
+    await ctx.must(TOOL_READ)
     return await queries.page(paging)
 
 
 async def delete(ctx: Context, tool: str, version: str) -> None:
     """Remove a version for all platforms."""
-    await ctx.must(Action.TOOL_MANAGE)
+    await ctx.must(TOOL_MANAGE)
     async with db.transaction():
         removed = await queries.take_version(tool, version)
         if not removed:
@@ -105,7 +101,7 @@ async def delete(ctx: Context, tool: str, version: str) -> None:
 
 async def fetch(ctx: Context, at: Platform) -> Tool:
     """The executable for a platform; `latest` is the newest there is."""
-    await ctx.must(Action.TOOL_FETCH)
+    await ctx.must(TOOL_FETCH)
     _checked(at, exact=False)
     version = at.version
     if version == LATEST:
@@ -120,46 +116,11 @@ async def fetch(ctx: Context, at: Platform) -> Tool:
     return found
 
 
-@internal
-def url(ctx: Context, tool: Tool) -> str:
-    """Where an executable can be read for a while; the URL is the credential."""
-    return f"{ctx.base_url}/api/v2/binaries/{ctx.services.signer.sign(_VERB, tool.key, _FETCH_FOR)}"
-
-
-@internal
 async def read(ctx: Context, token: str) -> AsyncIterator[bytes]:
     """The executable that a signed URL names."""
+    key = ctx.signed(token, internal.DOWNLOAD)
     try:
-        key = ctx.services.signer.verify(token, _VERB)
         await ctx.services.binaries.size(key)
-    except BadToken as error:
-        raise Forbidden(str(error)) from error
     except BlobMissing:
         raise NotFound("This executable was removed from the cache.") from None
     return ctx.services.binaries.read(key)
-
-
-@internal
-async def find(ctx: Context, at: Platform) -> Tool | None:
-    """The executable for a platform, if the cache holds it."""
-    return await queries.get(at)
-
-
-@internal
-def is_before(version: str, bound: str) -> bool:
-    """Whether a version is known to come before another; a pre-release counts as its release."""
-    if not versions.is_exact(version):
-        return False
-    return versions.parsed(version).numbers < versions.parsed(bound).numbers
-
-
-@internal
-async def resolve(ctx: Context, tool: str, version: str) -> str | None:
-    """The version that `latest` or a constraint means now; an exact one stays as it is."""
-    if versions.is_exact(version):
-        return version
-    wanted = "" if version in ("", LATEST) else version
-    try:
-        return versions.newest(await queries.versions(tool), wanted)
-    except versions.BadVersion as error:
-        raise Unprocessable(str(error)) from error

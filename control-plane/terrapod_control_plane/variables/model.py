@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 Category = Literal["terraform", "env"]
 
@@ -21,6 +21,28 @@ class Variable(Struct, frozen=True, kw_only=True):
     description: str
     version_id: str
     created_at: datetime
+
+
+class NewVariable(Struct, frozen=True, kw_only=True):
+    """What a variable is made of."""
+
+    key: str
+    value: str | None = None
+    description: str | None = None
+    category: Category = "terraform"
+    hcl: bool = False
+    sensitive: bool = False
+
+
+class VariableChange(Struct, frozen=True, kw_only=True):
+    """What is to be changed of a variable; what is left out stays."""
+
+    key: str | UnsetType = UNSET
+    value: str | UnsetType | None = UNSET
+    description: str | UnsetType | None = UNSET
+    category: Category | UnsetType = UNSET
+    hcl: bool | UnsetType = UNSET
+    sensitive: bool | UnsetType = UNSET
 
 
 class Readable(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ async def workspace_of(id_: str) -> str | None:
     return found
 
 
-async def of(workspace: str) -> list[Variable]:
+async def in_workspace(workspace: str) -> list[Variable]:
     """The variables of a workspace."""
     return await db.many(
         Variable,

@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
 
-from terrapod_control_plane.kernel.jsonapi import Payload, Resource, one
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource
+from terrapod_control_plane.kernel.relations import one
 from terrapod_control_plane.variables.model import Category
 
 Key = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -30,7 +31,7 @@ class VariableDoc(Resource, tag="vars", kw_only=True):
         return {"self": f"/api/v2/workspaces/{self.configurable}/vars/{self.id}"}
 
 
-class NewVariable(Payload, tag="vars", kw_only=True):
+class VariableCreate(Payload, tag="vars", kw_only=True):
     """A variable to be made."""
 
     echoes: ClassVar[type[Resource] | None] = VariableDoc
@@ -42,7 +43,7 @@ class NewVariable(Payload, tag="vars", kw_only=True):
     sensitive: bool = False
 
 
-class VariableChange(Payload, tag="vars", kw_only=True):
+class VariableUpdate(Payload, tag="vars", kw_only=True):
     """What may be changed of a variable; what is left out stays."""
 
     echoes: ClassVar[type[Resource] | None] = VariableDoc

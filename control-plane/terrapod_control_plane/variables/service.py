@@ -6,20 +6,17 @@ import secrets
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from terrapod_common import wire
 from terrapod_control_plane.kernel import db, ids
-from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.errors import Conflict, NotFound, Unprocessable
-from terrapod_control_plane.kernel.policy import Action, Scope
-from terrapod_control_plane.variables import queries
+from terrapod_control_plane.variables import internal, queries
 from terrapod_control_plane.variables.events import (
     VariableCreated,
     VariableDeleted,
     VariableUpdated,
 )
-from terrapod_control_plane.variables.model import Readable, Variable
-from terrapod_control_plane.variables.schema import NewVariable, VariableChange
-from terrapod_control_plane.workspaces import service as workspaces
+from terrapod_control_plane.variables.model import NewVariable, Readable, Variable, VariableChange
+from terrapod_control_plane.workspaces.actions import VARIABLE_READ, VARIABLE_WRITE
 
 _TAKEN = "Key has already been taken."
 _KEY = "/data/attributes/key"
@@ -27,16 +24,9 @@ _IDENTIFIER = re.compile(r"[^\W\d][\w-]*")
 _ENVIRONMENT = re.compile(r"[^=\s\0]+")
 
 
-@internal
-async def scope(id_: str) -> Scope | None:
-    """A variable belongs to its workspace."""
-    workspace = await queries.workspace_of(id_)
-    return await workspaces.scope(workspace) if workspace else None
-
-
 async def create(ctx: Context, workspace: str, wanted: NewVariable) -> Readable:
     """A new variable of a workspace."""
-    await ctx.must(Action.VARIABLE_WRITE, workspace)
+    await ctx.must(VARIABLE_WRITE, workspace)
     id_ = ids.new("var")
     made = Variable(
         id=id_,
@@ -71,21 +61,21 @@ def _valid(variable: Variable) -> Variable:
     return variable
 
 
-async def of(ctx: Context, workspace: str) -> list[Readable]:
+async def index(ctx: Context, workspace: str) -> list[Readable]:
     """The variables of a workspace."""
-    await ctx.must(Action.VARIABLE_READ, workspace)
-    return [_readable(ctx, found) for found in await queries.of(workspace)]
+    await ctx.must(VARIABLE_READ, workspace)
+    return [_readable(ctx, found) for found in await queries.in_workspace(workspace)]
 
 
 async def show(ctx: Context, workspace: str, id_: str) -> Readable:
     """A variable of a workspace."""
-    await ctx.must(Action.VARIABLE_READ, workspace)
+    await ctx.must(VARIABLE_READ, workspace)
     return _readable(ctx, _found(await queries.get(workspace, id_), id_))
 
 
 async def update(ctx: Context, workspace: str, id_: str, change: VariableChange) -> Readable:
     """Change a variable of a workspace."""
-    await ctx.must(Action.VARIABLE_WRITE, workspace)
+    await ctx.must(VARIABLE_WRITE, workspace)
     try:
         async with db.transaction():
             old = _found(await queries.lock(workspace, id_), id_)
@@ -99,26 +89,11 @@ async def update(ctx: Context, workspace: str, id_: str, change: VariableChange)
 
 async def delete(ctx: Context, workspace: str, id_: str) -> None:
     """Remove a variable of a workspace."""
-    await ctx.must(Action.VARIABLE_WRITE, workspace)
+    await ctx.must(VARIABLE_WRITE, workspace)
     async with db.transaction():
         old = _found(await queries.lock(workspace, id_), id_)
         await queries.delete(id_)
         await ctx.emit(VariableDeleted(variable=id_, workspace=workspace, key=old.key))
-
-
-@internal
-async def effective(ctx: Context, workspace: str) -> list[wire.Variable]:
-    """The variables that a run of a workspace gets, in clear."""
-    return [
-        wire.Variable(
-            key=found.key,
-            value=_opened(ctx, found),
-            category=found.category,
-            hcl=found.hcl,
-            sensitive=found.sensitive,
-        )
-        for found in await queries.of(workspace)
-    ]
 
 
 def _changed(ctx: Context, old: Variable, change: VariableChange) -> Variable:
@@ -154,7 +129,7 @@ def _readable(ctx: Context, variable: Variable) -> Readable:
     return Readable(
         id=variable.id,
         key=variable.key,
-        value=None if variable.sensitive else _opened(ctx, variable),
+        value=None if variable.sensitive else internal.opened(ctx, variable),
         category=variable.category,
         hcl=variable.hcl,
         sensitive=variable.sensitive,
@@ -167,10 +142,6 @@ def _readable(ctx: Context, variable: Variable) -> Readable:
 
 def _sealed(ctx: Context, id_: str, value: str) -> bytes:
     return ctx.services.ring.seal(value.encode(), f"variable:{id_}")
-
-
-def _opened(ctx: Context, variable: Variable) -> str:
-    return ctx.services.ring.open(variable.sealed, f"variable:{variable.id}").decode()
 
 
 def _new_version() -> str:

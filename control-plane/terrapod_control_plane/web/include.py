@@ -4,33 +4,25 @@ A relation is found on the resource itself: its field is marked with the related
 is fetched with is registered by ``app.py``.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import UNSET, Struct
 
 from terrapod_control_plane.kernel import ids
+from terrapod_control_plane.kernel import related as internal
 from terrapod_control_plane.kernel.context import Context
-from terrapod_control_plane.kernel.jsonapi import (
-    Compound,
-    Page,
-    Relation,
-    Resource,
-    present,
-    relations,
-)
+from terrapod_control_plane.kernel.jsonapi import Compound, Page, Resource
+from terrapod_control_plane.kernel.relations import Relation, relations
 
 R = TypeVar("R", bound=Resource)
-
-# Fetches the resources with these ids that the caller may see.
-Fetch = Callable[[Context, Sequence[str]], Awaitable[Sequence[Resource]]]
 
 
 class Include(Struct, frozen=True):
     """The names that a request asked for, and how each type is fetched."""
 
     names: tuple[str, ...]
-    fetch: Mapping[str, Fetch]
+    fetch: Mapping[str, internal.Fetch]
 
     async def with_related(self, ctx: Context, primary: R | Page[R] | Sequence[R]) -> Compound[R]:
         """The primary document with what it asked for beside it."""
@@ -54,17 +46,6 @@ class Include(Struct, frozen=True):
             if type_ in self.fetch:
                 found.extend(await self.fetch[type_](ctx, list(linked)))
         return found
-
-
-def presented(
-    fetch: Callable[[Context, Sequence[str]], Awaitable[Sequence[Any]]], into: type[R]
-) -> Fetch:
-    """Fetch models and show each as a resource."""
-
-    async def fetched(ctx: Context, wanted: Sequence[str]) -> Sequence[Resource]:
-        return [present(model, into) for model in await fetch(ctx, wanted)]
-
-    return fetched
 
 
 def _items(primary: Any) -> Iterable[Resource]:

@@ -9,7 +9,8 @@ from litestar.typing import FieldDefinition
 from msgspec import NODEFAULT, UNSET, Struct
 
 from terrapod_control_plane.kernel import jsonapi
-from terrapod_control_plane.kernel.jsonapi import Payload, Resource, relations
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource
+from terrapod_control_plane.kernel.relations import relations
 
 
 class JsonApi(AbstractDTO[Any]):

@@ -8,17 +8,17 @@ from litestar.params import FromPath, JSONBody
 
 from terrapod_control_plane.kernel.jsonapi import Compound, Page
 from terrapod_control_plane.web.params import Ctx, IncludeParam, PagingParam, Query, listed
-from terrapod_control_plane.workspaces import service
+from terrapod_control_plane.workspaces import service, views
 from terrapod_control_plane.workspaces.model import Tag, Wanted
 from terrapod_control_plane.workspaces.schema import (
     BindingDoc,
     BindingIn,
     EffectiveBindingDoc,
     Reason,
-    Settings,
     TagDoc,
     TagIn,
     WorkspaceDoc,
+    WorkspaceSettings,
 )
 
 _NO_REASON = Reason()
@@ -47,9 +47,11 @@ def _tagged(asked: Query) -> Iterator[Tag]:
 
 
 @post(_ALL)
-async def create(ctx: Ctx, organization: FromPath[str], data: JSONBody[Settings]) -> WorkspaceDoc:
+async def create(
+    ctx: Ctx, organization: FromPath[str], data: JSONBody[WorkspaceSettings]
+) -> WorkspaceDoc:
     """A new workspace."""
-    return service.doc_of(ctx, await service.create(ctx, organization, data))
+    return views.document(ctx, await service.create(ctx, organization, data.change))
 
 
 @get(_ALL)
@@ -58,7 +60,7 @@ async def page(
 ) -> Compound[WorkspaceDoc]:
     """The workspaces that the caller may see."""
     found = await service.page(ctx, organization, _wanted(asked), paging)
-    docs: Page[WorkspaceDoc] = found.holding([service.doc_of(ctx, one) for one in found.items])
+    docs: Page[WorkspaceDoc] = found.holding([views.document(ctx, one) for one in found.items])
     return await include.with_related(ctx, docs)
 
 
@@ -68,7 +70,7 @@ async def show_named(
 ) -> Compound[WorkspaceDoc]:
     """A workspace by its name."""
     workspace = await service.show(ctx, await service.id_of(ctx, organization, name))
-    return await include.with_related(ctx, service.doc_of(ctx, workspace))
+    return await include.with_related(ctx, views.document(ctx, workspace))
 
 
 @get(_ONE)
@@ -77,22 +79,24 @@ async def show(
 ) -> Compound[WorkspaceDoc]:
     """A workspace."""
     workspace = await service.show(ctx, workspace_id)
-    return await include.with_related(ctx, service.doc_of(ctx, workspace))
+    return await include.with_related(ctx, views.document(ctx, workspace))
 
 
 @patch(_NAMED)
 async def update_named(
-    ctx: Ctx, organization: FromPath[str], name: FromPath[str], data: JSONBody[Settings]
+    ctx: Ctx, organization: FromPath[str], name: FromPath[str], data: JSONBody[WorkspaceSettings]
 ) -> WorkspaceDoc:
     """Set up a workspace otherwise."""
     id_ = await service.id_of(ctx, organization, name)
-    return service.doc_of(ctx, await service.update(ctx, id_, data))
+    return views.document(ctx, await service.update(ctx, id_, data.change))
 
 
 @patch(_ONE)
-async def update(ctx: Ctx, workspace_id: FromPath[str], data: JSONBody[Settings]) -> WorkspaceDoc:
+async def update(
+    ctx: Ctx, workspace_id: FromPath[str], data: JSONBody[WorkspaceSettings]
+) -> WorkspaceDoc:
     """Set up a workspace otherwise."""
-    return service.doc_of(ctx, await service.update(ctx, workspace_id, data))
+    return views.document(ctx, await service.update(ctx, workspace_id, data.change))
 
 
 @delete(_NAMED)
@@ -124,19 +128,19 @@ async def lock(
     ctx: Ctx, workspace_id: FromPath[str], data: JSONBody[Reason] = _NO_REASON
 ) -> WorkspaceDoc:
     """Keep a workspace for oneself."""
-    return service.doc_of(ctx, await service.lock(ctx, workspace_id, data.reason or ""))
+    return views.document(ctx, await service.lock(ctx, workspace_id, data.reason or ""))
 
 
 @post(f"{_ONE}/actions/unlock", status_code=200)
 async def unlock(ctx: Ctx, workspace_id: FromPath[str]) -> WorkspaceDoc:
     """Give back one's own lock."""
-    return service.doc_of(ctx, await service.unlock(ctx, workspace_id))
+    return views.document(ctx, await service.unlock(ctx, workspace_id))
 
 
 @post(f"{_ONE}/actions/force-unlock", status_code=200)
 async def force_unlock(ctx: Ctx, workspace_id: FromPath[str]) -> WorkspaceDoc:
     """Take away anybody's lock."""
-    return service.doc_of(ctx, await service.force_unlock(ctx, workspace_id))
+    return views.document(ctx, await service.force_unlock(ctx, workspace_id))
 
 
 @get(f"{_ONE}/relationships/tags")

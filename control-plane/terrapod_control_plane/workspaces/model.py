@@ -1,7 +1,7 @@
 """Workspaces: what is set on them, what is known of them, who may do what with one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -9,6 +9,20 @@ from typing import Literal
 from msgspec import Struct
 
 from terrapod_control_plane.kernel.policy import Action, Actor, Scope, Verdict, Where, allows
+from terrapod_control_plane.workspaces.actions import (
+    RUN_APPLY,
+    RUN_PLAN,
+    STATE_READ,
+    STATE_WRITE,
+    VARIABLE_READ,
+    VARIABLE_WRITE,
+    WORKSPACE_DELETE,
+    WORKSPACE_FORCE_UNLOCK,
+    WORKSPACE_LOCK,
+    WORKSPACE_READ,
+    WORKSPACE_UNLOCK,
+    WORKSPACE_UPDATE,
+)
 
 ExecutionMode = Literal["remote", "agent", "local"]
 ToolName = Literal["terraform", "tofu"]
@@ -73,6 +87,14 @@ class Setup(Struct, frozen=True, kw_only=True):
         """``resource_memory`` in bytes; 0 when there is no limit."""
         found = _SIZE.fullmatch(self.resource_memory)
         return int(Decimal(found["number"]) * _UNITS[found["unit"]]) if found else 0
+
+
+class SetupChange(Struct, frozen=True, kw_only=True):
+    """What somebody wants to be set up otherwise."""
+
+    apply: Callable[[Setup], Setup]
+    new_tags: list[Tag]
+    only_version: bool  # and nothing else
 
 
 class Workspace(Setup, frozen=True, kw_only=True):
@@ -174,22 +196,22 @@ class Permissions(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 
 _ASKED: Mapping[str, Action] = {
-    "can_update": Action.WORKSPACE_UPDATE,
-    "can_destroy": Action.WORKSPACE_DELETE,
-    "can_force_delete": Action.WORKSPACE_DELETE,
-    "can_queue_run": Action.RUN_PLAN,
-    "can_queue_apply": Action.RUN_APPLY,
-    "can_queue_destroy": Action.RUN_APPLY,
-    "can_read_settings": Action.WORKSPACE_READ,
-    "can_read_state_versions": Action.STATE_READ,
-    "can_read_state_outputs": Action.STATE_READ,
-    "can_create_state_versions": Action.STATE_WRITE,
-    "can_read_variable": Action.VARIABLE_READ,
-    "can_update_variable": Action.VARIABLE_WRITE,
-    "can_lock": Action.WORKSPACE_LOCK,
-    "can_unlock": Action.WORKSPACE_UNLOCK,
-    "can_force_unlock": Action.WORKSPACE_FORCE_UNLOCK,
-    "can_manage_tags": Action.WORKSPACE_UPDATE,
+    "can_update": WORKSPACE_UPDATE,
+    "can_destroy": WORKSPACE_DELETE,
+    "can_force_delete": WORKSPACE_DELETE,
+    "can_queue_run": RUN_PLAN,
+    "can_queue_apply": RUN_APPLY,
+    "can_queue_destroy": RUN_APPLY,
+    "can_read_settings": WORKSPACE_READ,
+    "can_read_state_versions": STATE_READ,
+    "can_read_state_outputs": STATE_READ,
+    "can_create_state_versions": STATE_WRITE,
+    "can_read_variable": VARIABLE_READ,
+    "can_update_variable": VARIABLE_WRITE,
+    "can_lock": WORKSPACE_LOCK,
+    "can_unlock": WORKSPACE_UNLOCK,
+    "can_force_unlock": WORKSPACE_FORCE_UNLOCK,
+    "can_manage_tags": WORKSPACE_UPDATE,
 }
 
 

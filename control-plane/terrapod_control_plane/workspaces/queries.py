@@ -1,6 +1,7 @@
 """SQL of workspaces."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.pages import Page, Paging
@@ -123,3 +124,15 @@ async def delete(id_: str) -> None:
 async def count_run(id_: str) -> None:
     """One more run was made."""
     await db.execute("update workspaces set runs_count = runs_count + 1 where id = $1", id_)
+
+
+async def lock_of_pool(pool: str) -> list[Workspace]:
+    """The workspaces that name a pool, which nobody else changes until the transaction ends."""
+    sql = "select * from workspaces where agent_pool_id = $1 order by id for no key update"
+    return await db.many(Workspace, sql, pool)
+
+
+async def move_pool(old: str, new: str, now: datetime) -> None:
+    """Let them name another one."""
+    sql = "update workspaces set agent_pool_id = $2, updated_at = $3 where agent_pool_id = $1"
+    await db.execute(sql, old, new, now)

@@ -4,17 +4,18 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType, field, structs
 
-from terrapod_control_plane.kernel.jsonapi import ANY, Payload, Resource, many, one, present
-from terrapod_control_plane.kernel.policy import Actor
+from terrapod_control_plane.kernel.jsonapi import ANY, Payload, Resource
+from terrapod_control_plane.kernel.relations import many, one
 from terrapod_control_plane.workspaces.model import (
+    LATEST,
     ExecutionMode,
     Permissions,
+    Setup,
+    SetupChange,
     Tag,
     ToolName,
-    Workspace,
-    permissions,
 )
 
 
@@ -90,22 +91,6 @@ class WorkspaceDoc(Resource, tag="workspaces", kw_only=True):
         }
 
 
-def shown(workspace: Workspace, actor: Actor) -> WorkspaceDoc:
-    """A workspace with what this caller may do with it."""
-    doc = present(workspace, WorkspaceDoc)
-    doc.permissions = permissions(actor, workspace.scope)
-    doc.vcs_working_directory = workspace.working_directory
-    doc.workspace_kpis_runs_count = workspace.runs_count
-    doc.setting_overwrites["agent-pool"] = workspace.agent_pool_id is not None
-    doc.owner = workspace.owner_id
-    doc.agent_pool = workspace.agent_pool_id
-    doc.locked_by = workspace.holder
-    doc.current_run = workspace.current_run_id
-    doc.current_state_version = workspace.current_state_version_id
-    doc.current_configuration_version = workspace.current_configuration_version_id
-    return doc
-
-
 class NewTag(Struct):
     """A tag inside of a new workspace."""
 
@@ -119,7 +104,7 @@ class NewBinding(Struct):
     value: str | None = None
 
 
-class Settings(Payload, tag="workspaces", kw_only=True):
+class WorkspaceSettings(Payload, tag="workspaces", kw_only=True):
     """What may be set on a workspace; what is left out stays."""
 
     echoes: ClassVar[type[Resource] | None] = WorkspaceDoc
@@ -172,6 +157,32 @@ class Settings(Payload, tag="workspaces", kw_only=True):
     def only_version(self) -> bool:
         """Whether nothing but the version is to change."""
         return set(self.given()) - {"id"} == {"terraform_version"}
+
+    def applied(self, old: Setup) -> Setup:
+        """A setup with what was asked for; null means what it is by itself."""
+        given: dict[str, Any] = self.given()
+        if self.operations is not UNSET and self.execution_mode is UNSET:
+            given["execution_mode"] = "remote" if self.operations else "local"
+        if self.working_directory is UNSET and self.vcs_working_directory is not UNSET:
+            given["working_directory"] = self.vcs_working_directory
+        if not given.get("terraform_version", LATEST):
+            given["terraform_version"] = LATEST
+        fresh = Setup(name=old.name)
+        return structs.replace(
+            old,
+            **{
+                name: getattr(fresh, name) if given[name] is None else given[name]
+                for name in Setup.__struct_fields__
+                if name in given and name != "tag_bindings"
+            },
+        )
+
+    @property
+    def change(self) -> SetupChange:
+        """What the use cases take."""
+        return SetupChange(
+            apply=self.applied, new_tags=self.new_tags, only_version=self.only_version
+        )
 
 
 # Frozen, so that one can stand for an empty body.

@@ -79,7 +79,7 @@ async def test_what_is_held_at_the_backup_is_nobody_s_after_the_restore(
     await factories.starts_plan(listener)
     there.restore(here.backup(tmp_path / "b"))
     (phase,) = await there.ask("select fence from phases where lease_until is not null")
-    assert epochs.of(phase["fence"]) > 170_000_000_000
+    assert epochs.epoch_of(phase["fence"]) > 170_000_000_000
 
 
 async def test_two_restores_of_one_backup_begin_two_epochs(

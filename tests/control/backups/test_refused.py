@@ -227,7 +227,7 @@ async def test_an_upgrade_takes_no_phase_away(another: Place) -> None:
     succeed(sys.executable, "-c", _OLDER, another.dsn, last)
     held = (seconds << 20) + 3
     (now,) = await another.ask("select epoch, fence_after($1) as next from installation", held)
-    assert epochs.of(held) == now["epoch"]
+    assert epochs.epoch_of(held) == now["epoch"]
     assert now["next"] == held + 1
 
 

@@ -14,8 +14,8 @@ from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context, system
 from terrapod_control_plane.kernel.crypto.keys import KeyRing
 from terrapod_control_plane.kernel.pages import Paging
-from terrapod_control_plane.states import jobs
-from terrapod_control_plane.states.outputs import service as outputs
+from terrapod_control_plane.states import jobs as states_jobs
+from terrapod_control_plane.states.outputs import service as outputs_service
 from tests.control.conftest import As
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
@@ -73,14 +73,14 @@ async def test_a_page_opens_what_it_shows(
     ctx, ring = counting
     for number, size in ((1, 20), (37, 100), (50, 100), (51, 100)):
         ring.opened = 0
-        page = await outputs.outputs(ctx, version, Paging(number, size))
+        page = await outputs_service.outputs(ctx, version, Paging(number, size))
         first = (number - 1) * size
         expected = [f"o{n:06}" for n in range(first, min(first + size, MANY))]
         assert [one.name for one in page.items] == expected
         assert page.total == MANY
         assert ring.opened <= 2
     ring.opened = 0
-    found = await outputs.output(ctx, ids.part("wsout", version, 4321))
+    found = await outputs_service.output(ctx, ids.part("wsout", version, 4321))
     assert (found.name, ring.opened) == ("o004321", 1)
 
 
@@ -89,7 +89,7 @@ async def test_all_of_them_are_read_a_few_at_a_time(
 ) -> None:
     await pushed(api, workspace, state(MANY))
     ctx, ring = counting
-    found = await outputs.current_outputs(ctx, workspace)
+    found = await outputs_service.current_outputs(ctx, workspace)
     names: list[str] = []
     async for some in found:
         assert ring.opened <= 1
@@ -245,7 +245,7 @@ async def test_nothing_stays_of_a_version_that_was_given_up(
     url = made["data"]["attributes"]["hosted-state-upload-url"]
     assert (await api.call("PUT", url, content=body)).status_code == 409
     control.clock.move(7201)
-    for job in jobs.jobs(control.services.settings):
+    for job in states_jobs.jobs(control.services.settings):
         await job.run(system(control.services))
     assert await kept() == 0
 

@@ -17,7 +17,7 @@ from terrapod_control_plane.kernel.context import system
 from terrapod_control_plane.kernel.crypto.keys import KeyRing
 from terrapod_control_plane.kernel.pages import Paging
 from terrapod_control_plane.states import content, packing
-from terrapod_control_plane.states.outputs import service as outputs
+from terrapod_control_plane.states.outputs import service as outputs_service
 from tests.kit import factories
 from tests.kit.control import Client, Control
 
@@ -114,8 +114,8 @@ async def test_little_is_done_between_two_turns_while_many_outputs_are_stored_an
         await db.execute("delete from state_excerpts")
         await db.execute("update state_versions set output_count = null")
         for number in (1, 200, 400):
-            await outputs.outputs(ctx, version, Paging(number, 100))
-        async for some in await outputs.current_outputs(ctx, workspace):
+            await outputs_service.outputs(ctx, version, Paging(number, 100))
+        async for some in await outputs_service.current_outputs(ctx, workspace):
             turns.shown += len(some)
         tasks.cancel_scope.cancel()
     assert turns.most_shown == packing.IN_ONE

@@ -9,7 +9,8 @@ import anyio
 import structlog
 
 from terrapod_common.loops import Backoff, Fatal
-from terrapod_control_plane.kernel.postgres.embedded import Embedded, PostgresFailed
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
+from terrapod_control_plane.kernel.postgres.home import PostgresFailed
 
 log = structlog.get_logger()
 

@@ -12,9 +12,9 @@ from terrapod_control_plane.web.streams import documents
 
 
 @get("/state-versions/{version_id:str}/outputs")
-async def of(ctx: Ctx, version_id: FromPath[str], paging: PagingParam) -> Page[OutputDoc]:
+async def index(ctx: Ctx, version_id: FromPath[str], paging: PagingParam) -> Page[OutputDoc]:
     """The outputs of a version."""
-    return (await service.outputs(ctx, version_id, paging)).of(OutputDoc)
+    return (await service.outputs(ctx, version_id, paging)).presented(OutputDoc)
 
 
 @get("/workspaces/{workspace_id:str}/current-state-version-outputs")
@@ -29,4 +29,4 @@ async def show(ctx: Ctx, output_id: FromPath[str]) -> OutputDoc:
     return present(await service.output(ctx, output_id), OutputDoc)
 
 
-ROUTES = [of, current, show]
+ROUTES = [index, current, show]

@@ -6,9 +6,10 @@ from litestar import Request, Response, post, put
 from litestar.params import FromPath, JSONBody
 
 from terrapod_control_plane.kernel.jsonapi import present
+from terrapod_control_plane.states.model import NewState
 from terrapod_control_plane.states.schema import StateVersionDoc
 from terrapod_control_plane.states.uploads import service
-from terrapod_control_plane.states.uploads.schema import NewState
+from terrapod_control_plane.states.uploads.schema import StateCreate
 from terrapod_control_plane.web.auth import SIGNED
 from terrapod_control_plane.web.params import Ctx
 from terrapod_control_plane.web.streams import limited
@@ -27,10 +28,10 @@ def _snapshots(ctx: Ctx) -> dict[str, str]:
 
 @post("/workspaces/{workspace_id:str}/state-versions", request_max_body_size=_DOCUMENT_BYTES)
 async def create(
-    ctx: Ctx, workspace_id: FromPath[str], data: JSONBody[NewState]
+    ctx: Ctx, workspace_id: FromPath[str], data: JSONBody[StateCreate]
 ) -> Response[StateVersionDoc]:
     """A new version."""
-    made = present(await service.create(ctx, workspace_id, data), StateVersionDoc)
+    made = present(await service.create(ctx, workspace_id, data.into(NewState)), StateVersionDoc)
     return Response(made, headers=_snapshots(ctx))
 
 

@@ -5,10 +5,11 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from terrapod_control_plane.kernel.jsonapi import ANY, Payload, one
+from terrapod_control_plane.kernel.jsonapi import ANY, Payload
+from terrapod_control_plane.kernel.relations import one
 
 
-class NewState(Payload, tag="state-versions", kw_only=True):
+class StateCreate(Payload, tag="state-versions", kw_only=True):
     """A state to be written: with its content, or with an upload to follow."""
 
     # Both can be made of the state itself.

@@ -9,25 +9,24 @@ from msgspec.structs import replace
 
 from terrapod_control_plane.kernel import db, epochs, ids
 from terrapod_control_plane.kernel.blobs.base import once
-from terrapod_control_plane.kernel.context import Context, internal
+from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.errors import Conflict, NotFound, Unprocessable
-from terrapod_control_plane.kernel.policy import Action
-from terrapod_control_plane.states import addresses, content, lifecycle
-from terrapod_control_plane.states import service as states
-from terrapod_control_plane.states.addresses import UPLOAD, UPLOAD_JSON
+from terrapod_control_plane.states import content, lifecycle, signed_urls
+from terrapod_control_plane.states import internal as states
 from terrapod_control_plane.states.events import StateAnnounced
-from terrapod_control_plane.states.model import Shown, StateVersion
+from terrapod_control_plane.states.model import NewState, Shown, StateVersion
+from terrapod_control_plane.states.signed_urls import UPLOAD, UPLOAD_JSON
 from terrapod_control_plane.states.uploads import queries
-from terrapod_control_plane.states.uploads.schema import NewState
-from terrapod_control_plane.workspaces import service as workspaces
+from terrapod_control_plane.workspaces import internal as workspaces
+from terrapod_control_plane.workspaces.actions import RUN_READ, STATE_WRITE
 
 _RUN = "/data/relationships/run"
 
 
 async def create(ctx: Context, workspace: str, wanted: NewState) -> Shown:
     """A new version: final when its content comes along, else pending until that is uploaded."""
-    scope = await ctx.must(Action.STATE_WRITE, workspace)
-    if wanted.run is not None and (await ctx.must(Action.RUN_READ, wanted.run)).id != workspace:
+    scope = await ctx.must(STATE_WRITE, workspace)
+    if wanted.run is not None and (await ctx.must(RUN_READ, wanted.run)).id != workspace:
         raise Unprocessable("The run belongs to another workspace.", pointer=_RUN)
     inline = _inline(ctx, wanted.state) if wanted.state else None
     version = StateVersion(
@@ -45,7 +44,7 @@ async def create(ctx: Context, workspace: str, wanted: NewState) -> Shown:
         version = await _announced(ctx, version)
     if inline is not None and version.status == "pending":
         version = await _receive(ctx, version, once(inline))
-    return addresses.with_uploads(ctx, await states.shown(ctx, version, scope))
+    return signed_urls.with_uploads(ctx, await states.shown(ctx, version, scope))
 
 
 async def _announced(ctx: Context, new: StateVersion) -> StateVersion:
@@ -90,10 +89,10 @@ def _inline(ctx: Context, text: str) -> bytes:
     return plain
 
 
-@internal
 async def upload(ctx: Context, token: str, chunks: AsyncIterable[bytes]) -> None:
     """The content of a version, from whoever has the address; the same again is fine."""
-    version = await states.get(addresses.opened(ctx, token, UPLOAD))
+    id_ = ctx.signed(token, UPLOAD)
+    version = await states.get(id_)
     if version.status != "finalized":
         await _receive(ctx, version, chunks)
         return
@@ -101,9 +100,9 @@ async def upload(ctx: Context, token: str, chunks: AsyncIterable[bytes]) -> None
         pass
 
 
-@internal
 async def upload_by_id(ctx: Context, id_: str, chunks: AsyncIterable[bytes]) -> None:
     """The content of a pending version, once and only as its creator announced it."""
+    ctx.public("its creator was allowed to write it, and told the digest of what may be sent")
     version = await _fresh(ctx, id_)
     if version is None or version.status != "pending":
         raise NotFound(f"There is no {id_} that waits for its content.")
@@ -116,22 +115,20 @@ async def _fresh(ctx: Context, id_: str) -> StateVersion | None:
     return version if version is not None and version.created_at >= latest else None
 
 
-@internal
 async def upload_json(ctx: Context, token: str, chunks: AsyncIterable[bytes]) -> None:
     """The state in its other form, which nobody needs here."""
-    addresses.opened(ctx, token, UPLOAD_JSON)
-    await drop(ctx, chunks)
+    _ = ctx.signed(token, UPLOAD_JSON)
+    await _drop(ctx, chunks)
 
 
-@internal
 async def drop_by_id(ctx: Context, id_: str, chunks: AsyncIterable[bytes]) -> None:
     """The same without a signed address: of a version that nobody announced nothing is read."""
+    ctx.public("nothing is kept of what is sent")
     if await _fresh(ctx, id_) is not None:
-        await drop(ctx, chunks)
+        await _drop(ctx, chunks)
 
 
-@internal
-async def drop(ctx: Context, chunks: AsyncIterable[bytes]) -> None:
+async def _drop(ctx: Context, chunks: AsyncIterable[bytes]) -> None:
     """Take a body and keep nothing of it."""
     async for _ in chunks:
         pass

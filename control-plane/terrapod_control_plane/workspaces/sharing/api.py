@@ -5,7 +5,7 @@ from litestar.params import FromPath, JSONBody
 
 from terrapod_control_plane.kernel.jsonapi import Page
 from terrapod_control_plane.web.params import Ctx, PagingParam
-from terrapod_control_plane.workspaces import service as workspaces
+from terrapod_control_plane.workspaces import views as workspace_views
 from terrapod_control_plane.workspaces.schema import ConsumerIn, WorkspaceDoc
 from terrapod_control_plane.workspaces.sharing import service
 
@@ -16,7 +16,7 @@ _CONSUMERS = "/workspaces/{workspace_id:str}/relationships/remote-state-consumer
 async def page(ctx: Ctx, workspace_id: FromPath[str], paging: PagingParam) -> Page[WorkspaceDoc]:
     """The workspaces that may read the state of this one."""
     found = await service.page(ctx, workspace_id, paging)
-    return found.holding([workspaces.doc_of(ctx, one) for one in found.items])
+    return found.holding([workspace_views.document(ctx, one) for one in found.items])
 
 
 @post(_CONSUMERS, status_code=204)

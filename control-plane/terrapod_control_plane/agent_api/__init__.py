@@ -1,0 +1,1 @@
+"""What agents call on their own port."""

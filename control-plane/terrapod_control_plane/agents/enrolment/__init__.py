@@ -1,0 +1,1 @@
+"""How agents join, and how they renew their certificates."""

@@ -1,0 +1,1 @@
+"""Workspaces that wait for a person after a lost apply."""

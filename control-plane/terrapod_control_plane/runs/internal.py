@@ -1,0 +1,193 @@
+"""Runs, for other slices, events and jobs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
+from terrapod_control_plane.configurations.events import ConfigurationUploaded
+from terrapod_control_plane.identity import internal as identity
+from terrapod_control_plane.kernel import epochs
+from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.errors import NotFound
+from terrapod_control_plane.kernel.policy import Scope
+from terrapod_control_plane.organizations import internal as organizations
+from terrapod_control_plane.runs import queries
+from terrapod_control_plane.runs.creation import internal as creation
+from terrapod_control_plane.runs.model import NewRun, Phase, Run, Standing, Status
+from terrapod_control_plane.runs.scheduler import internal as scheduler
+from terrapod_control_plane.runs.wait_reason import Facts
+from terrapod_control_plane.workspaces import internal as workspaces
+from terrapod_control_plane.workspaces.events import WorkspaceUnlocked, WorkspaceUpdated
+from terrapod_control_plane.workspaces.model import Workspace
+
+
+async def scope(id_: str) -> Scope | None:
+    """A run, plan or apply belongs to its workspace."""
+    workspace = await queries.workspace_of(id_)
+    return await workspaces.scope(workspace) if workspace else None
+
+
+async def configuration_uploaded(ctx: Context, event: ConfigurationUploaded) -> None:
+    """A configuration that asks for it gets its run in the same transaction."""
+    if event.auto_queue_runs and not event.provisional:
+        workspace = await workspaces.lock_row(ctx, event.workspace)
+        if workspace.execution_mode != "local":
+            new = NewRun(
+                workspace_id=workspace.id,
+                message="Triggered by a configuration upload",
+                source="tfe-configuration-version",
+                plan_only=event.speculative,
+            )
+            await creation.create(ctx, new, event.configuration)
+
+
+async def workspace_unlocked(ctx: Context, event: WorkspaceUnlocked) -> None:
+    """What waited for the lock goes on."""
+    await scheduler.advance(ctx, event.workspace)
+
+
+async def many(ctx: Context, wanted: Sequence[str]) -> list[Run]:
+    """Those of the runs that the caller may see."""
+    found = await queries.many(wanted)
+    seen = {w.id for w in await workspaces.many(ctx, [run.workspace_id for run in found])}
+    return [run for run in found if run.workspace_id in seen]
+
+
+async def phases(ctx: Context, wanted: Sequence[str]) -> list[Phase]:
+    """Those of the plans and applies that the caller may see."""
+    found = await queries.phases(wanted)
+    seen = {w.id for w in await workspaces.many(ctx, [phase.workspace_id for phase in found])}
+    return [phase for phase in found if phase.workspace_id in seen]
+
+
+def found(id_: str, run: Run | None) -> Run:
+    """The run, if it is there."""
+    if run is None:
+        raise NotFound(f"There is no {id_}.")
+    return run
+
+
+async def ahead(ctx: Context, wanted: Sequence[str]) -> dict[str, int]:
+    """How many runs stand before each of these in its workspace."""
+    return await queries.ahead(wanted) if wanted else {}
+
+
+async def locked(ctx: Context, id_: str) -> Run:
+    """A run that nobody else changes until the end of the transaction."""
+    # The workspace's row comes first everywhere, so that no two moves wait for each other.
+    workspace = await queries.workspace_of(id_)
+    if workspace is not None:
+        await workspaces.lock_row(ctx, workspace)
+    return found(id_, await queries.locked(id_))
+
+
+async def any_open_in(ctx: Context, pool: str) -> bool:
+    """Whether a run that is not over counts on the agents of a pool."""
+    return await queries.any_open_in(pool)
+
+
+async def busy_among(ctx: Context, listeners: Sequence[str]) -> set[str]:
+    """Those of the agents that carry out a run."""
+    return await queries.busy_among(listeners)
+
+
+async def pool_created(ctx: Context, pool: str) -> None:
+    """Runs that no pool could get go to the new default one."""
+    for waiting in await queries.without_pool():
+        await _move(ctx, waiting, pool, left=None)
+
+
+async def pool_left(ctx: Context, old: str, new: str) -> None:
+    """What is not over in a pool goes to another; what an agent has stays with it."""
+    for waiting in await queries.open_in(old):
+        await _move(ctx, waiting, new, left=old)
+
+
+async def workspace_updated(ctx: Context, event: WorkspaceUpdated) -> None:
+    """Runs that wait move with their workspace to another pool."""
+    if "agent_pool_id" in event.changed:
+        workspace = await workspaces.get(ctx, event.workspace)
+        pool = workspace.agent_pool_id or await organizations.default_pool(ctx)
+        for waiting in await queries.open_of(event.workspace):
+            await _move(ctx, waiting, pool)
+
+
+async def _move(
+    ctx: Context, id_: str, pool: str | None, *, left: str | UnsetType | None = UNSET
+) -> None:
+    run = await locked(ctx, id_)
+    if not run.final and run.pool_id != pool and left in (UNSET, run.pool_id):
+        moved = [
+            msgspec.structs.replace(phase, pool_id=pool) for phase in await queries.waiting(run.id)
+        ]
+        await scheduler.store(ctx, msgspec.structs.replace(run, pool_id=pool), *moved, pool=pool)
+
+
+_QUEUED = (Status.PLAN_QUEUED, Status.APPLY_QUEUED)
+
+
+_WITH_AGENTS = (*_QUEUED, Status.PLANNING, Status.APPLYING)
+
+
+_TURN = (Status.PENDING, Status.CONFIRMED)
+
+
+_NOTHING = Standing(run_id="")
+
+
+async def wait_facts(
+    ctx: Context, runs: Sequence[Run], workspaces: Mapping[str, Workspace]
+) -> dict[str, Facts]:
+    """The facts of runs by their ids; asks only for what their statuses depend on."""
+    standing = await _standing(run.id for run in runs if run.status in _WITH_AGENTS)
+    agents = {found.listener_id for found in standing.values() if found.listener_id}
+    names = await ctx.services.agent_directory.names(ctx, list(agents)) if agents else {}
+    wanted = {run.pool_id for run in runs if run.status in _QUEUED and run.pool_id}
+    pools = await ctx.services.agent_directory.pools(ctx, list(wanted)) if wanted else {}
+    of_turn = {run.workspace_id for run in runs if run.status in _TURN}
+    paused = await epochs.paused() if any(not run.final for run in runs) else None
+    people = await _people(ctx, [workspaces[id_] for id_ in of_turn if id_ in workspaces])
+
+    def facts(run: Run) -> Facts:
+        stands = standing.get(run.id, _NOTHING)
+        pool, agent = pools.get(run.pool_id or ""), names.get(stands.listener_id or "")
+        with_agent = Facts(
+            now=ctx.now(),
+            paused=paused or "",
+            pool=pool,
+            agent=agent,
+            ahead=stands.ahead,
+            busy=stands.busy,
+            log_at=stands.log_at,
+            root=stands.root,
+        )
+        return _in_workspace(with_agent, workspaces.get(run.workspace_id), people)
+
+    return {run.id: facts(run) for run in runs if not run.final}
+
+
+async def _standing(ids: Iterable[str]) -> dict[str, Standing]:
+    wanted = list(ids)
+    return await queries.standing(wanted) if wanted else {}
+
+
+async def _people(ctx: Context, workspaces: Iterable[Workspace]) -> dict[str, str]:
+    ids = {workspace.locked_by for workspace in workspaces if workspace.locked_by}
+    found = await identity.users(ctx, list(ids)) if ids else []
+    return {user.id: user.username for user in found}
+
+
+def _in_workspace(facts: Facts, workspace: Workspace | None, people: Mapping[str, str]) -> Facts:
+    if workspace is None:
+        return facts
+    locker = workspace.locked_by
+    return replace(
+        facts,
+        locked_by=people.get(locker, locker) if locker else None,
+        locked_at=workspace.locked_at,
+        lock_reason=workspace.lock_reason,
+        hold_reason=workspace.hold_reason if workspace.hold_run_id else "",
+        current_run=workspace.held_by_run_id,
+    )

@@ -1,0 +1,1 @@
+"""What agents do with phases: leases, what they read, results, artifacts."""

@@ -1,0 +1,1 @@
+"""What arrives after a phase was given up."""

@@ -1,0 +1,25 @@
+"""What may be done in a workspace, by the slices above too."""
+
+from terrapod_control_plane.kernel.policy import Action, Level, Need, Where
+
+WORKSPACE_CREATE = Action("workspace.create", Need(Where.PLATFORM))
+WORKSPACE_LIST = Action("workspace.list", Need(Where.PLATFORM))
+WORKSPACE_READ = Action("workspace.read", Need(Where.WORKSPACE, Level.READ))
+WORKSPACE_UPDATE = Action("workspace.update", Need(Where.WORKSPACE, Level.ADMIN))
+WORKSPACE_SET_VERSION = Action("workspace.set-version", Need(Where.WORKSPACE, Level.WRITE))
+WORKSPACE_DELETE = Action("workspace.delete", Need(Where.WORKSPACE, Level.ADMIN))
+WORKSPACE_LOCK = Action("workspace.lock", Need(Where.WORKSPACE, Level.PLAN))
+WORKSPACE_UNLOCK = Action("workspace.unlock", Need(Where.WORKSPACE, Level.PLAN))
+WORKSPACE_FORCE_UNLOCK = Action("workspace.force-unlock", Need(Where.WORKSPACE, Level.ADMIN))
+WORKSPACE_HOLD = Action("workspace.hold", Need(Where.WORKSPACE, Level.WRITE))
+VARIABLE_READ = Action("variable.read", Need(Where.WORKSPACE, Level.READ))
+VARIABLE_WRITE = Action("variable.write", Need(Where.WORKSPACE, Level.WRITE))
+STATE_READ = Action("state.read", Need(Where.WORKSPACE, Level.READ))
+STATE_DOWNLOAD = Action("state.download", Need(Where.WORKSPACE, Level.PLAN))
+STATE_WRITE = Action("state.write", Need(Where.WORKSPACE, Level.WRITE))
+CONFIGURATION_READ = Action("configuration.read", Need(Where.WORKSPACE, Level.READ))
+CONFIGURATION_SPECULATE = Action("configuration.speculate", Need(Where.WORKSPACE, Level.PLAN))
+CONFIGURATION_WRITE = Action("configuration.write", Need(Where.WORKSPACE, Level.WRITE))
+RUN_READ = Action("run.read", Need(Where.WORKSPACE, Level.READ))
+RUN_PLAN = Action("run.plan", Need(Where.WORKSPACE, Level.PLAN))
+RUN_APPLY = Action("run.apply", Need(Where.WORKSPACE, Level.WRITE))

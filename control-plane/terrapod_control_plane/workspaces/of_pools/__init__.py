@@ -1,1 +1,0 @@
-"""Workspaces as pools see them."""
