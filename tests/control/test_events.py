@@ -145,7 +145,6 @@ async def test_what_the_server_does_by_itself_is_recorded_as_its_own(control: Co
 async def test_both_rows_are_undone_with_their_change(context: Context) -> None:
     async with undone():
         await identity.create_user(context, "bob@example.com")
-        assert (len(await outbox()), len(await trail())) == (1, 1)
     assert await db.value("select count(*) from users") == 0
     assert (await outbox(), await trail()) == ([], [])
 

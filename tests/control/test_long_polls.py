@@ -203,12 +203,12 @@ async def test_an_idle_agent_costs_two_statements_a_request(
     await listener.beat()
     beats, polls = [], []
     for number in range(3):  # a job of the server may send something meanwhile, not each time
-        with counted() as sent:
+        async with counted() as sent:
             await listener.beat()
         beats.append([*sent])
         path = f"runs/next?wait=1&key={{}}-{number}&seen=0"
-        with anyio.fail_after(20), counted() as sent:
-            async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(20):
+            async with counted() as sent, anyio.create_task_group() as tasks:
                 tasks.start_soon(listener.call, "GET", f"{listener.at}/{path.format('head')}")
                 lines, name = control.services.bus._lines, f"pool:{listener.pool} apply,plan"
                 while name not in lines or lines[name]._vain is None:

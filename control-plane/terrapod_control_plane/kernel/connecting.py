@@ -62,6 +62,10 @@ def _watch(connected: Any) -> None:
             connected.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+# What any statement may raise.
+BROKEN = (asyncpg.PostgresError, *UNCLEAR, Unreachable)
+
+
 class Connection(asyncpg.Connection):
     """One of a pool: of no use any more when it has not answered in time."""
 

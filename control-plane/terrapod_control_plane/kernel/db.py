@@ -5,36 +5,34 @@ no task group is opened and nothing is fetched from a network inside of one.
 """
 
 import enum
-import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import anyio
 import asyncpg
 import msgspec
 from msgspec import Struct
-from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 from piccolo.table import Table
 
-from terrapod_control_plane.kernel.connecting import UNCLEAR, Pool, Unreachable, connect
+from terrapod_control_plane.kernel import engine, transactions
+from terrapod_control_plane.kernel.connecting import BROKEN, UNCLEAR, Unreachable, connect
+from terrapod_control_plane.kernel.engine import ENGINE, close_pool, encode, open_pool
+from terrapod_control_plane.kernel.transactions import (
+    Doomed,
+    in_transaction,
+    on_commit,
+    savepoint,
+    transaction,
+)
 
-__all__ = ["UNCLEAR", "Unreachable", "connect"]  # for those who use nothing else of it
-
-
-class _Engine(PostgresEngine):
-    async def check_version(self) -> None:
-        """Piccolo asks at import, when there is nothing to connect to yet."""
-
-
-ENGINE = _Engine(config={}, extensions=())
+# For those who use nothing else of it.
+__all__ = ["BROKEN", "ENGINE", "UNCLEAR", "Doomed", "Unreachable", "close_pool", "connect"]
+__all__ += ["encode", "in_transaction", "on_commit", "open_pool", "savepoint", "transaction"]
 
 M = TypeVar("M", bound=Struct)
 
 _AT_LENGTH = 86_400.0  # seconds
-# What the transaction under way leaves to be done after its commit.
-_AFTER: ContextVar[list[Callable[[], None]] | None] = ContextVar("after", default=None)
 
 # A value that PostgreSQL cannot take as it is, such as text with a NUL; and a broken unique rule.
 BadData = asyncpg.DataError
@@ -49,7 +47,6 @@ AWAY: tuple[type[Exception], ...] = (
     *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
     *(asyncpg.InsufficientResourcesError, Unreachable),
 )
-BROKEN = (asyncpg.PostgresError, *UNCLEAR, Unreachable)
 
 
 def cut_off(error: Exception) -> bool:
@@ -62,109 +59,36 @@ def away(error: Exception) -> bool:
     return isinstance(error, AWAY) or (isinstance(error, UNCLEAR) and cut_off(error))
 
 
-async def open_pool(dsn: str, *, size: int, answer_within: float | None = None) -> None:
-    """Connect the engine; every table and every query of the process uses it from now on.
-
-    A statement that takes longer is given up; without a limit it may take as long as it will.
-    """
-    ENGINE.config = {"dsn": dsn}
-    # piccolo takes no connection class, so the pool is made here and handed to it.
-    ENGINE.pool = await Pool(dsn, size=size, answer_within=answer_within, init=_prepare)
-
-
-async def close_pool() -> None:
-    """Give the connections back; no query may follow."""
-    pool, ENGINE.pool = ENGINE.pool, None
-    if pool is not None:
-        with anyio.move_on_after(5, shield=True):
-            await pool.close()
-
-
-async def _prepare(connection: Any) -> None:
-    try:
-        # Text goes through as it is, since piccolo encodes JSON by itself.
-        await connection.set_type_codec(
-            "jsonb",
-            schema="pg_catalog",
-            encoder=lambda value: value if isinstance(value, str) else encode(value),
-            decoder=json.loads,
-        )
-    except BaseException:
-        connection.terminate()  # else asyncpg waits for its last word
-        raise
-
-
-def encode(value: object) -> str:
-    """A value as JSON text, for a ``jsonb`` parameter."""
-    return msgspec.json.encode(value).decode()
-
-
-@asynccontextmanager
-async def transaction() -> AsyncIterator[None]:
-    """Everything inside happens or nothing does; inside another one it joins that one."""
-    if ENGINE.current_transaction.get() is not None:
-        yield
-        return
-    pool = _pool()
-    after: list[Callable[[], None]] = []
-    async with pool.acquire() as connection, connection.transaction():
-        current = PostgresTransaction(ENGINE)
-        current.connection = connection
-        token, waiting = ENGINE.current_transaction.set(current), _AFTER.set(after)
-        try:
-            yield
-        finally:
-            ENGINE.current_transaction.reset(token)
-            _AFTER.reset(waiting)
-    for act in after:
-        act()
-
-
-def on_commit(act: Callable[[], None]) -> None:
-    """Do this once the transaction has been committed, and never if it is not."""
-    waiting = _AFTER.get()
-    if waiting is None:
-        act()
-    else:
-        waiting.append(act)
-
-
-def in_transaction() -> bool:
-    """Whether the caller is inside :func:`transaction`."""
-    return ENGINE.current_transaction.get() is not None
-
-
-def _pool() -> Any:
-    if ENGINE.pool is None:
-        raise RuntimeError("the database is not open")
-    return ENGINE.pool
-
-
-def _connection() -> Any:
-    current = ENGINE.current_transaction.get()
-    return _pool() if current is None else current.connection
+async def _to(sql: str) -> Any:
+    """Whom to send a statement; what waits and is to be seen by it is written first."""
+    opened = transactions.current()
+    if opened is None:
+        return engine.pool()
+    for participant in opened.participants:
+        await participant.before(sql)
+    return opened.connection
 
 
 async def rows(sql: str, *args: object) -> Sequence[Mapping[str, Any]]:
     """All rows of a query."""
-    found: Sequence[Mapping[str, Any]] = await _connection().fetch(sql, *args)
+    found: Sequence[Mapping[str, Any]] = await (await _to(sql)).fetch(sql, *args)
     return found
 
 
 async def row(sql: str, *args: object) -> Mapping[str, Any] | None:
     """The first row of a query, or nothing."""
-    found: Mapping[str, Any] | None = await _connection().fetchrow(sql, *args)
+    found: Mapping[str, Any] | None = await (await _to(sql)).fetchrow(sql, *args)
     return found
 
 
 async def value(sql: str, *args: object) -> Any:
     """The first column of the first row, or nothing."""
-    return await _connection().fetchval(sql, *args)
+    return await (await _to(sql)).fetchval(sql, *args)
 
 
 async def execute(sql: str, *args: object) -> int:
     """Run a statement; how many rows it touched."""
-    status: str = await _connection().execute(sql, *args)
+    status: str = await (await _to(sql)).execute(sql, *args)
     last = status.rpartition(" ")[2]
     return int(last) if last.isdigit() else 0
 
@@ -172,7 +96,7 @@ async def execute(sql: str, *args: object) -> int:
 async def execute_at_length(sql: str, *args: object) -> int:
     """Run a statement that may take longer than others are given, inside a transaction."""
     await execute("set local statement_timeout = 0")
-    status: str = await _connection().execute(sql, *args, timeout=_AT_LENGTH)
+    status: str = await (await _to(sql)).execute(sql, *args, timeout=_AT_LENGTH)
     return int(status.rpartition(" ")[2])
 
 
@@ -196,6 +120,7 @@ async def insert(table: type[Table], new: Struct) -> None:
     """Store a struct as a new row; its fields are the table's columns."""
     known = {c._meta.name for c in table._meta.columns}  # noqa: SLF001 - piccolo documents it
     values = {name: value for name, value in _columns(new).items() if name in known}
+    await _to(f"insert into {table._meta.tablename}")  # noqa: SLF001 - piccolo documents it
     await table.insert(table(**values))
 
 
@@ -205,6 +130,7 @@ async def update(table: type[Table], changed: Struct, *names: str) -> None:
     id_ = columns.pop("id")
     values: Any = {name: columns[name] for name in names or columns}
     key = table._meta.primary_key  # noqa: SLF001 - piccolo documents it
+    await _to(f"update {table._meta.tablename}")  # noqa: SLF001 - piccolo documents it
     await table.update(values).where(key == id_)
 
 

@@ -14,7 +14,7 @@ import anyio
 import structlog
 from msgspec import Struct
 
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, transaction_end
 
 T = TypeVar("T")
 CHANNEL = "terrapod"
@@ -42,25 +42,15 @@ class Event(Struct, frozen=True, kw_only=True, rename="kebab"):
         return ()
 
 
-_EMIT = """
-with outbox as (insert into outbox (kind, payload, at) values ($1, $2, $3)),
-     trail as (insert into audit_entries
-                   (at, actor_kind, actor_id, actor_name, request_id, action, subject, detail)
-               values ($3, $4, $5, $6, $7, $1, $8, $2))
-select pg_notify('terrapod', topic) from unnest($9::text[]) topic
-"""
-
-
 async def store(emitted: Event, *who: object) -> None:
-    """Write the event and its audit row; wake its topics at commit."""
-    await db.execute(
-        _EMIT, emitted.kind, db.encode(emitted), *who, emitted.subject, list(emitted.topics)
-    )
+    """Write the event and its audit row, and wake its topics, at the end of the transaction."""
+    row = (emitted.kind, db.encode(emitted), *who, emitted.subject)
+    transaction_end.say(row, emitted.topics)
 
 
 async def wake(topics: Sequence[str]) -> None:
     """Wake topics at commit, without an event."""
-    await db.execute("select pg_notify('terrapod', topic) from unnest($1::text[]) topic", topics)
+    await transaction_end.wake(topics)
 
 
 # By where they lie, which is safe for rows that are never changed: no plan reads the whole table.

@@ -1,8 +1,11 @@
 """SQL of variables."""
 
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, unit_of_work
+from terrapod_control_plane.kernel.repository import Repository
 from terrapod_control_plane.variables.model import Variable
 from terrapod_control_plane.variables.tables import Variables
+
+VARIABLES = Repository(Variables, Variable)
 
 
 async def workspace_of(id_: str) -> str | None:
@@ -13,40 +16,33 @@ async def workspace_of(id_: str) -> str | None:
 
 async def in_workspace(workspace: str) -> list[Variable]:
     """The variables of a workspace."""
-    return await db.many(
-        Variable,
-        'select * from variables where workspace_id = $1 order by key collate "C", category',
-        workspace,
-    )
+    return await VARIABLES.where('workspace_id = $1 order by key collate "C", category', workspace)
 
 
 async def get(workspace: str, id_: str) -> Variable | None:
     """A variable of a workspace."""
-    return await db.one(
-        Variable, "select * from variables where id = $1 and workspace_id = $2", id_, workspace
-    )
+    return _within(workspace, await VARIABLES.get(id_))
 
 
 async def lock(workspace: str, id_: str) -> Variable | None:
     """A variable that nobody else changes until the end of the transaction."""
-    return await db.one(
-        Variable,
-        "select * from variables where id = $1 and workspace_id = $2 for update",
-        id_,
-        workspace,
-    )
+    return _within(workspace, await unit_of_work.lock(VARIABLES, id_))
+
+
+def _within(workspace: str, found: Variable | None) -> Variable | None:
+    return found if found is not None and found.workspace_id == workspace else None
 
 
 async def insert(new: Variable) -> None:
     """Store a variable."""
-    await db.insert(Variables, new)
+    await VARIABLES.insert(new)
 
 
-async def update(changed: Variable) -> None:
-    """Write a variable."""
-    await db.update(Variables, changed)
+def save(old: Variable, new: Variable) -> None:
+    """Write what differs of a locked variable, at the end of the transaction."""
+    unit_of_work.save(VARIABLES, old, new)
 
 
 async def delete(id_: str) -> None:
     """Remove a variable."""
-    await db.execute("delete from variables where id = $1", id_)
+    await VARIABLES.delete(id_)

@@ -80,7 +80,7 @@ async def update(ctx: Context, workspace: str, id_: str, change: VariableChange)
         async with db.transaction():
             old = _found(await queries.lock(workspace, id_), id_)
             new = _valid(_changed(ctx, old, change))
-            await queries.update(new)
+            queries.save(old, new)
             await ctx.emit(VariableUpdated(variable=id_, workspace=workspace, key=new.key))
     except db.Duplicate as error:
         raise Conflict(_TAKEN, pointer=_KEY) from error
