@@ -69,6 +69,13 @@ def chaos(session: nox.Session) -> None:
     session.run(*command, env={"PYTHONPATH": "."})
 
 
+@nox.session
+def migration(session: nox.Session) -> None:
+    """The file of the next migration, by its name: `nox -s migration -- NAME`."""
+    install(session)
+    session.run("python", "-m", "terrapod_control_plane.migrations.new", *session.posargs)
+
+
 def programs(session: nox.Session) -> None:
     """What tests start; without it they fail, for skipped they prove nothing."""
     missing = [package for name, package in PROGRAMS.items() if not shutil.which(name)]

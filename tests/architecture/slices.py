@@ -80,8 +80,6 @@ def modules(home: Path = HOME) -> dict[str, Module]:
     found = {}
     for path in sorted(top.rglob("*.py")):
         parts = path.relative_to(top).with_suffix("").parts
-        if parts[:2] == ("migrations", "versions"):
-            continue
         folder, stem = ".".join(parts[:-1]), parts[-1]
         name = folder if stem == "__init__" else ".".join(parts)
         in_slice = folder and parts[0] not in BELOW | ABOVE

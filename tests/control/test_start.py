@@ -14,7 +14,7 @@ from terrapod_control_plane.kernel.single_instance import NotAlone, only_one
 
 pytestmark = pytest.mark.anyio
 
-VERSIONS = list(Path(migrations.__path__[0], "versions").glob("terrapod_*.py"))
+VERSIONS = list(Path(migrations.__path__[0], "versions").glob("terrapod_*.sql"))
 LOCK = "select pg_advisory_lock(hashtextextended('single-node', 0))"
 HELD = "select count(*) from pg_locks where locktype = 'advisory' and granted"
 WAITING = "select count(*) from pg_locks where locktype = 'advisory' and not granted"

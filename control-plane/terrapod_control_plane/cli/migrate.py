@@ -23,7 +23,7 @@ def migrate(settings: SettingsFile = None) -> None:
     with database(effective) as dsn:
         try:
             anyio.run(migrated, dsn)
-        except run.RestoreUnfinished as error:
+        except (run.RestoreUnfinished, run.MigrationFailed) as error:
             typer.echo(f"The schema stays as it is: {error}", err=True)
             raise typer.Exit(1) from None
     typer.echo("The schema is up to date.")

@@ -54,10 +54,14 @@ def _expected() -> tuple[type[Exception], ...]:
     """What a line explains better than a traceback."""
     from terrapod_control_plane.kernel.crypto.keys import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.single_instance import NotAlone  # noqa: PLC0415
-    from terrapod_control_plane.migrations.run import RestoreUnfinished  # noqa: PLC0415
+    from terrapod_control_plane.migrations.run import (  # noqa: PLC0415
+        MigrationFailed,
+        RestoreUnfinished,
+    )
     from terrapod_control_plane.web.tls import ListenFailed  # noqa: PLC0415
 
-    return (KeyMissing, ListenFailed, NotAlone, PostgresFailed, RestoreUnfinished, Unreachable)
+    ours = (KeyMissing, ListenFailed, NotAlone, PostgresFailed, RestoreUnfinished, Unreachable)
+    return (*ours, MigrationFailed)
 
 
 def _make(data_dir: Path) -> None:

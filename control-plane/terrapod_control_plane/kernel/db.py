@@ -149,12 +149,15 @@ def _column(value: Any) -> Any:
 
 
 @asynccontextmanager
-async def advisory_lock(dsn: str, name: str) -> AsyncIterator[None]:
-    """Hold a lock that at most one process of all replicas holds, on a connection of its own."""
+async def advisory_lock(dsn: str, name: str) -> AsyncIterator[Any]:
+    """Hold a lock that at most one process of all replicas holds, on a connection of its own.
+
+    The connection may be used as long as the lock is held.
+    """
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute("select pg_advisory_lock(hashtextextended($1, 0))", name)
-        yield
+        yield connection
     finally:
         with anyio.move_on_after(5, shield=True):
             await connection.close()

@@ -24,7 +24,7 @@ async def open_pool(dsn: str, *, size: int, answer_within: float | None = None) 
     """
     ENGINE.config = {"dsn": dsn}
     # piccolo takes no connection class, so the pool is made here and handed to it.
-    ENGINE.pool = await Pool(dsn, size=size, answer_within=answer_within, init=_prepare)
+    ENGINE.pool = await Pool(dsn, size=size, answer_within=answer_within, init=prepare)
 
 
 async def close_pool() -> None:
@@ -42,7 +42,8 @@ def pool() -> Any:
     return ENGINE.pool
 
 
-async def _prepare(connection: Any) -> None:
+async def prepare(connection: Any) -> None:
+    """Let a connection take and give values as our statements have them."""
     try:
         # Text goes through as it is: whoever wrote the statement has encoded it already.
         await connection.set_type_codec(

@@ -64,7 +64,7 @@ class Repository(Generic[M]):
         primary = [name for name, column in columns.items() if column._meta.primary_key]  # noqa: SLF001
         self.table: str = table._meta.tablename  # noqa: SLF001 - documented
         self.model = model
-        self.made, self.beside = tuple(made), tuple(beside)
+        self.made, self.beside, self.computed = tuple(made), tuple(beside), tuple(computed)
         self.key: tuple[str, ...] = tuple(key) or tuple(primary)
         known = [*columns, *(name for name in made if name not in columns)]
         _must_fit(self.table, model, known, beside, computed)
@@ -84,22 +84,22 @@ class Repository(Generic[M]):
 
     # rows ------------------------------------------------------------------------------------
 
-    def of(self, row: Mapping[str, Any]) -> M:
+    def to_model(self, row: Mapping[str, Any]) -> M:
         """The model of a row that has :attr:`columns`."""
         return msgspec.convert(dict(row), self.model)
 
-    def all_of(self, rows: Sequence[Mapping[str, Any]]) -> list[M]:
+    def to_models(self, rows: Sequence[Mapping[str, Any]]) -> list[M]:
         """The models of rows that have :attr:`columns`."""
         return msgspec.convert([dict(row) for row in rows], self._list)
 
     async def one(self, sql: str, *args: object) -> M | None:
         """The first row of a query that selects :attr:`columns`, or nothing."""
         found = await db.row(sql, *args)
-        return None if found is None else self.of(found)
+        return None if found is None else self.to_model(found)
 
     async def all(self, sql: str, *args: object) -> list[M]:
         """All rows of a query that selects :attr:`columns`."""
-        return self.all_of(await db.rows(sql, *args))
+        return self.to_models(await db.rows(sql, *args))
 
     # reading ---------------------------------------------------------------------------------
 

@@ -175,7 +175,7 @@ class UnitOfWork:
 async def _fetched(repository: Repository[M], sql: str, args: tuple[object, ...]) -> M | None:
     # Not through `db`: a row is found by its key, whatever waits for other rows of its table.
     found = await _transaction().connection.fetchrow(sql, *args)
-    return None if found is None else repository.of(found)
+    return None if found is None else repository.to_model(found)
 
 
 @lru_cache(maxsize=2048)

@@ -1,22 +1,27 @@
-"""Brings the database to the schema that this version needs."""
+"""Brings the database to the schema that this version needs.
 
-import contextlib
-import io
-import os
+Migrations are ours and not piccolo's, which commits a migration apart from the note that it is
+done: whoever is killed in between can't start any more. Here all that is missing and the notes are
+one transaction, so an upgrade that fails leaves the database as it was, for the version of before.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import structlog
 from anyio import to_thread
-from piccolo.apps.migrations.commands.base import BaseMigrationManager
-from piccolo.apps.migrations.commands.forwards import run_forwards
 
 from terrapod_control_plane.kernel import db
+from terrapod_control_plane.migrations import files
+from terrapod_control_plane.migrations.files import VERSIONS, Migration
 
 log = structlog.get_logger()
 
 
 class MigrationFailed(Exception):
-    """The schema could not be brought up to date; the message holds what piccolo said."""
+    """The schema could not be brought up to date; the message says which migration, and why."""
 
 
 class RestoreUnfinished(Exception):
@@ -29,12 +34,20 @@ UNFINISHED = "restore_unfinished"
 RESTORING = "restoring"
 ALL = "all"
 
+# As piccolo made it, which ran the first migrations.
+_NOTES = """
+create table if not exists migration (
+    id serial primary key,
+    name varchar(200) not null default '',
+    app_name varchar(200) not null default '',
+    ran_on timestamp not null default current_timestamp)
+"""
+_NOTE = "insert into migration (name, app_name) values ($1, 'terrapod')"
+
 
 def known() -> list[str]:
-    """The migrations of this version, oldest first."""
-    manager = BaseMigrationManager()
-    modules = manager.get_migration_modules(str(Path(__file__).parent / "versions"))
-    return sorted(manager.get_migration_ids(modules))
+    """The migrations of this version by their ids, oldest first."""
+    return [one.id for one in files.read()]
 
 
 async def migrate(dsn: str, data_dir: Path) -> None:
@@ -49,14 +62,32 @@ async def migrate(dsn: str, data_dir: Path) -> None:
     await up_to(dsn, ALL)
 
 
-async def up_to(dsn: str, last: str) -> None:
-    """Apply what is missing until this one."""
-    # piccolo finds its configuration by this variable and by nothing else.
-    os.environ["PICCOLO_CONF"] = "terrapod_control_plane.migrations.piccolo_conf"
-    said = io.StringIO()
-    async with db.advisory_lock(dsn, "migrations"):
-        with contextlib.redirect_stdout(said):
-            result = await run_forwards("terrapod", last)
-    log.debug("migrations", said=said.getvalue().strip())
-    if not result.success:
-        raise MigrationFailed(f"{result.message}\n{said.getvalue().strip()}")
+async def up_to(dsn: str, last: str, folder: Path = VERSIONS) -> None:
+    """Apply what is missing until this one, and all of it or nothing.
+
+    Raises:
+        MigrationFailed: PostgreSQL refused a statement, or there is no migration of this id.
+    """
+    wanted = await to_thread.run_sync(files.read, folder)
+    if last != ALL:
+        if last not in {one.id for one in wanted}:
+            raise MigrationFailed(f"there is no migration {last}")
+        wanted = [one for one in wanted if one.id <= last]
+    async with db.advisory_lock(dsn, "migrations") as connection, connection.transaction():
+        await _apply(connection, wanted)
+
+
+async def _apply(connection: Any, wanted: Sequence[Migration]) -> None:
+    await connection.execute(_NOTES)
+    notes = await connection.fetch("select name from migration where app_name = 'terrapod'")
+    done = {note["name"] for note in notes}
+    for migration in wanted:
+        if migration.id in done:
+            continue
+        try:
+            await connection.execute(migration.sql)
+        except asyncpg.PostgresError as error:
+            why = f"{migration.id} ({migration.about}): {error}"
+            raise MigrationFailed(f"the database stays as it was, for {why}") from error
+        await connection.execute(_NOTE, migration.id)
+        log.info("the schema was changed", migration=migration.id, about=migration.about)

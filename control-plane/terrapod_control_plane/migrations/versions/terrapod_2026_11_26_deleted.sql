@@ -1,3 +1,5 @@
+-- 2026-11-26T09:00:00:000000: deleted workspaces stay known
+
 -- A deleted workspace stays known after its contents are gone: what agents and markers tell of it is
 -- no sign that the database was set back.
 alter table deleted_workspaces add column cleaned_at timestamptz;

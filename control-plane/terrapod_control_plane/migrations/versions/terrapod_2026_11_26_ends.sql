@@ -1,3 +1,5 @@
+-- 2026-11-26T03:00:00:000000: late results, ends that are shown later, agents in trouble
+
 alter table phases
     add column hold_cause text not null default '', -- why it put its workspace on hold
     add column lost_fence bigint, -- under which it was given up; its agent may speak of it once more

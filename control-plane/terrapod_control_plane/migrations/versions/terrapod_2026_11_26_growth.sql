@@ -1,3 +1,5 @@
+-- 2026-11-26T07:00:00:000000: what grows without a limit
+
 -- states -----------------------------------------------------------------------------------------
 
 -- Outputs and resources of a state, many in a row. They are written before the version that they

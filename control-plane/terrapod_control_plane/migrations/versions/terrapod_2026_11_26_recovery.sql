@@ -1,3 +1,5 @@
+-- 2026-11-26T04:00:00:000000: recovery
+
 -- what a restored or rolled back database must not do again -----------------------------------------
 
 -- one row: which epoch of fences this is, and whether anything is handed out

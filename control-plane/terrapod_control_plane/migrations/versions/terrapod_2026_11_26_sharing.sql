@@ -1,3 +1,5 @@
+-- 2026-11-26T02:00:00:000000: workspaces share their state
+
 alter table workspaces add column project_remote_state boolean not null default false;
 
 create table remote_state_consumers (

@@ -1,3 +1,5 @@
+-- 2026-11-27T01:00:00:000000: indexes for what is removed
+
 -- states that runs saved on their way: few, for their runs remove them
 create index state_versions_passed on state_versions (created_at) where intermediate;
 
