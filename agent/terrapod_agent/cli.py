@@ -13,9 +13,9 @@ import anyio
 import msgspec
 import typer
 
-from terrapod_agent import app, doctor, enroll, identity, settings, space, start, status
+from terrapod_agent import app, bootstrap, disk_space, doctor, enroll, identity, settings, status
+from terrapod_agent.errors import AgentError
 from terrapod_agent.settings import AgentSettings
-from terrapod_agent.trouble import Trouble
 from terrapod_common import logs
 from terrapod_common.loops import Fatal
 from terrapod_common.settings import BadSettings, Secret
@@ -119,7 +119,7 @@ def status_(data_dir: DataDir = None, config: Config = None) -> None:
     if found is None:
         _fail("no agent is running here")
     # A daemon whose disk is full cannot write that it is.
-    full = space.trouble([chosen.data_dir], chosen.free_bytes)
+    full = disk_space.shortage([chosen.data_dir], chosen.free_bytes)
     found = msgspec.structs.replace(found, takes_none=found.takes_none or full)
     _tell(found)
     well = found.connected and not (found.takes_none or found.stale or found.damaged)
@@ -143,7 +143,7 @@ def version() -> None:
 
 def main() -> NoReturn:
     """The entry of the console script."""
-    start.prepare()
+    bootstrap.harden_process()
     os.umask(0o077)  # other users may pass through our folders, and read nothing
     commands()
     sys.exit(0)
@@ -152,7 +152,7 @@ def main() -> NoReturn:
 async def _examined(chosen: AgentSettings) -> int:
     wrong = 0
     async for finding in doctor.examine(chosen):
-        print(f"{finding.verdict:<5}{finding.what:<13}{finding.told}")
+        print(f"{finding.verdict:<5}{finding.subject:<13}{finding.detail}")
         wrong += finding.verdict == "FAIL"
     return wrong
 
@@ -187,7 +187,7 @@ def _ago(moment: float | None) -> str:
 
 def _settings(config: Path | None, **given: object) -> AgentSettings:
     try:
-        chosen = settings.read(config)
+        chosen = settings.read_settings(config)
     except BadSettings as bad:
         _fail("\n".join(bad.mistakes))
     return msgspec.structs.replace(chosen, **{k: v for k, v in given.items() if v is not None})
@@ -196,7 +196,7 @@ def _settings(config: Path | None, **given: object) -> AgentSettings:
 def _tried(action: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         return anyio.run(action)
-    except (Trouble, Fatal) as trouble:
+    except (AgentError, Fatal) as trouble:
         _fail(str(trouble))
 
 

@@ -1,4 +1,4 @@
-"""The only file that knows HTTP: typed calls out, answers or one kind of trouble back."""
+"""The only file that knows HTTP: typed calls out, answers or one kind of error back."""
 
 import hashlib
 import ssl
@@ -14,14 +14,14 @@ import msgspec
 from anyio import to_thread
 from msgspec import Struct
 
-from terrapod_agent import answers
+from terrapod_agent import api_errors
 from terrapod_agent import identity as identities
-from terrapod_agent.contact import Contact
+from terrapod_agent.connectivity import Connectivity
+from terrapod_agent.errors import CertificateRefused, RequestDenied, ServerUnavailable
 from terrapod_agent.handshake import Handshake
 from terrapod_agent.settings import Waits
-from terrapod_agent.trouble import Away, CertificateRefused, Denied
-from terrapod_common import files, protocol
-from terrapod_common.protocol import Call
+from terrapod_common import agent_protocol, files
+from terrapod_common.agent_protocol import Call
 from terrapod_common.version import VERSION
 
 Q = TypeVar("Q")
@@ -29,18 +29,18 @@ A = TypeVar("A")
 _BLOCK = 256 * 1024
 _DIGEST = "x-terrapod-digest"
 _REFUSED = 401
-# Longer than between two beats, so that they share a connection; shorter than the server waits.
+# Longer than between two heartbeats, so that they share a connection; the server waits longer.
 _KEEP_ALIVE = 45.0
 
 
-class Fetched(Struct, frozen=True):
+class Downloaded(Struct, frozen=True):
     """A download that is complete on the disk."""
 
     size: int
     digest: str  # sha256 hex
 
 
-class Located(Struct, frozen=True):
+class ToolLocation(Struct, frozen=True):
     """Where an executable is, and the sha256 hex that it must have."""
 
     url: str
@@ -55,11 +55,11 @@ class Client:
         base_url: str,
         trust: ssl.SSLContext,
         waits: Waits,
-        contact: Contact,
+        connectivity: Connectivity,
         listener: str = "",
     ) -> None:
         self._waits = waits
-        self._contact = contact
+        self._connectivity = connectivity
         self._listener = listener
         self._base_url = base_url.rstrip("/")
         self._http = self._open(trust)
@@ -70,7 +70,7 @@ class Client:
         for http in (*self._retired, self._http):
             await http.aclose()
 
-    async def use(self, trust: ssl.SSLContext) -> None:
+    async def use_certificate(self, trust: ssl.SSLContext) -> None:
         """Go on with a new certificate; what is under way ends with the old one."""
         # Connections of the generation before last have had a whole renewal period to finish.
         for http in self._retired:
@@ -78,7 +78,7 @@ class Client:
         self._retired = [self._http]
         self._http = self._open(trust)
 
-    async def ask(
+    async def call_optional(
         self, call: Call[Q, A], question: Q, *, wait: float = 0.0, **named: str | float
     ) -> A | None:
         """The answer, or nothing where the server has none (204). ``wait`` is for long polls."""
@@ -92,12 +92,12 @@ class Client:
 
     async def call(self, call: Call[Q, A], question: Q, **named: str | float) -> A:
         """The answer; none at all counts as no contact."""
-        answer = await self.ask(call, question, wait=0.0, **named)
+        answer = await self.call_optional(call, question, wait=0.0, **named)
         if answer is None:
-            raise Away(f"{call.name}: an empty answer where one is due")
+            raise ServerUnavailable(f"{call.name}: an empty answer where one is due")
         return answer
 
-    async def send(self, call: Call[bytes, A], body: bytes | Path, **named: str | float) -> A:
+    async def upload(self, call: Call[bytes, A], body: bytes | Path, **named: str | float) -> A:
         """Upload bytes or a file, streamed."""
         stream = body if isinstance(body, bytes) else _blocks(body)
         request = self._request(call, named, stream, 0)
@@ -108,39 +108,45 @@ class Client:
             content = await response.aread()
         answer = self._decoded(call, response, content)
         if answer is None:
-            raise Away(f"{call.name}: an empty answer where one is due")
+            raise ServerUnavailable(f"{call.name}: an empty answer where one is due")
         return answer
 
-    async def fetch(self, call: Call[None, bytes], into: Path, **named: str | float) -> Fetched:
+    async def download(
+        self, call: Call[None, bytes], into: Path, **named: str | float
+    ) -> Downloaded:
         """Download to a file; it is complete when this returns."""
         async with self._exchange(call, self._request(call, named, None, 0)) as response:
             return await self._saved(response, into)
 
     @asynccontextmanager
-    async def reading(
+    async def stream(
         self, call: Call[None, bytes], **named: str | float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Download as a stream, for as long as the block lasts."""
         async with self._exchange(call, self._request(call, named, None, 0)) as response:
             yield response.aiter_raw()
 
-    async def locate_tool(self, **named: str) -> Located:
+    async def locate_tool(self, **named: str) -> ToolLocation:
         """Where an executable can be fetched, and the digest that it must have."""
-        request = self._request(protocol.TOOL, named, None, 0)
-        async with self._exchange(protocol.TOOL, request) as response:
+        request = self._request(agent_protocol.TOOL, named, None, 0)
+        async with self._exchange(agent_protocol.TOOL, request) as response:
             digest, location = response.headers.get(_DIGEST), response.headers.get("location")
         if not digest or not location:
-            raise Denied("the server does not say where the tool is and what digest it has", 200)
+            raise RequestDenied(
+                "the server does not say where the tool is and what digest it has", 200
+            )
         target = httpx2.URL(urljoin(str(request.url), location))
         # Our certificate is for our server alone, so nobody else is ever asked.
         if (target.scheme, target.netloc) != (request.url.scheme, request.url.netloc):
-            raise Denied(f"the server sends us to another host for a tool: {target.host}", 302)
-        return Located(str(target), digest)
+            raise RequestDenied(
+                f"the server sends us to another host for a tool: {target.host}", 302
+            )
+        return ToolLocation(str(target), digest)
 
-    async def fetch_tool(self, located: Located, into: Path) -> Fetched:
+    async def download_tool(self, located: ToolLocation, into: Path) -> Downloaded:
         """Download an executable; the caller compares the digests."""
         request = self._http.build_request("GET", located.url)
-        async with self._exchange(protocol.TOOL, request) as response:
+        async with self._exchange(agent_protocol.TOOL, request) as response:
             return await self._saved(response, into)
 
     def _open(self, trust: ssl.SSLContext) -> httpx2.AsyncClient:
@@ -185,40 +191,42 @@ class Client:
                 if response.status_code >= 400:
                     await response.aread()
                     retry_after = response.headers.get("retry-after")
-                    raise answers.trouble(call, response.status_code, response.content, retry_after)
+                    raise api_errors.from_response(
+                        call, response.status_code, response.content, retry_after
+                    )
                 yield response
             finally:
                 await response.aclose()
         except httpx2.RequestError as error:
-            away = _cut_off(call, error) if answered else _away(error)
-            self._contact.missed(away)
+            away = _cut_off(call, error) if answered else _unavailable(error)
+            self._connectivity.mark_unavailable(away)
             raise away from error
-        except Away as away:
-            self._contact.missed(away)
+        except ServerUnavailable as away:
+            self._connectivity.mark_unavailable(away)
             raise
-        except Denied as denied:
+        except RequestDenied as denied:
             if denied.status == _REFUSED:
-                self._contact.refused(denied)
+                self._connectivity.mark_refused(denied)
             else:
-                self._contact.answered()
+                self._connectivity.mark_answered()
             raise
-        self._contact.answered()
+        self._connectivity.mark_answered()
 
     def _decoded(self, call: Call[Q, A], response: httpx2.Response, content: bytes) -> A | None:
-        if response.status_code == 204 or call.answer is None:
+        if response.status_code == 204 or call.response is None:
             return None
         if response.is_redirect:
-            raise Denied(f"{call.name}: an unexpected redirect", response.status_code)
+            raise RequestDenied(f"{call.name}: an unexpected redirect", response.status_code)
         try:
-            answer: A = msgspec.json.decode(content, type=call.answer)
+            answer: A = msgspec.json.decode(content, type=call.response)
         except msgspec.DecodeError as error:
             # A proxy in between says such things while the server restarts.
-            away = Away(f"{call.name}: the answer makes no sense: {error}")
-            self._contact.missed(away)
+            away = ServerUnavailable(f"{call.name}: the answer makes no sense: {error}")
+            self._connectivity.mark_unavailable(away)
             raise away from error
         return answer
 
-    async def _saved(self, response: httpx2.Response, into: Path) -> Fetched:
+    async def _saved(self, response: httpx2.Response, into: Path) -> Downloaded:
         digest, size = hashlib.sha256(), 0
         async with await anyio.open_file(into, "wb") as file:
             await anyio.Path(into).chmod(0o600)
@@ -226,7 +234,7 @@ class Client:
                 digest.update(block)
                 size += len(block)
                 await file.write(block)
-        return Fetched(size, digest.hexdigest())
+        return Downloaded(size, digest.hexdigest())
 
 
 async def _blocks(path: Path) -> AsyncIterator[bytes]:
@@ -237,19 +245,19 @@ async def _blocks(path: Path) -> AsyncIterator[bytes]:
 
 
 def _content_type(call: Call[Any, Any]) -> str:
-    return "application/octet-stream" if call.question is bytes else "application/json"
+    return "application/octet-stream" if call.request is bytes else "application/json"
 
 
-def _cut_off(call: Call[Any, Any], error: httpx2.RequestError) -> Away:
+def _cut_off(call: Call[Any, Any], error: httpx2.RequestError) -> ServerUnavailable:
     text = str(error) or type(error).__name__
-    return Away(f"{call.name}: the answer ended in the middle ({text})", broken=True)
+    return ServerUnavailable(f"{call.name}: the answer ended in the middle ({text})", broken=True)
 
 
-def _away(error: httpx2.RequestError) -> Away:
+def _unavailable(error: httpx2.RequestError) -> ServerUnavailable:
     text = str(error) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        doubt = identities.wrong_time(text) or "is --ca-file right?"
-        return Away(f"the server's certificate is not trusted ({text}); {doubt}")
+        doubt = identities.doubt_about_clock(text) or "is --ca-file right?"
+        return ServerUnavailable(f"the server's certificate is not trusted ({text}); {doubt}")
     # With TLS 1.3 a refused client learns it at its first read, as an end of the connection.
     if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError) or "ALERT" in text.upper():
         return CertificateRefused(
@@ -257,5 +265,9 @@ def _away(error: httpx2.RequestError) -> Away:
             " our certificate (revoked, ended, or of another authority)"
         )
     if isinstance(error, httpx2.TimeoutException):
-        return Away(f"no answer from {error.request.url.host} in time ({type(error).__name__})")
-    return Away(f"cannot reach {error.request.url.host}:{error.request.url.port or 443}: {text}")
+        return ServerUnavailable(
+            f"no answer from {error.request.url.host} in time ({type(error).__name__})"
+        )
+    return ServerUnavailable(
+        f"cannot reach {error.request.url.host}:{error.request.url.port or 443}: {text}"
+    )

@@ -12,14 +12,14 @@ import httpx2
 from anyio import to_thread
 from msgspec import Struct
 
-from terrapod_agent import answers, space, status
+from terrapod_agent import api_errors, disk_space, status
 from terrapod_agent import identity as identities
+from terrapod_agent.errors import OperationFailed
 from terrapod_agent.executors import isolation
 from terrapod_agent.identity import Identity
-from terrapod_agent.settings import AgentSettings, named_files
-from terrapod_agent.trouble import Failed
-from terrapod_agent.work import place
-from terrapod_common import files, protocol
+from terrapod_agent.settings import AgentSettings, inherited_files
+from terrapod_agent.work import run_folder
+from terrapod_common import agent_protocol, files
 
 Verdict = Literal["ok", "note", "FAIL"]
 _SKEW = 60.0  # seconds; certificates and signed addresses bear as much
@@ -30,15 +30,15 @@ class Finding(Struct, frozen=True):
     """One thing that was looked at."""
 
     verdict: Verdict
-    what: str
-    told: str
+    subject: str
+    detail: str
 
 
 async def examine(chosen: AgentSettings) -> AsyncIterator[Finding]:
     """Look at everything; nothing is changed, and a running agent is not disturbed."""
     try:
         known = identities.load(chosen.data_dir)
-    except Failed as failed:
+    except OperationFailed as failed:
         known = None
         yield Finding("FAIL", "identity", str(failed))
     if known is None:
@@ -63,7 +63,7 @@ def _certificate(known: Identity) -> Finding:
 
 async def _server(chosen: AgentSettings, known: Identity) -> AsyncIterator[Finding]:
     # Of what stands behind a certificate, this answers at once and changes nothing.
-    orders = protocol.ORDERS.path.format(listener_id=known.listener_id)
+    orders = agent_protocol.ORDERS.path.format(listener_id=known.listener_id)
     ports = {
         "public port": (known.server_url, _PING, identities.public_context(known.server_ca)),
         "agent port": (
@@ -79,11 +79,13 @@ async def _server(chosen: AgentSettings, known: Identity) -> AsyncIterator[Findi
         except httpx2.HTTPError as error:
             text = str(error) or type(error).__name__
             yield Finding("FAIL", what, f"{url}: {text}")
-            if what == "public port" and (doubt := identities.wrong_time(text)):
+            if what == "public port" and (doubt := identities.doubt_about_clock(text)):
                 yield Finding("FAIL", "clock", doubt)
             continue
         if what == "agent port" and answer.is_error:
-            refused = answers.trouble(protocol.ORDERS, answer.status_code, answer.content)
+            refused = api_errors.from_response(
+                agent_protocol.ORDERS, answer.status_code, answer.content
+            )
             yield Finding("FAIL", what, f"{url}: {refused}")
             continue
         yield Finding("ok", what, f"{url} answers")
@@ -100,27 +102,27 @@ def _clock(theirs: datetime) -> Finding:
 
 async def _machine(chosen: AgentSettings) -> AsyncIterator[Finding]:
     try:
-        files.private(chosen.data_dir)
-        root = place.usable(chosen.runs_dir, chosen.data_dir / "runs")
-    except (Failed, OSError) as error:
+        files.private_folder(chosen.data_dir)
+        root = run_folder.usable_root(chosen.runs_dir, chosen.data_dir / "runs")
+    except (OperationFailed, OSError) as error:
         yield Finding("FAIL", "folders", str(error))
         return
     folders = sorted({chosen.data_dir, root})
-    full = await to_thread.run_sync(space.trouble, folders, chosen.free_bytes)
+    full = await to_thread.run_sync(disk_space.shortage, folders, chosen.free_bytes)
     told = full or f"enough in {' and '.join(map(str, folders))}"
     yield Finding("FAIL" if full else "ok", "space", told)
     try:
         found = await isolation.choose(chosen, root)
-    except Failed as failed:
+    except OperationFailed as failed:
         yield Finding("FAIL", "isolation", str(failed))
         return
-    yield Finding("note" if found.why else "ok", "isolation", found.told())
+    yield Finding("note" if found.why else "ok", "isolation", found.describe())
     running = status.read(chosen.data_dir)
-    if running and not running.stale and running.isolation != found.told():
+    if running and not running.stale and running.isolation != found.describe():
         told = f"the agent that runs was started otherwise: {running.isolation}"
         yield Finding("note", "isolation", told)
     if found.mode != "none" and os.geteuid() == 0:
-        for path in named_files(chosen):
+        for path in inherited_files(chosen):
             if path.is_file() and not path.stat().st_mode & 0o004:
                 yield Finding("note", "isolation", f"{path} is not readable for the user of a run")
 

@@ -8,32 +8,34 @@ from urllib.parse import urlsplit
 
 from terrapod_agent import identity as identities
 from terrapod_agent.client import Client
-from terrapod_agent.contact import Contact
+from terrapod_agent.connectivity import Connectivity
+from terrapod_agent.errors import OperationFailed
 from terrapod_agent.identity import Identity
 from terrapod_agent.settings import AgentSettings
-from terrapod_agent.trouble import Failed
-from terrapod_common import protocol, wire
+from terrapod_common import agent_protocol, wire
 from terrapod_common.version import VERSION
 
 
 async def join(settings: AgentSettings) -> Identity:
     """Ask the server at ``settings.url`` for an identity and keep it."""
     if settings.join_token is None:
-        raise Failed("a join token is needed")
+        raise OperationFailed("a join token is needed")
     if urlsplit(settings.url).scheme != "https":
-        raise Failed(f"the address of the server must begin with https:// (got {settings.url!r})")
+        raise OperationFailed(
+            f"the address of the server must begin with https:// (got {settings.url!r})"
+        )
     name = settings.name or platform.node() or "agent"
     key = identities.new_key()
     question = wire.Join(
         join_token=settings.join_token.reveal(),
         name=name,
-        csr=identities.request(key, name),
+        csr=identities.certificate_request(key, name),
         version=VERSION,
     )
     ca = _text(settings.ca_file) if settings.ca_file else ""
-    client = Client(settings.url, _trust(ca), settings.waits, Contact(quiet=True))
+    client = Client(settings.url, _trust(ca), settings.waits, Connectivity(quiet=True))
     try:
-        joined = await client.call(protocol.JOIN, question)
+        joined = await client.call(agent_protocol.JOIN, question)
     finally:
         await client.close()
     identity = Identity(
@@ -57,11 +59,13 @@ def _trust(ca: str) -> ssl.SSLContext:
     try:
         return identities.public_context(ca)
     except ssl.SSLError as error:
-        raise Failed(f"the CA file holds no certificate that can be read: {error}") from error
+        raise OperationFailed(
+            f"the CA file holds no certificate that can be read: {error}"
+        ) from error
 
 
 def _text(ca_file: Path) -> str:
     try:
         return ca_file.read_text()
     except OSError as error:
-        raise Failed(f"the CA file {ca_file} cannot be read: {error.strerror}") from error
+        raise OperationFailed(f"the CA file {ca_file} cannot be read: {error.strerror}") from error

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
-from terrapod_agent.trouble import Failed
+from terrapod_agent.errors import OperationFailed
 from terrapod_common import files, wire
 
 _RECORD = "identity.json"
@@ -71,7 +71,7 @@ def new_key() -> str:
     )
 
 
-def request(key: str, name: str) -> str:
+def certificate_request(key: str, name: str) -> str:
     """A certificate request for ``name``, as PEM."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
     signed = x509.CertificateSigningRequestBuilder().subject_name(subject)
@@ -91,13 +91,13 @@ def load(data_dir: Path) -> Identity | None:
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
-        raise Failed(f"{data_dir / _RECORD} is damaged ({error}); join again") from error
+        raise OperationFailed(f"{data_dir / _RECORD} is damaged ({error}); join again") from error
 
 
 def store(data_dir: Path, identity: Identity) -> None:
     """Keep the identity; a crash leaves the old or the new one, never a mixture."""
-    files.private(data_dir)
-    files.replace(data_dir / _RECORD, msgspec.json.encode(identity))
+    files.private_folder(data_dir)
+    files.write_atomically(data_dir / _RECORD, msgspec.json.encode(identity))
 
 
 def agent_context(data_dir: Path, identity: Identity) -> ssl.SSLContext:
@@ -105,8 +105,8 @@ def agent_context(data_dir: Path, identity: Identity) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=identity.ca_certificate)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # The ssl module takes key and certificate from a file only.
-    chain = files.private(data_dir) / _CHAIN
-    files.replace(chain, f"{identity.key}\n{identity.certificate}\n".encode())
+    chain = files.private_folder(data_dir) / _CHAIN
+    files.write_atomically(chain, f"{identity.key}\n{identity.certificate}\n".encode())
     context.load_cert_chain(chain)
     return context
 
@@ -116,7 +116,7 @@ def public_context(ca: str) -> ssl.SSLContext:
     return ssl.create_default_context(cadata=ca or None)
 
 
-def wrong_time(text: str) -> str:
+def doubt_about_clock(text: str) -> str:
     """The doubt that a certificate of the server raises about this machine's clock, if any."""
     if "not yet valid" not in text and "has expired" not in text:
         return ""

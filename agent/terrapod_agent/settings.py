@@ -20,7 +20,7 @@ _received: dict[str, str] = {}
 
 # What a run may see of the agent's own environment: the way out, whom to trust on it, and the
 # identities that clouds give to a machine or a pod. A name may end in `*`.
-PASSED_ON = (
+INHERITED = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"),
@@ -85,7 +85,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     once: bool = False  # end after one phase
     idle_exit: float | None = None  # end after this many seconds without work
     grace: float | None = None  # from interrupt to kill; default: as the server says
-    environment: tuple[str, ...] = PASSED_ON
+    environment: tuple[str, ...] = INHERITED
     sandbox: Literal["auto", "on", "off"] = "auto"  # bubblewrap; `on` refuses to start without
     sandbox_reads: tuple[Path, ...] = ()  # files and folders that a sandbox shows beside its own
     run_uids: str = "64000-64999"  # when it is root: one for each run; empty: runs are root
@@ -108,7 +108,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
             text = f"run_uids is a range such as 64000-64999, or empty, not {self.run_uids!r}"
             raise ValueError(text)
 
-    def span(self) -> tuple[int, int] | None:
+    def uid_range(self) -> tuple[int, int] | None:
         """The first and the last user id for runs."""
         first, _, last = self.run_uids.partition("-")
         return (int(first), int(last)) if first else None
@@ -118,27 +118,27 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
         return Backoff(first=self.waits.retry_first, longest=self.waits.retry_longest)
 
 
-class Variable(Struct, frozen=True):
+class EnvironmentVariable(Struct, frozen=True):
     """One variable of an environment."""
 
     name: str
     value: str
 
 
-def read(file: Path | None = None) -> AgentSettings:
+def read_settings(file: Path | None = None) -> AgentSettings:
     """The settings of this process: defaults, then ``file``, then the environment."""
     environment = {**os.environ, **_received}
     return load(AgentSettings, prefix=PREFIX, environment=environment, file=file)
 
 
-def secrets() -> Mapping[str, str]:
+def environment_secrets() -> Mapping[str, str]:
     """The secrets in the environment of this process."""
     fields = msgspec.structs.fields(AgentSettings)
     kept = [f"{PREFIX}{f.name.upper()}" for f in fields if Secret in (f.type, *get_args(f.type))]
     return {name: value for name, value in os.environ.items() if name.upper() in kept}
 
 
-def handed(values: Mapping[str, str]) -> int:
+def pass_secrets(values: Mapping[str, str]) -> int:
     """A descriptor from which the process that we become can read ``values`` once."""
     reader, writer = os.pipe()
     os.write(writer, msgspec.json.encode(values))
@@ -146,34 +146,38 @@ def handed(values: Mapping[str, str]) -> int:
     return reader
 
 
-def without(values: Mapping[str, str], handed_at: int) -> Mapping[str, str]:
+def environment_without(values: Mapping[str, str], handed_at: int) -> Mapping[str, str]:
     """The environment of this process without ``values``, which are handed over otherwise."""
     left = {name: value for name, value in os.environ.items() if name not in values}
     return {**left, _HANDED: str(handed_at)}
 
 
-def receive() -> None:
+def receive_secrets() -> None:
     """Take the secrets that the process before us has handed over, if it did."""
     if reader := os.environ.pop(_HANDED, ""):
         with os.fdopen(int(reader), "rb") as file:
             _received.update(msgspec.json.decode(file.read(), type=dict[str, str]))
 
 
-def named_files(settings: AgentSettings) -> tuple[Path, ...]:
+def inherited_files(settings: AgentSettings) -> tuple[Path, ...]:
     """The files that variables which a run gets from this process's environment name."""
-    paths = [Path(variable.value) for variable in passed_on(settings) if variable.name in _PATHS]
+    paths = [
+        Path(variable.value)
+        for variable in inherited_environment(settings)
+        if variable.name in _PATHS
+    ]
     return tuple(path for path in paths if path.is_absolute())
 
 
-def passed_on(settings: AgentSettings) -> tuple[Variable, ...]:
+def inherited_environment(settings: AgentSettings) -> tuple[EnvironmentVariable, ...]:
     """What a run may see of this process's environment, always with a PATH."""
-    path = Variable("PATH", os.environ.get("PATH", os.defpath))
+    path = EnvironmentVariable("PATH", os.environ.get("PATH", os.defpath))
     return (path, *_allowed(settings.environment))
 
 
-def _allowed(names: tuple[str, ...]) -> Iterator[Variable]:
+def _allowed(names: tuple[str, ...]) -> Iterator[EnvironmentVariable]:
     starts = tuple(name[:-1] for name in names if name.endswith("*"))
     for name, value in sorted(os.environ.items()):
         own = name.startswith(PREFIX)
         if not own and (name in names or (starts and name.startswith(starts))):
-            yield Variable(name, value)
+            yield EnvironmentVariable(name, value)

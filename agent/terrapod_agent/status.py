@@ -8,8 +8,8 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from terrapod_agent.contact import Contact
-from terrapod_agent.executors.process import held
+from terrapod_agent.connectivity import Connectivity
+from terrapod_agent.executors.process import is_locked
 from terrapod_agent.loops.renew import Renewal
 from terrapod_agent.slots import Slots
 from terrapod_common import files
@@ -60,17 +60,17 @@ class Status(Struct, frozen=True, kw_only=True):
 async def report(
     data_dir: Path,
     slots: Slots,
-    contact: Contact,
+    connectivity: Connectivity,
     renewal: Renewal,
     isolation: str,
     every: float,
 ) -> None:
     """Write the file now and then, and when something has changed."""
     while True:
-        changed = slots.changed.next()
-        status = msgspec.structs.replace(_look(slots, contact, renewal), isolation=isolation)
+        changed = slots.changed.next_event()
+        status = msgspec.structs.replace(_look(slots, connectivity, renewal), isolation=isolation)
         try:
-            files.replace(data_dir / _FILE, msgspec.json.encode(status))
+            files.write_atomically(data_dir / _FILE, msgspec.json.encode(status))
         except OSError as error:  # its age tells that it is not to be believed
             log.warning("the status can't be written", reason=str(error))
         with anyio.move_on_after(every):
@@ -79,7 +79,7 @@ async def report(
 
 def read(data_dir: Path) -> Status | None:
     """What the daemon of this data directory last said; nothing when none is running."""
-    if not held(data_dir / LOCK):
+    if not is_locked(data_dir / LOCK):
         return None
     try:
         return msgspec.json.decode((data_dir / _FILE).read_bytes(), type=Status)
@@ -87,23 +87,30 @@ def read(data_dir: Path) -> Status | None:
         return None
 
 
-def _look(slots: Slots, contact: Contact, renewal: Renewal) -> Status:
+def _look(slots: Slots, connectivity: Connectivity, renewal: Renewal) -> Status:
     identity = renewal.identity
     return Status(
         written_at=time.time(),
         name=identity.name,
         server=identity.agent_url,
         slots=slots.count,
-        connected=contact.connected,
-        trouble=contact.trouble,
-        last_contact=contact.last,
+        connected=connectivity.connected,
+        trouble=connectivity.problem,
+        last_contact=connectivity.last_answer,
         certificate_ends=identity.expires().timestamp(),
         draining=slots.draining,
         paused=slots.paused,
-        takes_none=slots.trouble,
+        takes_none=slots.blocked_by,
         damaged=slots.damaged,
         busy=[
-            Busy(hold.run_id, hold.phase_id, hold.kind, hold.workspace, hold.step, hold.since)
-            for hold in slots.holds
+            Busy(
+                active.run_id,
+                active.phase_id,
+                active.kind,
+                active.workspace,
+                active.step,
+                active.since,
+            )
+            for active in slots.active_phases
         ],
     )

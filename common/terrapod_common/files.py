@@ -15,7 +15,7 @@ from pathlib import Path
 _PUNCH_HOLE_KEEP_SIZE = 3
 
 
-def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Put ``content`` at ``path`` in one step that a power cut cannot halve."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -28,7 +28,7 @@ def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    sync_folder(path.parent)
 
 
 def open_regular(path: Path, below: Path | None = None) -> BufferedReader:
@@ -37,20 +37,20 @@ def open_regular(path: Path, below: Path | None = None) -> BufferedReader:
     Neither a link is followed nor a pipe waited for: anything but a file is an :class:`OSError`.
     No folder between ``below`` and the file may be a link either.
     """
-    descriptor = regular(path, below)
+    descriptor = open_regular_fd(path, below)
     if descriptor is None:
         path.lstat()  # says so when nothing is there
         raise OSError(errno.EINVAL, "this is not a file that can be read", str(path))
     return os.fdopen(descriptor, "rb")
 
 
-def new(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes) -> None:
     """Put ``content`` into a file that is not there yet; a power cut may lose it."""
-    with create(path) as file:
+    with open_new(path) as file:
         file.write(content)
 
 
-def create(path: Path) -> BufferedWriter:
+def open_new(path: Path) -> BufferedWriter:
     """A file that is not there yet, open for writing."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.fdopen(os.open(path, flags, 0o600), "wb")
@@ -106,7 +106,7 @@ def _cleared(folder: int) -> Iterator[str]:
                 os.unlink(name, dir_fd=folder)
 
 
-def sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -115,7 +115,7 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def private(folder: Path) -> Path:
+def private_folder(folder: Path) -> Path:
     """``folder``, made if need be, that nobody else can read; at most pass through, if so made."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_mode & 0o066:
@@ -123,7 +123,7 @@ def private(folder: Path) -> Path:
     return folder
 
 
-def regular(path: Path, below: Path | None = None) -> int | None:
+def open_regular_fd(path: Path, below: Path | None = None) -> int | None:
     """A descriptor of the regular file at ``path``; nothing when something else is there.
 
     Links are not followed, and what would wait for a writer, such as a pipe, is never waited for.
@@ -142,7 +142,7 @@ def regular(path: Path, below: Path | None = None) -> int | None:
     return None
 
 
-def plain(folder: Path, below: Path) -> bool:
+def without_links(folder: Path, below: Path) -> bool:
     """Whether each step from ``below`` to ``folder`` is a folder, and no link to one."""
     try:
         with _parent(folder / "file", below):
@@ -169,9 +169,9 @@ def _parent(path: Path, below: Path | None) -> Iterator[tuple[int | None, Path]]
         os.close(folder)
 
 
-def content(path: Path, limit: int | None = None, below: Path | None = None) -> bytes | None:
+def read_regular(path: Path, limit: int | None = None, below: Path | None = None) -> bytes | None:
     """What is in the regular file at ``path``; nothing when it is none, or larger than that."""
-    descriptor = regular(path, below)
+    descriptor = open_regular_fd(path, below)
     if descriptor is None:
         return None
     with os.fdopen(descriptor, "rb") as file:
@@ -184,9 +184,9 @@ def content(path: Path, limit: int | None = None, below: Path | None = None) -> 
             return None
 
 
-def tail(path: Path, most: int) -> bytes:
+def read_tail(path: Path, most: int) -> bytes:
     """The last bytes of the regular file at ``path``, at most so many; none when it is no file."""
-    descriptor = regular(path)
+    descriptor = open_regular_fd(path)
     if descriptor is None:
         return b""
     with os.fdopen(descriptor, "rb") as file:
@@ -194,7 +194,7 @@ def tail(path: Path, most: int) -> bytes:
         return file.read(most)
 
 
-def punch(path: Path, start: int, end: int) -> bool:
+def punch_hole(path: Path, start: int, end: int) -> bool:
     """Give the bytes from ``start`` to ``end`` back to the disk; they are zeros then.
 
     What others append meanwhile is not touched. False where that can't be done.
@@ -210,7 +210,7 @@ def punch(path: Path, start: int, end: int) -> bool:
         os.close(descriptor)
 
 
-def rewrite(path: Path, content: bytes) -> None:
+def overwrite(path: Path, content: bytes) -> None:
     """Give the regular file at ``path`` another content; a link in its place is not followed."""
     flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags), "wb") as file:
@@ -222,7 +222,7 @@ def rewrite(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def give(path: Path, *, like: Path) -> None:
+def chown_like(path: Path, *, like: Path) -> None:
     """Give ``path`` to whoever owns ``like``; nothing changes where that is ourselves."""
     owner = like.stat()
     if owner.st_uid != os.geteuid():

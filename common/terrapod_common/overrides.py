@@ -12,7 +12,7 @@ _EXTENSIONS = (".tf", ".tf.json", ".tofu", ".tofu.json")
 _HIDES = os.fsencode(OVERRIDE.removesuffix(".tf"))
 
 
-def is_override(name: str) -> bool:
+def is_override_file(name: str) -> bool:
     """Whether terraform or tofu merge a file of this name over the others of its folder."""
     # What editors and the system leave behind is not read at all.
     if name.startswith(".") or name.endswith("~") or (name.startswith("#") and name.endswith("#")):
@@ -21,9 +21,9 @@ def is_override(name: str) -> bool:
     return base == "override" or base.endswith("_override")
 
 
-def rivals(name: str) -> bool:
+def rivals_override(name: str) -> bool:
     """Whether a file of this name takes our override's place, or would be merged after it."""
     raw = os.fsencode(name)
     # tofu leaves a .tf file out when there is a .tofu of the same name.
-    taken = raw.partition(b".")[0] == _HIDES and is_override(name)
-    return taken or (is_override(name) and raw >= os.fsencode(OVERRIDE))
+    taken = raw.partition(b".")[0] == _HIDES and is_override_file(name)
+    return taken or (is_override_file(name) and raw >= os.fsencode(OVERRIDE))

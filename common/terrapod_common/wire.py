@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 # What no number may pass, so that none is believed that nobody can store, add up or wait for.
-LARGEST = 2**53 - 1
-Fence = Annotated[int, Meta(ge=0, le=LARGEST)]
-Size = Annotated[int, Meta(ge=0, le=LARGEST)]
-Serial = Annotated[int, Meta(ge=0, le=LARGEST)]
+LARGEST_INTEGER = 2**53 - 1
+Fence = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
+Size = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
+Serial = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Slots = Annotated[int, Meta(ge=0, le=1024)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
@@ -73,7 +73,7 @@ class Renewed(Struct, kw_only=True):
     renew_after_seconds: Seconds
 
 
-class Holding(Struct, kw_only=True, frozen=True):
+class HeldPhase(Struct, kw_only=True, frozen=True):
     """A phase that the agent says it runs."""
 
     phase_id: str
@@ -81,18 +81,18 @@ class Holding(Struct, kw_only=True, frozen=True):
     claim: str = ""  # as it came with the work
 
 
-class Beat(Struct, kw_only=True):
+class Heartbeat(Struct, kw_only=True):
     """I am alive, and this is what I hold."""
 
     version: str = ""
     slots: Slots = 1
     draining: bool = False
-    holding: Annotated[list[Holding], Meta(max_length=2048)] = []
+    holding: Annotated[list[HeldPhase], Meta(max_length=2048)] = []
     platform: str = ""  # such as linux_amd64
     # What an agent before this one held, and nobody runs any more.
-    dropped: Annotated[list[Holding], Meta(max_length=2048)] = []
+    dropped: Annotated[list[HeldPhase], Meta(max_length=2048)] = []
     # At the start, until it is answered: the applies of agents before this one that it still has.
-    kept: Annotated[list[Holding], Meta(max_length=2048)] | None = None
+    kept: Annotated[list[HeldPhase], Meta(max_length=2048)] | None = None
     trouble: Annotated[str, Meta(max_length=1000)] = ""  # why it takes no work, if so
     root: str = ""  # the folder in which its runs work
 
@@ -105,7 +105,7 @@ class Order(Struct, kw_only=True, frozen=True):
     kind: OrderKind
 
 
-def seen(orders: Sequence[Order]) -> str:
+def orders_fingerprint(orders: Sequence[Order]) -> str:
     """Which orders somebody knows, in a few characters; their number would not tell."""
     if not orders:
         return "0"
@@ -120,7 +120,7 @@ class Orders(Struct, kw_only=True):
     drain: bool = False
 
 
-class BeatAnswer(Struct, kw_only=True):
+class HeartbeatAnswer(Struct, kw_only=True):
     """Which leases were renewed for how long, which phases are no longer the agent's."""
 
     every_seconds: Seconds
@@ -130,7 +130,7 @@ class BeatAnswer(Struct, kw_only=True):
     drain: bool = False
 
 
-class Variable(Struct, kw_only=True):
+class RunVariable(Struct, kw_only=True):
     """An effective variable of a run; a later one of the same key and category wins."""
 
     key: str
@@ -188,16 +188,16 @@ class Work(Struct, kw_only=True):
     tool: Tool
     flags: Flags
     limits: Limits
-    variables: list[Variable] = []
+    variables: list[RunVariable] = []
     environment: dict[str, str] = {}  # TFC_RUN_ID and its like
     has_configuration: bool = True
     has_state: bool = False
     artifacts: dict[str, str] = {}  # for an apply: artifact name -> sha256 hex of the approved plan
-    claim: str = ""  # the server's signature on this claim; shown with each beat
+    claim: str = ""  # the server's signature on this claim; shown with each heartbeat
     hosts: list[str] = []  # names under which users address this server, with a port unless 443
 
 
-class Next(Struct, kw_only=True, omit_defaults=True):
+class NextWork(Struct, kw_only=True, omit_defaults=True):
     """What an idle slot is answered with when it names the orders that it has seen."""
 
     work: Work | None = None
@@ -228,7 +228,7 @@ class Report(Struct, kw_only=True):
     plain_variables: list[str] | None = None
 
 
-class Late(Struct, kw_only=True):
+class LateResult(Struct, kw_only=True):
     """What became of an apply that the server had given up: for the person who ends the hold."""
 
     began: bool  # terraform was started on the approved plan
@@ -239,7 +239,7 @@ class Late(Struct, kw_only=True):
     state_trouble: Annotated[str, Meta(max_length=1000)] = ""
 
 
-class Taken(Struct, kw_only=True):
+class LateResultAnswer(Struct, kw_only=True):
     """A late result was noted; ``hold`` is what the hold of the workspace says now, if any."""
 
     hold: str = ""
@@ -277,7 +277,7 @@ class SharedWorkspace(Struct, kw_only=True):
     state: SharedState | None = None
 
 
-class Stored(Struct, kw_only=True):
+class StoredAnswer(Struct, kw_only=True):
     """An upload is durable."""
 
     size: Size

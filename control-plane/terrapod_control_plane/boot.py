@@ -91,7 +91,7 @@ async def _database(dsn: str, settings: Settings) -> AsyncIterator[None]:
 
 def _keep_token(path: Path, token: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files.replace(path, f"{token}\n".encode())
+    files.write_atomically(path, f"{token}\n".encode())
 
 
 async def _services(settings: Settings, clock: Clock) -> Services:

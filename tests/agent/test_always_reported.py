@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from terrapod_agent.executors.base import Exit
-from terrapod_agent.executors.process import Record, read_exit, read_record
-from terrapod_agent.work.folder import Folder, Ticket
-from terrapod_agent.work.state import reached
+from terrapod_agent.executors.process import ProcessRecord, read_exit, read_record
+from terrapod_agent.work.phase_folder import PhaseFolder, Ticket
+from terrapod_agent.work.state import final_state
 from terrapod_common import wire
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import AgentProcess, apply_phase, phase, quick, running
@@ -107,15 +107,15 @@ async def test_a_loop_that_an_earlier_agent_left_is_reported_too(
 
 
 def test_what_cannot_be_looked_at_is_a_doubt(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)  # not even the name of its place is there
-    found = reached(folder, ticket(outcome=wire.Report(status="errored")))
+    folder = PhaseFolder(tmp_path)  # not even the name of its place is there
+    found = final_state(folder, ticket(outcome=wire.Report(status="errored")))
     assert found.content is None
     assert "could not be looked at" in found.doubt
 
 
 def test_lines_of_the_agent_may_have_names_that_are_no_text(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder.say(os.fsdecode(b"no \xff"))
+    folder = PhaseFolder(tmp_path)
+    folder.log_line(os.fsdecode(b"no \xff"))
     assert folder.log.read_text() == "no ?\n"
 
 
@@ -124,7 +124,7 @@ def test_damaged_records_of_an_end_tell_of_no_good_one(tmp_path: Path) -> None:
     ended = read_exit(tmp_path / "exit")
     assert ended is not None
     assert ended.hard
-    assert ended.told() == "nothing tells how it ended"
+    assert ended.describe() == "nothing tells how it ended"
     (tmp_path / "lock").write_text("pid nothing\n")
-    assert read_record(tmp_path / "lock") == Record()
+    assert read_record(tmp_path / "lock") == ProcessRecord()
     assert Exit(code=0).hard is False

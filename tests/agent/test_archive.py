@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from terrapod_agent.trouble import Failed
+from terrapod_agent.errors import OperationFailed
 from terrapod_agent.work.archive import unpack
 
 
@@ -53,7 +53,7 @@ def pack(folder: Path, *members: tuple[str, Any]) -> Path:
 def test_what_leaves_the_folder_is_refused(tmp_path: Path, members: list[tuple[str, Any]]) -> None:
     root = tmp_path / "deep" / "root"
     root.mkdir(parents=True)
-    with pytest.raises(Failed):
+    with pytest.raises(OperationFailed):
         unpack(pack(tmp_path, *members), root, 1000)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "in.tar.gz"]
     assert list((tmp_path / "deep").iterdir()) == [root]
@@ -78,7 +78,7 @@ def test_what_stays_inside_is_unpacked(tmp_path: Path) -> None:
 def test_an_archive_that_is_cut_off_is_told(tmp_path: Path) -> None:
     archive = pack(tmp_path, ("a", os.urandom(5000)))
     archive.write_bytes(archive.read_bytes()[:2000])
-    with pytest.raises(Failed, match="cannot be unpacked"):
+    with pytest.raises(OperationFailed, match="cannot be unpacked"):
         unpack(archive, tmp_path, 10_000)
 
 

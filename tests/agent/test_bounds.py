@@ -181,5 +181,5 @@ async def test_an_end_that_somebody_else_has_taken_is_not_a_good_one(tmp_path: P
         os.close(descriptor)
     ended = read_exit(tmp_path / "exit")
     assert ended is not None
-    assert (ended.hard, ended.code, ended.told()) == (True, None, "nothing tells how it ended")
+    assert (ended.hard, ended.code, ended.describe()) == (True, None, "nothing tells how it ended")
     assert done.returncode != 0

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from terrapod_agent.settings import Variable
-from terrapod_agent.trouble import Failed
+from terrapod_agent.errors import OperationFailed
+from terrapod_agent.settings import EnvironmentVariable
 from terrapod_agent.work.cli_config import Host, content, render
 
 
@@ -26,10 +26,13 @@ def test_a_host_without_a_token_has_no_credentials() -> None:
 def test_what_the_operator_gives_to_runs_stays_beside_it(tmp_path: Path) -> None:
     own = tmp_path / "own.tfrc"
     own.write_text('provider_installation {\n  filesystem_mirror {\n    path = "/m"\n  }\n}')
-    passed_on = [Variable("PATH", "/bin"), Variable("TF_CLI_CONFIG_FILE", str(own))]
+    passed_on = [
+        EnvironmentVariable("PATH", "/bin"),
+        EnvironmentVariable("TF_CLI_CONFIG_FILE", str(own)),
+    ]
     host = Host(name="example.com", services={})
     assert content(passed_on, [host]).decode() == f"{own.read_text()}\n{render([host])}"
     assert content(passed_on[:1], [host]).decode() == render([host])
     own.unlink()
-    with pytest.raises(Failed, match="own TF_CLI_CONFIG_FILE cannot be read"):
+    with pytest.raises(OperationFailed, match="own TF_CLI_CONFIG_FILE cannot be read"):
         content(passed_on, [host])

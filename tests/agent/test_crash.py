@@ -62,8 +62,8 @@ async def test_a_restarted_agent_waits_for_the_survivor(
     process.send(signal.SIGKILL)
     await process.ended()
     process.start()
-    beats = len(server.beats)
-    await server.until(lambda: server.beats[beats:] and server.beats[-1].holding)
+    beats = len(server.heartbeats)
+    await server.until(lambda: server.heartbeats[beats:] and server.heartbeats[-1].holding)
     assert alive(tmp_path / "pid")
     (tmp_path / "go").touch()
     await server.until(lambda: apply.ended)
@@ -122,7 +122,7 @@ async def test_the_first_sigterm_finishes_and_the_second_interrupts(
     process.start()
     await server.until((tmp_path / "up").exists)
     process.send(signal.SIGTERM)
-    await server.until(lambda: server.beats and server.beats[-1].draining)
+    await server.until(lambda: server.heartbeats and server.heartbeats[-1].draining)
     (tmp_path / "go").touch()
     assert await process.ended() == 0
     assert plan.status == "planned"
@@ -132,7 +132,7 @@ async def test_the_first_sigterm_finishes_and_the_second_interrupts(
     process.start()
     await server.until((tmp_path / "2").exists)
     process.send(signal.SIGTERM)
-    await server.until(lambda: server.beats[-1].draining)
+    await server.until(lambda: server.heartbeats[-1].draining)
     process.send(signal.SIGTERM)
     assert await process.ended() == 0
     assert other.status == "errored"
@@ -147,7 +147,7 @@ async def test_the_third_signal_kills(
     process.start()
     await server.until((tmp_path / "pid").exists)
     process.send(signal.SIGTERM)
-    await server.until(lambda: server.beats[-1].draining)
+    await server.until(lambda: server.heartbeats[-1].draining)
     process.send(signal.SIGINT)
     process.send(signal.SIGTERM)
     assert await process.ended() == 0
@@ -182,7 +182,7 @@ async def test_a_signal_to_the_whole_group_reaches_the_agent_alone(
             await process.ended()
             process.start()
         else:
-            await server.until(lambda: server.beats[-1].draining)
+            await server.until(lambda: server.heartbeats[-1].draining)
             (tmp_path / "go").touch()
             assert await process.ended() == 0
         await server.until(lambda: apply.ended)

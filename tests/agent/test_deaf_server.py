@@ -38,8 +38,8 @@ async def test_what_became_of_an_apply_is_told_though_its_log_is_not_taken(
     async with running(quick(data, deaf)):
         await deaf.until((tmp_path / "up").exists)
         apply.fence += 1
-        beats = len(deaf.beats)
-        await deaf.until(lambda: len(deaf.beats) > beats + 2)
+        beats = len(deaf.heartbeats)
+        await deaf.until(lambda: len(deaf.heartbeats) > beats + 2)
         (tmp_path / "go").touch()
         await deaf.until(lambda: apply.late)
     # One asks where the server is; what follows was sent once.

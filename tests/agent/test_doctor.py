@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def found(chosen: AgentSettings) -> dict[str, Finding]:
-    return {finding.what: finding async for finding in doctor.examine(chosen)}
+    return {finding.subject: finding async for finding in doctor.examine(chosen)}
 
 
 async def test_a_healthy_agent(server: AgentServer, data: Path) -> None:
@@ -29,9 +29,9 @@ async def test_a_healthy_agent(server: AgentServer, data: Path) -> None:
     verdicts = {what: finding.verdict for what, finding in seen.items()}
     healthy = ("identity", "certificate", "public port", "agent port", "clock", "space", "tools")
     assert verdicts == {**dict.fromkeys(healthy, "ok"), "isolation": "note"}
-    assert "runs are not isolated" in seen["isolation"].told
-    assert "the sandbox is switched off" in seen["isolation"].told
-    assert seen["tools"].told.startswith("1 ")
+    assert "runs are not isolated" in seen["isolation"].detail
+    assert "the sandbox is switched off" in seen["isolation"].detail
+    assert seen["tools"].detail.startswith("1 ")
 
 
 async def test_an_agent_that_was_started_otherwise_is_told(
@@ -44,7 +44,7 @@ async def test_an_agent_that_was_started_otherwise_is_told(
         # As somebody asks who does not know the agent's options, and from another folder.
         other = msgspec.structs.replace(chosen, data_dir=Path(data.name), sandbox="auto")
         assert other.data_dir.is_absolute()
-        told = [f.told async for f in doctor.examine(other) if f.what == "isolation"]
+        told = [f.detail async for f in doctor.examine(other) if f.subject == "isolation"]
     assert any(
         "the agent that runs was started otherwise: runs are not isolated" in t for t in told
     )
@@ -54,7 +54,7 @@ async def test_an_agent_that_was_started_otherwise_is_told(
 async def test_without_an_identity(server: AgentServer, data: Path) -> None:
     seen = await found(quick(data, server))
     assert seen["identity"].verdict == "FAIL"
-    assert "use `terrapod-agent join`" in seen["identity"].told
+    assert "use `terrapod-agent join`" in seen["identity"].detail
     assert "public port" not in seen
 
 
@@ -70,7 +70,7 @@ async def test_a_server_that_is_away_a_full_disk_and_a_sandbox_that_must_be(
     seen = await found(chosen)
     wrong = {what for what, finding in seen.items() if finding.verdict == "FAIL"}
     assert wrong == {"public port", "agent port", "space", "isolation"}
-    assert "bwrap and setpriv is not installed" in seen["isolation"].told
+    assert "bwrap and setpriv is not installed" in seen["isolation"].detail
 
 
 async def test_an_agent_that_was_shut_out_is_told(server: AgentServer, data: Path) -> None:
@@ -79,8 +79,8 @@ async def test_an_agent_that_was_shut_out_is_told(server: AgentServer, data: Pat
     server.listeners.clear()
     seen = await found(chosen)
     assert {what for what, finding in seen.items() if finding.verdict == "FAIL"} == {"agent port"}
-    assert "does not accept this agent's certificate" in seen["agent port"].told
-    assert "join again" in seen["agent port"].told
+    assert "does not accept this agent's certificate" in seen["agent port"].detail
+    assert "join again" in seen["agent port"].detail
 
 
 async def test_a_changed_tool_is_named(server: AgentServer, data: Path) -> None:
@@ -89,6 +89,8 @@ async def test_a_changed_tool_is_named(server: AgentServer, data: Path) -> None:
     tool.write_text("another")
     chosen = quick(data, server)
     await enroll.join(chosen)
-    told = [finding.told async for finding in doctor.examine(chosen) if finding.what == "tools"]
+    told = [
+        finding.detail async for finding in doctor.examine(chosen) if finding.subject == "tools"
+    ]
     assert str(tool) in told[0]
     assert told[1].startswith("0 ")

@@ -14,10 +14,10 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from terrapod_agent.door.budget import Budget
-from terrapod_agent.door.connection import Times
-from terrapod_agent.door.door import Limits
-from terrapod_agent.door.hosts import hosts_of
+from terrapod_agent.door.connection import Timeouts
+from terrapod_agent.door.door import DoorLimits
+from terrapod_agent.door.hosts import hosts_for_terraform
+from terrapod_agent.door.rate_limit import RateLimiter
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import AgentProcess, phase
 from tests.kit.doors import Caller, answer, door_of
@@ -26,7 +26,7 @@ from tests.kit.scripted_terraform import script
 pytestmark = pytest.mark.anyio
 
 PING = "GET /api/v2/ping HTTP/1.1\nHost: a\nAuthorization: Bearer PASSWORD\n"
-SHORT = Limits(connections=4, times=Times(head=0.3, body=0.3, block=0.3))
+SHORT = DoorLimits(connections=4, times=Timeouts(head=0.3, body=0.3, block=0.3))
 
 
 @pytest.fixture
@@ -161,13 +161,13 @@ async def test_a_door_outlives_a_machine_without_files(server: AgentServer, data
 
 
 async def test_a_budget_lets_some_go_at_once_and_the_rest_in_time() -> None:
-    budget = Budget(10, 100)
+    budget = RateLimiter(10, 100)
     started = time.monotonic()
     for _ in range(10):
-        await budget.take()
+        await budget.acquire()
     assert time.monotonic() - started < 0.05
     for _ in range(20):
-        await budget.take()
+        await budget.acquire()
     assert time.monotonic() - started >= 0.19
 
 
@@ -177,7 +177,7 @@ def test_only_names_that_terraform_takes_are_told() -> None:
         *("[::1]:8443", "a_b.example.com", "xn--mnchen-3ya.de", "host-.example.com", "ab--c.de"),
         *('x" {}', "", "a b", "a:0", "-a", "a..b", "m\u00fcnchen.de", "a:99999999", "a" * 64),
     ]
-    hosts = hosts_of(names, "http://127.0.0.1:1/api/v2", "p")
+    hosts = hosts_for_terraform(names, "http://127.0.0.1:1/api/v2", "p")
     assert [host.name for host in hosts] == [
         "terrapod.example.com",
         "localhost:8443",
@@ -234,13 +234,13 @@ async def test_a_run_that_hammers_its_door_does_not_delay_its_agent(
     text = await config.read_text()
     port = re.findall(r"http://127\.0\.0\.1:(\d+)/", text)[0]
     password = re.findall(r'token = "(.*)"', text)[0]
-    before, started, used = len(server.beats), time.monotonic(), process.cpu_seconds()
+    before, started, used = len(server.heartbeats), time.monotonic(), process.cpu_seconds()
     await anyio.run_process([sys.executable, "-c", HAMMER, port, password, "4"])
     took = time.monotonic() - started
     assert took >= 4
     assert used < 0.3 * took  # without a limit it is all that the run can make it work
     used = process.cpu_seconds() - used
-    assert len(server.beats) - before >= took / 0.5
+    assert len(server.heartbeats) - before >= took / 0.5
     go.touch()
     await server.until(lambda: plan.ended)
     assert plan.status == "planned"

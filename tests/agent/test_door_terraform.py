@@ -44,7 +44,7 @@ async def public(server: AgentServer) -> AsyncIterator[PublicPort]:
         yield port
 
 
-def reads(name: str, *variables: wire.Variable) -> PhaseRecord:
+def reads(name: str, *variables: wire.RunVariable) -> PhaseRecord:
     """A plan that reads the outputs of a workspace."""
     files: dict[str, str | bytes] = {"main.tf": READING.replace("NAME", name)}
     return phase("plan", files, hosts=[HOST], variables=list(variables))
@@ -84,7 +84,7 @@ async def test_a_token_in_the_environment_is_the_user_s_choice(
         200, state, {"content-type": "application/json"}
     )
     public.answers["/api/v2/ping"] = Answer(204, b"", {"tfp-api-version": "2.6"})
-    token = wire.Variable(
+    token = wire.RunVariable(
         key="TF_TOKEN_terrapod_invalid", value="a-token-of-the-user", category="env", sensitive=True
     )
     settings = quick(data, server)

@@ -24,10 +24,10 @@ class Slow(AgentServer):
         self.claimed = False
         self.arrives = anyio.Event()
 
-    async def on_next(self, named: dict[str, str], _: None) -> Any:
+    async def on_next_work(self, named: dict[str, str], _: None) -> Any:
         """Next."""
-        answer = await super().on_next(named, _)
-        if isinstance(answer, wire.Next) and answer.work and not self.claimed:
+        answer = await super().on_next_work(named, _)
+        if isinstance(answer, wire.NextWork) and answer.work and not self.claimed:
             self.claimed = True
             self._wake()
             await self.arrives.wait()
@@ -48,14 +48,16 @@ async def test_what_was_claimed_as_the_agent_began_to_drain_is_dropped(
     process = AgentProcess(quick(data, slow))
     try:
         process.start()
-        await slow.until(lambda: "next" in slow.calls and slow.beats)
+        await slow.until(lambda: "next_work" in slow.calls and slow.heartbeats)
         plan = slow.add(phase("plan", script()))
         await slow.until(lambda: slow.claimed)
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
     finally:
         process.close()
-    assert any(wire.Holding(phase_id="plan-1", fence=1) in beat.dropped for beat in slow.beats)
+    assert any(
+        wire.HeldPhase(phase_id="plan-1", fence=1) in beat.dropped for beat in slow.heartbeats
+    )
     assert plan.status == "pending"
     assert len(plan.keys) == 1
 
@@ -70,7 +72,7 @@ async def test_an_agent_that_drains_ends_although_its_server_is_away(
         settings = quick(data, server)
         process = AgentProcess(settings)
         process.start()
-        await server.until(lambda: "next" in server.calls and server.beats)
+        await server.until(lambda: "next_work" in server.calls and server.heartbeats)
     try:
         process.send(signal.SIGTERM)
         assert await process.ended() == 0

@@ -14,7 +14,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
-from terrapod_agent import space, status
+from terrapod_agent import disk_space, status
 from terrapod_agent.cli import commands
 from terrapod_common import files, wire
 from tests.kit.agent_server import AgentServer
@@ -58,9 +58,9 @@ async def test_without_room_nothing_is_taken_and_with_room_it_goes_on(
     settings = quick(data, server, free_bytes=EVERYTHING)
     starved = AgentProcess(settings)
     starved.start()
-    await server.until(lambda: server.beats and server.beats[-1].trouble)
-    assert "its disk is full: " in server.beats[-1].trouble
-    assert (plan.status, server.calls.count("next")) == ("pending", 0)
+    await server.until(lambda: server.heartbeats and server.heartbeats[-1].trouble)
+    assert "its disk is full: " in server.heartbeats[-1].trouble
+    assert (plan.status, server.calls.count("next_work")) == ("pending", 0)
     await server.until((data / "status.json").exists)
     await server.until(lambda: (found := status.read(data)) and found.takes_none)
     told = CliRunner().invoke(commands, ["status", "--data-dir", str(data)])
@@ -81,16 +81,16 @@ async def test_a_disk_that_fills_up_and_is_freed(server: AgentServer, disk: Path
             await server.until(lambda: first.ended)
             fill(disk / "ballast", leaving=MEGABYTE)
             # Also a question that is under way is taken back.
-            await server.until(lambda: server.beats[-1].trouble)
+            await server.until(lambda: server.heartbeats[-1].trouble)
             second = server.add(phase("plan", script(), phase_id="plan-2"))
-            asked = server.calls.count("next")
-            beats = len(server.beats)
+            asked = server.calls.count("next_work")
+            beats = len(server.heartbeats)
             server.every = 0.05
-            await server.until(lambda: len(server.beats) > beats)
-            assert (server.calls.count("next"), second.status) == (asked, "pending")
+            await server.until(lambda: len(server.heartbeats) > beats)
+            assert (server.calls.count("next_work"), second.status) == (asked, "pending")
             (disk / "ballast").unlink()
             await server.until(lambda: second.ended)
-            await server.until(lambda: not server.beats[-1].trouble)
+            await server.until(lambda: not server.heartbeats[-1].trouble)
     assert second.status == "planned"
     told = [line for line in lines if line["event"] in ("taking no work", "taking work again")]
     assert [line["event"] for line in told] == ["taking no work", "taking work again"]
@@ -105,16 +105,16 @@ async def test_a_status_that_cannot_be_written_is_not_green(
     settings = quick(disk / "agent", server, free_bytes=0)
     first = server.add(phase("plan", script()))
     async with running(settings):
-        await server.until(lambda: first.ended and server.calls.count("next") > 1)
+        await server.until(lambda: first.ended and server.calls.count("next_work") > 1)
         fill(disk / "ballast")
-        await server.until(lambda: server.beats[-1].trouble)
-        assert "its disk is full" in server.beats[-1].trouble
+        await server.until(lambda: server.heartbeats[-1].trouble)
+        assert "its disk is full" in server.heartbeats[-1].trouble
         # The file could not be written, and says that all is well.
         told = CliRunner().invoke(commands, ["status", "--data-dir", str(disk / "agent")])
         assert told.exit_code == 1
         assert "takes no work: its disk is full" in told.stdout
         (disk / "ballast").unlink()
-        await server.until(lambda: not server.beats[-1].trouble)
+        await server.until(lambda: not server.heartbeats[-1].trouble)
 
 
 @mounts
@@ -123,12 +123,12 @@ async def test_a_phase_that_has_no_room_is_handed_back(server: AgentServer, disk
     settings = msgspec.structs.replace(settings, waits=msgspec.structs.replace(QUICK, space=600))
     first = server.add(phase("plan", script()))
     async with running(settings):
-        await server.until(lambda: first.ended and server.calls.count("next") > 1)
+        await server.until(lambda: first.ended and server.calls.count("next_work") > 1)
         fill(disk / "ballast")  # while the agent has asked already
         second = server.add(phase("plan", script(), phase_id="plan-2"))
-        await server.until(lambda: server.beats[-1].dropped)
-        assert server.beats[-1].dropped == [wire.Holding(phase_id="plan-2", fence=1)]
-        assert server.beats[-1].trouble
+        await server.until(lambda: server.heartbeats[-1].dropped)
+        assert server.heartbeats[-1].dropped == [wire.HeldPhase(phase_id="plan-2", fence=1)]
+        assert server.heartbeats[-1].trouble
         assert second.status == "pending"
 
 
@@ -141,7 +141,9 @@ async def test_a_plan_that_fills_the_disk_is_reported_from_memory(
     async with running(quick(disk / "agent", server, free_bytes=MEGABYTE)):
         await server.until(lambda: plan.ended)
         assert plan.status == "errored"
-        await server.until(lambda: server.beats[-1].trouble and not server.beats[-1].holding)
+        await server.until(
+            lambda: server.heartbeats[-1].trouble and not server.heartbeats[-1].holding
+        )
 
 
 @mounts
@@ -157,7 +159,9 @@ async def test_an_apply_that_fills_the_disk_is_reported_from_memory_and_held(
         # Nothing could be written of how it ended, and so nobody knows.
         assert last.hard
         assert b'"serial": 3' in apply.states[-1][0]
-        await server.until(lambda: server.beats[-1].trouble and not server.beats[-1].holding)
+        await server.until(
+            lambda: server.heartbeats[-1].trouble and not server.heartbeats[-1].holding
+        )
 
 
 @mounts
@@ -184,9 +188,9 @@ async def test_an_apply_is_not_begun_when_that_cannot_be_kept(
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    assert not space.trouble([tmp_path], 0)
-    assert "No such file" in space.trouble([tmp_path / "none"], 0)
-    told = space.trouble([tmp_path], EVERYTHING)
+    assert not disk_space.shortage([tmp_path], 0)
+    assert "No such file" in disk_space.shortage([tmp_path / "none"], 0)
+    told = disk_space.shortage([tmp_path], EVERYTHING)
     assert told.startswith("its disk is full: ")
     assert str(tmp_path) in told
 
@@ -209,7 +213,7 @@ async def test_a_status_that_is_old_is_not_well(
     well = status.read(data)
     assert well is not None
     old = msgspec.structs.replace(well, written_at=time.time() - 3600)
-    files.replace(data / "status.json", msgspec.json.encode(old))
+    files.write_atomically(data / "status.json", msgspec.json.encode(old))
     assert (well.stale, old.stale) == (False, True)
     said = told()
     assert said.exit_code == 1
@@ -221,4 +225,4 @@ async def test_a_status_that_is_old_is_not_well(
 
 def test_what_an_agent_says_is_bounded() -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(b'{"trouble": "%s"}' % (b"x" * 1001), type=wire.Beat)
+        msgspec.json.decode(b'{"trouble": "%s"}' % (b"x" * 1001), type=wire.Heartbeat)

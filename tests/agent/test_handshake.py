@@ -7,9 +7,9 @@ import pytest
 from anyio.abc import SocketStream
 
 from terrapod_agent.client import Client
-from terrapod_agent.contact import Contact
+from terrapod_agent.connectivity import Connectivity
 from terrapod_agent.settings import Waits
-from terrapod_common import protocol
+from terrapod_common import agent_protocol
 
 pytestmark = pytest.mark.anyio
 
@@ -27,11 +27,13 @@ async def test_a_handshake_that_is_cancelled_is_hung_up() -> None:
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
-    client = Client(f"https://127.0.0.1:{port}", ssl.create_default_context(), Waits(), Contact())
+    client = Client(
+        f"https://127.0.0.1:{port}", ssl.create_default_context(), Waits(), Connectivity()
+    )
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, silent)
         async with anyio.create_task_group() as asking:
-            asking.start_soon(client.ask, protocol.NONCE, None)
+            asking.start_soon(client.call_optional, agent_protocol.NONCE, None)
             await begun.wait()
             asking.cancel_scope.cancel()
         with anyio.fail_after(5):

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from terrapod_agent.executors.base import Exit
-from terrapod_agent.work import ended
+from terrapod_agent.work import apply_outcome
 from terrapod_common import wire
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import AgentProcess, apply_phase, quick, running
@@ -145,7 +145,7 @@ async def test_two_signals_to_the_agent_and_a_terraform_that_does_not_heed_them(
     process.start()
     await server.until((tmp_path / "pid").exists)
     process.send(signal.SIGTERM)
-    await server.until(lambda: server.beats[-1].draining)
+    await server.until(lambda: server.heartbeats[-1].draining)
     process.send(signal.SIGTERM)
     assert await process.ended() == 0
     assert (apply.status, apply.reports[-1].hard) == ("errored", True)
@@ -176,8 +176,8 @@ async def test_the_end_of_a_lost_apply_is_told_late(
     async with running(quick(data, server)):
         await server.until((tmp_path / "up").exists)
         apply.fence += 1
-        beats = len(server.beats)
-        await server.until(lambda: len(server.beats) > beats + 2)
+        beats = len(server.heartbeats)
+        await server.until(lambda: len(server.heartbeats) > beats + 2)
         (tmp_path / "go").touch()
         await server.until(lambda: apply.late)
         await server.until(lambda: not list((data / "phases").iterdir()))
@@ -185,8 +185,8 @@ async def test_the_end_of_a_lost_apply_is_told_late(
     assert (said.began, said.hard, said.state) == (True, False, "handed_in")
     assert said.ended == "terraform had ended with exit code 1"
     assert apply.text.endswith("the rest\n")
-    assert server.calls.index("recovered") < server.calls.index("late_log")
-    assert server.calls.index("late_log") < server.calls.index("late")
+    assert server.calls.index("recovered_state") < server.calls.index("late_log")
+    assert server.calls.index("late_log") < server.calls.index("late_result")
 
 
 @pytest.mark.parametrize("where", ["init", "apply"])
@@ -217,16 +217,16 @@ async def test_a_late_result_that_the_server_fails_to_take_is_offered_again(
     await server.until((tmp_path / "pid").exists)
     process.send(signal.SIGKILL)
     apply.fence += 1
-    assert [] in [beat.kept for beat in server.beats]
-    begun = len(server.beats)
-    server.fault("late", "status", 500, times=10)
+    assert [] in [beat.kept for beat in server.heartbeats]
+    begun = len(server.heartbeats)
+    server.fault("late_result", "status", 500, times=10)
     server.fault("late_log", "status", 413)  # too long to be taken, which must not keep the rest
     process.start()
     await server.until(lambda: apply.late)
     assert len(apply.late) == 1
-    said = [beat.kept for beat in server.beats[begun:] if beat.kept is not None]
-    assert said[0] == [wire.Holding(phase_id=apply.work.phase_id, fence=1)]
-    assert server.beats[-1].kept is None
+    said = [beat.kept for beat in server.heartbeats[begun:] if beat.kept is not None]
+    assert said[0] == [wire.HeldPhase(phase_id=apply.work.phase_id, fence=1)]
+    assert server.heartbeats[-1].kept is None
 
 
 async def test_a_restarted_agent_says_at_once_what_it_dropped(
@@ -242,16 +242,16 @@ async def test_a_restarted_agent_says_at_once_what_it_dropped(
     await server.until((tmp_path / "pid").exists)
     process.send(signal.SIGKILL)
     await process.ended()
-    server.fault("beat", "lose_answer")
+    server.fault("heartbeat", "lose_answer")
     process.start()
-    await server.until(lambda: any(beat.dropped for beat in server.beats))
-    dropped = next(beat.dropped for beat in server.beats if beat.dropped)
-    assert dropped == [wire.Holding(phase_id=plan.work.phase_id, fence=1)]
-    beats = len(server.beats)
+    await server.until(lambda: any(beat.dropped for beat in server.heartbeats))
+    dropped = next(beat.dropped for beat in server.heartbeats if beat.dropped)
+    assert dropped == [wire.HeldPhase(phase_id=plan.work.phase_id, fence=1)]
+    beats = len(server.heartbeats)
     process.send(signal.SIGTERM)  # makes it beat
     with anyio.move_on_after(1):
-        await server.until(lambda: len(server.beats) > beats)
-    assert not any(beat.dropped for beat in server.beats[beats + 1 :])
+        await server.until(lambda: len(server.heartbeats) > beats)
+    assert not any(beat.dropped for beat in server.heartbeats[beats + 1 :])
 
 
 async def test_a_restarted_agent_drops_an_apply_that_had_not_started(
@@ -265,13 +265,13 @@ async def test_a_restarted_agent_drops_an_apply_that_had_not_started(
     process.send(signal.SIGKILL)
     await process.ended()
     assert [path.name for path in (data / "phases").iterdir()] == ["apply-1.1"]
-    server.fault("beat", "lose_answer")
+    server.fault("heartbeat", "lose_answer")
     process.start()
-    await server.until(lambda: any(beat.dropped for beat in server.beats))
-    dropped = next(beat.dropped for beat in server.beats if beat.dropped)
-    assert dropped == [wire.Holding(phase_id=apply.work.phase_id, fence=1)]
+    await server.until(lambda: any(beat.dropped for beat in server.heartbeats))
+    dropped = next(beat.dropped for beat in server.heartbeats if beat.dropped)
+    assert dropped == [wire.HeldPhase(phase_id=apply.work.phase_id, fence=1)]
     assert not list((data / "phases").iterdir())
-    assert not any(beat.kept for beat in server.beats)
+    assert not any(beat.kept for beat in server.heartbeats)
     assert (apply.reports, apply.late, apply.states) == ([], [], [])
 
 
@@ -292,5 +292,5 @@ async def test_a_restarted_agent_drops_an_apply_that_had_not_started(
     ],
 )
 def test_what_counts_as_hard(end: Exit | None, *, hard: bool) -> None:
-    assert ended.hard(end) == hard
-    assert ended.told(end)
+    assert apply_outcome.ended_hard(end) == hard
+    assert apply_outcome.describe_exit(end)

@@ -12,7 +12,7 @@ import pytest
 from terrapod_agent.executors import bubblewrap, kernel
 from terrapod_agent.executors.base import Account, Exit
 from terrapod_agent.executors.local import LocalExecutor
-from terrapod_agent.executors.process import Record
+from terrapod_agent.executors.process import ProcessRecord
 from terrapod_agent.work.variables import reserved
 from tests.agent.test_shim import command, until
 
@@ -90,5 +90,5 @@ def test_a_run_that_calls_itself_a_shim_is_none() -> None:
     argv = ["/bin/sh", "-c", "read line", called]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, user=UID, cwd="/") as posing:
         assert called in kernel.read(f"/proc/{posing.pid}/cmdline")
-        assert posing.pid not in kernel.watched()
-        assert Record(uid=UID).strays() == [posing.pid]
+        assert posing.pid not in kernel.shim_processes()
+        assert ProcessRecord(uid=UID).strays() == [posing.pid]

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from terrapod_agent import cli, enroll, identity
-from terrapod_agent.trouble import Away, Denied, Failed
+from terrapod_agent.errors import OperationFailed, RequestDenied, ServerUnavailable
 from terrapod_common.loops import Fatal
 from terrapod_common.settings import Secret
 from tests.kit.agent_server import AgentServer
@@ -77,14 +77,14 @@ async def test_a_server_that_cannot_be_reached_or_trusted_is_told(
     settings = quick(data, server)
     assert settings.ca_file
     settings.ca_file.write_text(Authority("another").pem)
-    with pytest.raises(Away, match="certificate is not trusted"):
+    with pytest.raises(ServerUnavailable, match="certificate is not trusted"):
         await enroll.join(settings)
     settings = quick(data, server, url="https://127.0.0.1:9")
-    with pytest.raises(Away, match=r"cannot reach 127.0.0.1:9"):
+    with pytest.raises(ServerUnavailable, match=r"cannot reach 127.0.0.1:9"):
         await enroll.join(settings)
-    with pytest.raises(Failed, match="https://"):
+    with pytest.raises(OperationFailed, match="https://"):
         await enroll.join(quick(data, server, url="http://127.0.0.1:9"))
-    with pytest.raises(Denied, match="join token"):
+    with pytest.raises(RequestDenied, match="join token"):
         await enroll.join(quick(data, server, join_token=Secret("wrong")))
 
 
@@ -108,8 +108,8 @@ async def test_a_certificate_is_renewed_in_time(server: AgentServer, data: Path)
     async with running(quick(data, server)):
         await server.until(lambda: "renew" in server.calls)
         await server.until(lambda: len(server.listeners) == 2)
-        beats = len(server.beats)  # the agent has the next one when it has beaten again
-        await server.until(lambda: len(server.beats) >= beats + 3)
+        beats = len(server.heartbeats)  # the agent has the next one when it has beaten again
+        await server.until(lambda: len(server.heartbeats) >= beats + 3)
         first = next(iter(server.listeners))
         del server.listeners[first]
         plan = server.add(phase("plan", script()))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from terrapod_agent.executors import bare
+from terrapod_agent.executors import python_program
 from terrapod_agent.executors.base import Exit
 from terrapod_agent.executors.process import read_exit
 from tests.kit.disks import MAY_MOUNT
@@ -77,7 +77,7 @@ def ended(folder: Path, shell: str) -> Exit:
         argv = [
             *(shutil.which("unshare") or "", "--mount", "--propagation", "private", "--"),
             *("/bin/sh", "-c", PLANTS, "sh", str(folder)),
-            *bare.argv("terrapod_agent.executors.shim"),
+            *python_program.command_line("terrapod_agent.executors.shim"),
             *(f"--{name}={value}" for name, value in options.items()),
             *("--", "/bin/sh", "-c", shell),
         ]
@@ -102,7 +102,7 @@ def test_a_count_that_rises_while_a_killed_run_ran_is_the_likely_cause(
     counts = planted(tmp_path, KERNELS[name])
     found = ended(tmp_path, f"{counting(counts, KERNELS[name].text)}; kill -9 $$")
     assert (found.signal, found.out_of_memory, found.hard) == (9, True, True)
-    assert "(SIGKILL), most likely by the kernel for want of memory" in found.told()
+    assert "(SIGKILL), most likely by the kernel for want of memory" in found.describe()
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -110,7 +110,7 @@ def test_a_kill_without_a_higher_count_has_another_cause(tmp_path: Path, name: s
     planted(tmp_path, KERNELS[name])
     found = ended(tmp_path, "kill -9 $$")
     assert (found.signal, found.out_of_memory) == (9, False)
-    assert "memory" not in found.told()
+    assert "memory" not in found.describe()
 
 
 @pytest.mark.parametrize("name", [name for name, kernel in KERNELS.items() if kernel.counts])
@@ -123,4 +123,4 @@ def test_what_is_killed_elsewhere_on_the_machine_is_not_told(tmp_path: Path, nam
 def test_a_run_that_ended_by_itself_is_not_said_to_be_killed(tmp_path: Path) -> None:
     counts = planted(tmp_path, KERNELS["v2"])
     found = ended(tmp_path, f"{counting(counts, V2)}; exit 1")
-    assert (found.code, found.out_of_memory, found.told()) == (1, True, "exit code 1")
+    assert (found.code, found.out_of_memory, found.describe()) == (1, True, "exit code 1")

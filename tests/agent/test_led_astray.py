@@ -118,7 +118,7 @@ def test_a_plan_is_written_nowhere_else(tmp_path: Path) -> None:
     (tmp_path / "into").symlink_to(tmp_path / "other")
     record = plan_file.backend_record(tmp_path / "plan")
     assert record is not None
-    assert not plan_file.grafted(tmp_path / "plan", record, tmp_path / "into")
+    assert not plan_file.replace_backend(tmp_path / "plan", record, tmp_path / "into")
     assert (tmp_path / "other").read_text() == "not ours to change"
 
 
@@ -126,7 +126,7 @@ def test_what_is_no_plan_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(saved(tmp_path / "plan", field(13, LOCAL)))
     for name in ("pipe", "link"):
-        assert plan_file.contents(tmp_path / name) is None
+        assert plan_file.read_saved_plan(tmp_path / name) is None
         assert plan_file.backend_record(tmp_path / name) is None
 
 
@@ -134,4 +134,4 @@ def test_a_plan_of_very_many_fields_is_not_held(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "plan", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("tfplan", b"\x08\x01" * 1_000_001)
         archive.writestr("tfstate", b"{}")
-    assert plan_file.contents(tmp_path / "plan") is None
+    assert plan_file.read_saved_plan(tmp_path / "plan") is None

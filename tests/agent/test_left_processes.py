@@ -65,7 +65,7 @@ async def test_a_process_that_cannot_be_ended_is_named(
     process.start()
     await server.until(lambda: plan.ended)
     pid = written(left)
-    assert kernel.started(pid)
+    assert kernel.start_time(pid)
     assert f"left {pid} sleep, which could not be ended" in plan.text
     if code == 1:
         told = f"(exit code 1; it left {pid} sleep, which could not be ended)"
@@ -89,11 +89,11 @@ async def test_it_is_named_where_the_shim_was_killed_too(
 
 def test_the_words_for_what_is_left() -> None:
     told = Exit(code=0, left=("7 sleep", "8 sh"))
-    assert told.told() == "exit code 0; it left 7 sleep, 8 sh, which could not be ended"
-    assert not told.spoke
+    assert told.describe() == "exit code 0; it left 7 sleep, 8 sh, which could not be ended"
+    assert not told.explained
     assert not told.hard
 
 
 def test_a_memory_limit_is_told_as_it_was_set() -> None:
-    assert "its memory limit of 128 MiB;" in Exit(code=1, limit=128 * 2**20, peak=1).told()
-    assert "its memory limit of 700 MB;" in Exit(code=1, limit=700_000_000, peak=1).told()
+    assert "its memory limit of 128 MiB;" in Exit(code=1, limit=128 * 2**20, peak=1).describe()
+    assert "its memory limit of 700 MB;" in Exit(code=1, limit=700_000_000, peak=1).describe()

@@ -41,27 +41,27 @@ async def test_a_state_that_was_printed_behind_a_long_log_is_kept(
 def test_the_middle_of_a_long_log_takes_no_room(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"x" * 10 * MEGABYTE + b"the end")
-    if not files.punch(path, 9 * MEGABYTE, 9 * MEGABYTE + 4096):
+    if not files.punch_hole(path, 9 * MEGABYTE, 9 * MEGABYTE + 4096):
         pytest.skip("files have no holes here")
     log = MaskedLog(path, [], 1000, tail=MEGABYTE)
     said = log.peek()
     assert path.stat().st_size == 10 * MEGABYTE + 7
     assert path.stat().st_blocks * 512 < 2 * MEGABYTE
-    assert files.tail(path, 8) == b"xthe end"
+    assert files.read_tail(path, 8) == b"xthe end"
     with path.open("ab") as file:  # terraform goes on
         file.write(b"y" * MEGABYTE)
-    log.go_on(len(said))
+    log.advance_to(len(said))
     assert log.peek() == b""
-    log.go_on(0)
+    log.advance_to(0)
     assert log.peek() == said
     assert path.stat().st_blocks * 512 < 2 * MEGABYTE
-    assert files.tail(path, MEGABYTE) == b"y" * MEGABYTE
+    assert files.read_tail(path, MEGABYTE) == b"y" * MEGABYTE
 
 
 def test_the_end_of_a_file_is_read_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"begin end")
-    assert files.tail(tmp_path / "file", 3) == b"end"
-    assert files.tail(tmp_path / "file", 100) == b"begin end"
-    assert files.tail(tmp_path / "none", 3) == b""
+    assert files.read_tail(tmp_path / "file", 3) == b"end"
+    assert files.read_tail(tmp_path / "file", 100) == b"begin end"
+    assert files.read_tail(tmp_path / "none", 3) == b""
     os.mkfifo(tmp_path / "pipe")
-    assert files.tail(tmp_path / "pipe", 3) == b""
+    assert files.read_tail(tmp_path / "pipe", 3) == b""

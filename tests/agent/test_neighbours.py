@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from terrapod_agent.work import artifacts
-from terrapod_agent.work.folder import Folder
-from terrapod_agent.work.initialize import Copy
+from terrapod_agent.work.initialize import InitLogCopier
 from terrapod_agent.work.logs import MaskedLog
+from terrapod_agent.work.phase_folder import PhaseFolder
 from terrapod_common import files, wire
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import phase, quick, running
@@ -34,7 +34,7 @@ async def test_a_secret_of_3_mb_delays_neither_heartbeats_nor_another_phase(
 ) -> None:
     """The agent runs in this loop, so a pause here is one of its beats."""
     server.every = 0.05
-    variable = wire.Variable(key="big", value=SECRET, sensitive=True)
+    variable = wire.RunVariable(key="big", value=SECRET, sensitive=True)
     printed = [SECRET, "ordinary line\n" * 200_000, SECRET[:-7]]
     steps = [*(["print", text] for text in printed), ["touch", f"{tmp_path}/printed"]]
     plan = phase("plan", script(plan=steps), variables=[variable])
@@ -47,9 +47,9 @@ async def test_a_secret_of_3_mb_delays_neither_heartbeats_nor_another_phase(
         await server.until((tmp_path / "up").exists)
         server.add(plan)
         await server.until((tmp_path / "printed").exists, 60)
-        beats = len(server.beats)
+        beats = len(server.heartbeats)
         await server.until(lambda: other.ended, 60)
-        await server.until(lambda: len(server.beats) > beats + 5, 60)
+        await server.until(lambda: len(server.heartbeats) > beats + 5, 60)
         assert "***" not in plan.text  # it is still at the first secret
         await server.until(lambda: plan.ended, 100)
         tasks.cancel_scope.cancel()
@@ -77,7 +77,7 @@ async def test_what_is_no_file_is_neither_waited_for_nor_followed(
     with pytest.raises(OSError, match="not a file that can be read"):
         files.open_regular(path)
     with pytest.raises(OSError, match="not a file that can be read"):
-        artifacts.digest(path)
+        artifacts.sha256_of_file(path)
     log = MaskedLog(path, [], 1000)
     with pytest.raises(OSError, match="not a file that can be read"):
         log.peek()
@@ -96,24 +96,24 @@ async def test_a_lock_file_that_leads_elsewhere_is_not_handed_in(
 
 
 async def test_a_pipe_in_place_of_what_init_said_is_left_alone(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = PhaseFolder(tmp_path)
     os.mkfifo(folder.init_log)
-    Copy(folder).now()
+    InitLogCopier(folder).copy_new()
     assert not folder.log.exists()
     folder.init_log.unlink()
     folder.init_log.write_text("said")
-    Copy(folder).now()
+    InitLogCopier(folder).copy_new()
     assert folder.log.read_text() == "said"
     folder.log.unlink()
     os.mkfifo(folder.log)
-    folder.say("nobody reads this")
+    folder.log_line("nobody reads this")
 
 
 async def test_values_that_cannot_be_masked_fail_the_run_before_it_starts(
     server: AgentServer, data: Path
 ) -> None:
     lines = "\n".join(f"line {number}" for number in range(110_000))
-    variable = wire.Variable(key="many", value=lines, sensitive=True)
+    variable = wire.RunVariable(key="many", value=lines, sensitive=True)
     plan = server.add(phase("plan", script(), variables=[variable]))
     async with running(quick(data, server)):
         await server.until(lambda: plan.ended)

@@ -22,12 +22,12 @@ async def test_a_force_cancel_after_a_cancel_kills_terraform_before_the_next_bea
     async with running(quick(data, server)):
         await server.until((tmp_path / "pid").exists)
         server.order(apply, "cancel")
-        beats = len(server.beats)
+        beats = len(server.heartbeats)
         orders = server.calls.count("orders")
         # It has heard of the first and waits for what comes after it.
         await server.until(lambda: server.calls.count("orders") > orders)
         server.orders = []
         server.order(apply, "force_cancel")
         await server.until(lambda: apply.ended)
-        assert len(server.beats) <= beats + 1  # which is about the end itself
+        assert len(server.heartbeats) <= beats + 1  # which is about the end itself
     assert "signal 9" in apply.reports[-1].message

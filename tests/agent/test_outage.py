@@ -33,7 +33,7 @@ async def test_a_log_survives_an_outage(data: Path, tmp_path: Path) -> None:
     assert plan.text.endswith(f"before\n{expected}")
 
 
-@pytest.mark.parametrize("call", ["log", "report", "artifact_put", "next", "tool"])
+@pytest.mark.parametrize("call", ["log", "report", "artifact_put", "next_work", "tool"])
 @pytest.mark.parametrize("how", ["lose_answer", "lose_question", "status"])
 async def test_every_call_may_fail_once(
     server: AgentServer, data: Path, call: str, how: str

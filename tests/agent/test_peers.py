@@ -49,10 +49,10 @@ def test_our_own_user_is_known(listening: socket.socket, host: str) -> None:
     with socket.create_connection((host, port_of(listening))):
         taken, _ = listening.accept()
         with taken:
-            assert peers.user_of(taken) == os.getuid()
-            assert peers.may_enter(taken, os.getuid())
-            assert peers.may_enter(taken, None)
-            assert not peers.may_enter(taken, os.getuid() + 1)
+            assert peers.peer_uid(taken) == os.getuid()
+            assert peers.peer_allowed(taken, os.getuid())
+            assert peers.peer_allowed(taken, None)
+            assert not peers.peer_allowed(taken, os.getuid() + 1)
 
 
 def test_another_user_is_known(listening: socket.socket) -> None:
@@ -61,7 +61,7 @@ def test_another_user_is_known(listening: socket.socket) -> None:
     with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
         taken, _ = listening.accept()
         with taken:
-            assert peers.user_of(taken) == (uid or os.getuid())
+            assert peers.peer_uid(taken) == (uid or os.getuid())
         assert process.stdin
         process.stdin.close()
 
@@ -73,7 +73,7 @@ def test_who_has_left_is_nobody(listening: socket.socket) -> None:
         taken.settimeout(10)
         assert taken.recv(1) == b""
         taken.shutdown(socket.SHUT_WR)
-        assert not peers.may_enter(taken, os.getuid() + 1)
+        assert not peers.peer_allowed(taken, os.getuid() + 1)
 
 
 def test_where_the_kernel_tells_nothing_everybody_may_enter() -> None:
@@ -87,5 +87,5 @@ def test_where_the_kernel_tells_nothing_everybody_may_enter() -> None:
         _, ends, _, _ = socket.recv_fds(ours, 1, 2)
     for end in ends:
         with socket.socket(fileno=end) as taken:
-            assert peers.user_of(taken) is None
-            assert peers.may_enter(taken, os.getuid() + 1)
+            assert peers.peer_uid(taken) is None
+            assert peers.peer_allowed(taken, os.getuid() + 1)

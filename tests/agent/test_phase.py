@@ -127,8 +127,8 @@ async def test_a_lost_apply_goes_on_and_its_state_is_recovered(
     async with running(quick(data, server)):
         await server.until((tmp_path / "up").exists)
         apply.fence += 1
-        beats = len(server.beats)
-        await server.until(lambda: len(server.beats) > beats + 2)
+        beats = len(server.heartbeats)
+        await server.until(lambda: len(server.heartbeats) > beats + 2)
         (tmp_path / "go").touch()
         await server.until(lambda: apply.recovered)
         await server.until(lambda: not list((data / "phases").iterdir()))
@@ -146,8 +146,8 @@ async def test_an_apply_that_is_lost_while_it_prepares_applies_nothing(
     async with running(quick(data, server)):
         await server.until((tmp_path / "up").exists)
         apply.fence += 1
-        beats = len(server.beats)
-        await server.until(lambda: len(server.beats) > beats + 2)
+        beats = len(server.heartbeats)
+        await server.until(lambda: len(server.heartbeats) > beats + 2)
         (tmp_path / "go").touch()
         await server.until(lambda: not list((data / "phases").iterdir()))
     assert not (tmp_path / "ran").exists()
@@ -191,7 +191,7 @@ async def test_a_stale_fence_at_the_start_runs_nothing(
     assert not (tmp_path / "ran").exists()
     # Who was refused has nothing to say of how the phase ended; only that it did nothing.
     assert server.calls.count("report") == 1
-    assert "late" in server.calls
+    assert "late_result" in server.calls
 
 
 async def test_a_log_ends_at_its_limit(server: AgentServer, data: Path) -> None:

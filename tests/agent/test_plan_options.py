@@ -21,7 +21,7 @@ variable "secret" {
 variable "other" { default = "x" }
 resource "terraform_data" "one" { input = var.plain }
 """
-GIVEN = [wire.Variable(key=key, value='"v"', hcl=True) for key in ("plain", "secret", "unknown")]
+GIVEN = [wire.RunVariable(key=key, value='"v"', hcl=True) for key in ("plain", "secret", "unknown")]
 
 
 @pytest.fixture

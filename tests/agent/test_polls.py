@@ -24,18 +24,18 @@ async def test_an_idle_agent_holds_two_connections(
 ) -> None:
     server.every = 0.2
     async with running(quick(data, server, slots=slots)):
-        await server.until(lambda: len(server.beats) >= 4)
+        await server.until(lambda: len(server.heartbeats) >= 4)
         assert len(held(server)) == 2
-        assert server.calls.count("next") == 1
+        assert server.calls.count("next_work") == 1
         assert "orders" not in server.calls
 
 
 async def test_beats_share_a_connection(server: AgentServer, data: Path) -> None:
     server.every = 6  # longer than httpx keeps a connection unless it is told to
     async with running(quick(data, server)):
-        await server.until(lambda: "next" in server.calls and server.beats)
+        await server.until(lambda: "next_work" in server.calls and server.heartbeats)
         before = held(server)
-        await server.until(lambda: len(server.beats) >= 2)
+        await server.until(lambda: len(server.heartbeats) >= 2)
         assert held(server) == before
 
 
@@ -44,7 +44,7 @@ async def test_a_drain_reaches_an_idle_agent_by_its_question_for_work(
 ) -> None:
     server.every = 60
     async with running(quick(data, server)):
-        await server.until(lambda: server.calls.count("next") == 1 and server.beats)
+        await server.until(lambda: server.calls.count("next_work") == 1 and server.heartbeats)
         server.drain = True
         server._wake()
         await server.until(lambda: "orders" in server.calls)  # which waits for the end of it
@@ -66,7 +66,7 @@ async def test_orders_are_asked_for_while_something_runs(
         server.order(plan, "cancel")
         await server.until(lambda: plan.ended)
         assert plan.status == "canceled"
-        await server.until(lambda: server.calls.count("next") == 2)
+        await server.until(lambda: server.calls.count("next_work") == 2)
         await server.until(lambda: 1 <= len(held(server)) <= 2)
 
 

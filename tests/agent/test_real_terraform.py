@@ -26,11 +26,11 @@ resource "terraform_data" "one" {
 output "who" { value = terraform_data.one.output }
 """
 VARIABLES = [
-    wire.Variable(key="who", value='${who}\n"%{if}"'),
-    wire.Variable(key="secret", value="hunter2hunter2", sensitive=True),
-    wire.Variable(key="GREETING", value="first", category="env"),
-    wire.Variable(key="GREETING", value="hello there", category="env"),
-    wire.Variable(key="TF_DATA_DIR", value="/elsewhere", category="env"),
+    wire.RunVariable(key="who", value='${who}\n"%{if}"'),
+    wire.RunVariable(key="secret", value="hunter2hunter2", sensitive=True),
+    wire.RunVariable(key="GREETING", value="first", category="env"),
+    wire.RunVariable(key="GREETING", value="hello there", category="env"),
+    wire.RunVariable(key="TF_DATA_DIR", value="/elsewhere", category="env"),
 ]
 
 

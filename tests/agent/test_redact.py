@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from terrapod_agent.trouble import Failed
-from terrapod_agent.work.redact import MASK, MOST_FORMS, Redactor, checked, forms
+from terrapod_agent.errors import OperationFailed
+from terrapod_agent.work.redact import MASK, MOST_FORMS, Redactor, forms, refuse_too_many
 
 SECRETS = st.lists(st.text("ab", min_size=1, max_size=6).map(str.encode), max_size=3)
 TEXT = st.lists(st.text("abc", max_size=6).map(str.encode), max_size=8)
@@ -139,8 +139,8 @@ def test_the_work_grows_with_the_text_and_not_with_the_secret_too(letter: str) -
 
 
 def test_more_than_can_be_masked_is_told() -> None:
-    checked([b"abc"])
-    with pytest.raises(Failed, match="too large to be masked"):
-        checked([b"abc"] * (MOST_FORMS + 1))
-    with pytest.raises(Failed, match="too large to be masked"):
-        checked([b"x" * (33 << 20), b"y" * (33 << 20)])
+    refuse_too_many([b"abc"])
+    with pytest.raises(OperationFailed, match="too large to be masked"):
+        refuse_too_many([b"abc"] * (MOST_FORMS + 1))
+    with pytest.raises(OperationFailed, match="too large to be masked"):
+        refuse_too_many([b"x" * (33 << 20), b"y" * (33 << 20)])

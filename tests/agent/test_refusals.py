@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from terrapod_agent.loops.sweep import clear
+from terrapod_agent.loops.sweep import remove_refused
 from terrapod_agent.slots import Slots
-from terrapod_agent.work import folder as folders
-from terrapod_agent.work.folder import Folder, Ticket
-from terrapod_agent.work.state import whole
+from terrapod_agent.work import phase_folder
+from terrapod_agent.work.phase_folder import PhaseFolder, Ticket
+from terrapod_agent.work.state import read_whole_state
 from terrapod_common import wire
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import apply_phase, quick, running
@@ -46,11 +46,11 @@ async def test_a_state_that_the_server_cannot_store_is_kept_and_frees_the_slot(
     failing(server, "state_put")
     async with running(quick(data, server)):
         await server.until(lambda: apply.ended)
-        await server.until(lambda: server.beats and not server.beats[-1].holding)
+        await server.until(lambda: server.heartbeats and not server.heartbeats[-1].holding)
     assert apply.status == "applied"
     assert apply.reports[-1].state_uploaded is False
     [kept] = (data / "phases").iterdir()
-    assert Folder(kept).ticket() is not None
+    assert PhaseFolder(kept).load_ticket() is not None
 
 
 async def test_an_end_that_the_server_fails_to_take_is_offered_again(
@@ -83,9 +83,9 @@ def test_an_encrypted_state_of_opentofu_is_a_state(tmp_path: Path) -> None:
     path.write_text(
         '{"serial":1,"lineage":"l","meta":{},"encrypted_data":"e","encryption_version":"v0"}'
     )
-    assert whole(path, 1000, tmp_path) == path.read_bytes()
+    assert read_whole_state(path, 1000, tmp_path) == path.read_bytes()
     path.write_text('{"serial":1,"lineage":"l"}')
-    assert whole(path, 1000, tmp_path) is None
+    assert read_whole_state(path, 1000, tmp_path) is None
 
 
 def test_what_lies_for_a_month_is_removed_but_never_a_state(tmp_path: Path) -> None:
@@ -97,14 +97,17 @@ def test_what_lies_for_a_month_is_removed_but_never_a_state(tmp_path: Path) -> N
         "young": _ticket("plan"),
     }
     for name, ticket in tickets.items():
-        folder = Folder(tmp_path / name)
+        folder = PhaseFolder(tmp_path / name)
         folder.path.mkdir()
-        folder.keep(ticket)
+        folder.save_ticket(ticket)
         if name != "young":
             age = folder.path.stat().st_mtime - MONTH
             os.utime(folder.path, (age, age))
-    clear(tmp_path, Slots(1))
-    assert {folder.path.name for folder in folders.leftovers(tmp_path)} == {"held", "young"}
+    remove_refused(tmp_path, Slots(1))
+    assert {folder.path.name for folder in phase_folder.existing_folders(tmp_path)} == {
+        "held",
+        "young",
+    }
 
 
 def _ticket(kind: wire.PhaseKind, *, started: bool = False, state_stored: bool = False) -> Ticket:

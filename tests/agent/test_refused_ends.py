@@ -72,7 +72,7 @@ async def test_a_start_that_was_confirmed_unheard_is_explained_late(
     async with running(quick(data, unwilling)):
         await unwilling.until(lambda: apply.late)
         await unwilling.until(lambda: not list((data / "phases").iterdir()))
-    assert apply.late == [wire.Late(began=False)]
+    assert apply.late == [wire.LateResult(began=False)]
     assert "nothing was applied" in apply.text
     assert not (tmp_path / "ran").exists()
 

@@ -76,9 +76,9 @@ def daemon(folder: Path) -> str:
 async def test_daemons_and_children_in_the_background_end_with_terraform(tmp_path: Path) -> None:
     shell = f"{daemon(tmp_path)}; sleep 60 & echo $! > {tmp_path}/child; exit 3"
     told = await ended(command(tmp_path, shell))
-    assert (told.code, told.left, told.spoke) == (3, (), True)
+    assert (told.code, told.left, told.explained) == (3, (), True)
     assert not alive(tmp_path / "daemon")
-    assert not kernel.started(int(written(tmp_path / "child")))
+    assert not kernel.start_time(int(written(tmp_path / "child")))
 
 
 async def test_a_daemon_does_not_hold_up_the_end_when_the_shim_is_killed(tmp_path: Path) -> None:
@@ -111,9 +111,9 @@ async def test_a_terraform_that_outlives_its_shim_has_its_grace_and_is_killed_th
 
 async def test_a_death_by_signal_is_told_with_its_peak(tmp_path: Path) -> None:
     told = await ended(command(tmp_path, "kill -9 $$"))
-    assert (told.signal, told.hard, told.spoke) == (9, True, False)
+    assert (told.signal, told.hard, told.explained) == (9, True, False)
     assert told.peak > 100_000
-    assert told.told().startswith("killed by signal 9 (SIGKILL); its peak was ")
+    assert told.describe().startswith("killed by signal 9 (SIGKILL); its peak was ")
 
 
 async def test_who_killed_it_is_told(tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ async def test_who_killed_it_is_told(tmp_path: Path) -> None:
     told = await running.wait()
     await running.close()
     assert (told.signal, told.killed, told.hard) == (9, "grace", True)
-    assert "did not end in time after it was interrupted" in told.told()
-    assert "want of memory" not in told.told()
+    assert "did not end in time after it was interrupted" in told.describe()
+    assert "want of memory" not in told.describe()
 
 
 async def test_near_its_memory_limit_it_is_interrupted_and_can_save(tmp_path: Path) -> None:
@@ -141,9 +141,9 @@ async def test_near_its_memory_limit_it_is_interrupted_and_can_save(tmp_path: Pa
     argv = (sys.executable, "-SEc", program)
     told = await ended(command(tmp_path, "", argv=argv, memory=100_000_000))
     assert (tmp_path / "saved").exists()
-    assert (told.code, told.limit, told.spoke, told.hard) == (1, 100_000_000, False, False)
+    assert (told.code, told.limit, told.explained, told.hard) == (1, 100_000_000, False, False)
     assert 90_000_000 < told.peak < 130_000_000
-    assert "interrupted near its memory limit of 100 MB" in told.told()
+    assert "interrupted near its memory limit of 100 MB" in told.describe()
 
 
 async def test_what_a_child_uses_counts_for_the_memory_limit(tmp_path: Path) -> None:
@@ -162,13 +162,13 @@ async def test_a_program_that_cannot_be_started_says_so(tmp_path: Path) -> None:
 
 def test_the_kernels_word_on_memory_becomes_the_likely_cause() -> None:
     told = Exit(signal=9, peak=512_000_000, out_of_memory=True)
-    assert told.told() == (
+    assert told.describe() == (
         "killed by signal 9 (SIGKILL), most likely by the kernel for want of memory;"
         " its peak was 512 MB"
     )
-    assert "memory" not in Exit(signal=9, out_of_memory=True, killed="order").told()
-    assert "memory" not in Exit(signal=15, out_of_memory=True).told()
-    assert Exit(code=1).told() == "exit code 1"
+    assert "memory" not in Exit(signal=9, out_of_memory=True, killed="order").describe()
+    assert "memory" not in Exit(signal=15, out_of_memory=True).describe()
+    assert Exit(code=1).describe() == "exit code 1"
 
 
 def test_processes_are_seen_with_their_descendants() -> None:
@@ -176,14 +176,14 @@ def test_processes_are_seen_with_their_descendants() -> None:
     until_there = time.monotonic() + 5
     while not (below := kernel.descendants(child.pid)) and time.monotonic() < until_there:
         time.sleep(0.02)
-    assert [kernel.name(pid) for pid in below] == ["sleep"]
-    assert kernel.started(child.pid) > 0
-    assert kernel.resident(child.pid) > 100_000
+    assert [kernel.process_name(pid) for pid in below] == ["sleep"]
+    assert kernel.start_time(child.pid) > 0
+    assert kernel.resident_bytes(child.pid) > 100_000
     for pid in (*below, child.pid):
         os.kill(pid, signal.SIGKILL)
     child.wait()
-    assert kernel.started(child.pid) == 0
-    assert kernel.kernel_kills() >= 0
+    assert kernel.start_time(child.pid) == 0
+    assert kernel.oom_kills() >= 0
 
 
 async def test_a_later_phase_under_its_own_shim_is_no_stray(tmp_path: Path) -> None:

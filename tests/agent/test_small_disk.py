@@ -75,7 +75,9 @@ async def test_a_snapshot_for_which_there_is_no_space_is_sent_again(
             await server.until(lambda: plan.ended, 60)
             assert plan.status == "planned", plan.text
             apply = server.add(apply_of(plan))
-            await server.until(lambda: any("full" in beat.trouble for beat in server.beats), 60)
+            await server.until(
+                lambda: any("full" in beat.trouble for beat in server.heartbeats), 60
+            )
             await server.until(lambda: "to restore the connection" in apply.text, 60)
             assert not apply.ended
             disk.free()

@@ -11,7 +11,7 @@ import pytest
 from terrapod_agent.work import plan_file
 from terrapod_common import wire
 from terrapod_common.overrides import OVERRIDE
-from tests.agent.test_real_places import Job
+from tests.agent.test_real_run_folders import Job
 from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import AgentProcess, apply_of, phase, quick, running
@@ -58,7 +58,7 @@ def job(server: AgentServer, tmp_path: Path, request: pytest.FixtureRequest) -> 
 
 def backend(plan: PhaseRecord, tmp_path: Path) -> str:
     (tmp_path / "saved").write_bytes(plan.artifacts[wire.PLAN_FILE])
-    found = plan_file.contents(tmp_path / "saved")
+    found = plan_file.read_saved_plan(tmp_path / "saved")
     assert found is not None
     return found.backend
 
@@ -104,7 +104,7 @@ async def test_what_an_apply_sees_does_not_depend_on_how_its_state_is_kept(
     )
     found = {}
     for kept, count in (("cloud", "80"), ("local", "10")):
-        variables = [wire.Variable(key="count_of", value=count)]
+        variables = [wire.RunVariable(key="count_of", value=count)]
         plan = await job.plan({"main.tf": seen, "a/b.txt": "b"}, variables=variables)
         assert backend(plan, tmp_path) == kept
         outputs = await job.apply(plan)
@@ -230,9 +230,9 @@ async def test_a_large_apply_in_a_folder_of_its_own_gets_ephemeral_values_again(
         'output "where" { value = "${path.cwd} ${terraform.workspace}" }\n'
     )
     variables = [
-        wire.Variable(key="once", value="only-for-now", sensitive=True),
-        wire.Variable(key="text", value="of the workspace"),
-        wire.Variable(key="text", value='"of the run"', hcl=True),
+        wire.RunVariable(key="once", value="only-for-now", sensitive=True),
+        wire.RunVariable(key="text", value="of the workspace"),
+        wire.RunVariable(key="text", value='"of the run"', hcl=True),
     ]
     files: dict[str, str | bytes] = {
         "sub/dir/main.tf": main,

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from terrapod_agent import status
 from terrapod_agent.cli import commands
-from terrapod_agent.loops.sweep import clear
+from terrapod_agent.loops.sweep import remove_refused
 from terrapod_agent.slots import Slots
-from terrapod_agent.work.folder import Folder, Ticket
+from terrapod_agent.work.phase_folder import PhaseFolder, Ticket
 from terrapod_common import wire
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import apply_phase, phase, quick, running
@@ -22,18 +22,18 @@ pytestmark = pytest.mark.anyio
 MONTH = 31 * 86400
 
 
-def left(data: Path, name: str) -> Folder:
+def left(data: Path, name: str) -> PhaseFolder:
     """A folder of an agent before this one."""
-    folder = Folder(data / "phases" / name)
+    folder = PhaseFolder(data / "phases" / name)
     folder.path.mkdir(parents=True)
     (folder.path / "place").write_text(f"{data.parent}/runs/run-{name}")
     return folder
 
 
-def started(folder: Folder) -> None:
+def started(folder: PhaseFolder) -> None:
     """Its ticket says that it is an apply that may have begun."""
     phase_id, _, fence = folder.path.name.rpartition(".")
-    folder.keep(
+    folder.save_ticket(
         Ticket(
             run_id=f"run-{folder.path.name}",
             phase_id=phase_id,
@@ -53,16 +53,16 @@ async def test_a_ticket_that_is_damaged_is_told_of_and_nothing_is_removed(
     folder = left(data, "apply-7.3")
     (folder.path / "ticket.json").write_text('{"run_id": "run-')
     (folder.path / "state.whole").write_text("the only copy")
-    holding = wire.Holding(phase_id="apply-7", fence=3)
+    holding = wire.HeldPhase(phase_id="apply-7", fence=3)
     async with running(quick(data, server)):
-        await server.until(lambda: any(holding in beat.dropped for beat in server.beats))
-        assert any(beat.kept == [holding] for beat in server.beats)
+        await server.until(lambda: any(holding in beat.dropped for beat in server.heartbeats))
+        assert any(beat.kept == [holding] for beat in server.heartbeats)
         await server.until(lambda: (found := status.read(data)) and found.damaged)
         told = CliRunner().invoke(commands, ["status", "--data-dir", str(data)])
     assert told.exit_code == 1
     assert f"{folder.path} can't be handed in" in told.stdout
     assert (folder.path / "state.whole").read_text() == "the only copy"
-    assert sum(beat.dropped.count(holding) for beat in server.beats) == 1
+    assert sum(beat.dropped.count(holding) for beat in server.heartbeats) == 1
 
 
 async def test_a_damaged_folder_that_a_person_has_removed_is_not_told_of_any_more(
@@ -82,7 +82,7 @@ def test_a_ticket_that_is_damaged_is_kept_for_ever(tmp_path: Path) -> None:
     (folder.path / "secrets.json").write_text("no secrets")
     age = folder.path.stat().st_mtime - MONTH
     os.utime(folder.path, (age, age))
-    clear(folder.path.parent, Slots(1))
+    remove_refused(folder.path.parent, Slots(1))
     assert folder.path.exists()
 
 
@@ -93,9 +93,9 @@ async def test_a_phase_whose_ticket_was_never_written_is_dropped_at_once(
     folder = left(data, "plan-7.3")
     left(data, "of-nobody")
     async with running(quick(data, server)):
-        await server.until(lambda: any(beat.dropped for beat in server.beats))
-    [dropped] = [beat.dropped for beat in server.beats if beat.dropped]
-    assert dropped == [wire.Holding(phase_id="plan-7", fence=3)]
+        await server.until(lambda: any(beat.dropped for beat in server.heartbeats))
+    [dropped] = [beat.dropped for beat in server.heartbeats if beat.dropped]
+    assert dropped == [wire.HeldPhase(phase_id="plan-7", fence=3)]
     assert not folder.path.exists()
 
 
@@ -109,7 +109,7 @@ async def test_one_that_still_runs_does_not_keep_those_that_come_later(
     lock = os.open(stuck.lock, os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
     async with running(quick(data, server)):
-        await server.until(lambda: server.beats and server.beats[-1].holding)
+        await server.until(lambda: server.heartbeats and server.heartbeats[-1].holding)
         steps = [["touch", f"{tmp_path}/up"], ["wait", f"{tmp_path}/go"], ["state", 3]]
         apply = server.add(apply_phase(script(apply=steps)))
         await server.until((tmp_path / "up").exists)

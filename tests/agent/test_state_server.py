@@ -16,9 +16,9 @@ import httpx
 import pytest
 from msgspec import Struct
 
-from terrapod_agent.executors import bare
+from terrapod_agent.executors import python_program
 from terrapod_agent.work import state_server
-from terrapod_agent.work.state_server import alive
+from terrapod_agent.work.state_server import terraform_alive
 
 WORKSPACE = "/api/v2/workspaces/ws-run"
 HEADERS = {"Authorization": "Bearer the-password"}
@@ -73,7 +73,7 @@ def serving(tmp_path: Path, uid: str = "") -> Iterator[Served]:
     }
     (folder / "orders.json").write_text(json.dumps(orders))
     process = subprocess.Popen(
-        [*bare.argv(state_server.__name__), str(folder / "orders.json")],
+        [*python_program.command_line(state_server.__name__), str(folder / "orders.json")],
         env={},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -203,17 +203,17 @@ def test_it_ends_with_the_agent_unless_terraform_still_runs(served: Served) -> N
 
 def test_a_terraform_without_its_shim_is_found_by_its_record(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    assert not alive(str(lock))
+    assert not terraform_alive(str(lock))
     lock.touch()
-    assert not alive(str(lock))
+    assert not terraform_alive(str(lock))
     with subprocess.Popen(["sleep", "60"]) as process:
         said = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
         record = f"uid 0\nhome\npid {process.pid}\nstart {said[19]}\n"
         lock.write_text(record)
-        assert alive(str(lock))
+        assert terraform_alive(str(lock))
         lock.write_text(f"pid {process.pid}\nstart 1\n")  # another process has its number
-        assert not alive(str(lock))
+        assert not terraform_alive(str(lock))
         lock.write_text(record)
         process.kill()
-        while alive(str(lock)):
+        while terraform_alive(str(lock)):
             time.sleep(0.01)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from terrapod_agent.executors.users import Users
-from terrapod_agent.trouble import Failed
+from terrapod_agent.errors import OperationFailed
+from terrapod_agent.executors.users import UserIds
 
 UID = 64_990
 
@@ -22,8 +22,8 @@ def shared(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def users(tmp_path: Path, shared: Path) -> Users:
-    return Users(UID, UID, tmp_path / "locks", [tmp_path / "absent", shared])
+def users(tmp_path: Path, shared: Path) -> UserIds:
+    return UserIds(UID, UID, tmp_path / "locks", [tmp_path / "absent", shared])
 
 
 def leave(folder: Path, uid: int) -> list[Path]:
@@ -43,20 +43,23 @@ def test_an_id_that_has_an_account_is_not_given(tmp_path: Path) -> None:
     nobody = pwd.getpwnam("nobody").pw_uid
     place = tmp_path / "place"
     place.mkdir()
-    users = Users(nobody, nobody, tmp_path / "locks", [])
-    with pytest.raises(Failed, match="in use by runs or have accounts"), users.taken(place):
+    users = UserIds(nobody, nobody, tmp_path / "locks", [])
+    with (
+        pytest.raises(OperationFailed, match="in use by runs or have accounts"),
+        users.acquire(place),
+    ):
         pass
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has user ids to give")
 def test_what_a_run_leaves_where_everybody_may_write_is_removed(
-    users: Users, shared: Path, tmp_path: Path
+    users: UserIds, shared: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / "place"
     place.mkdir()
     other = leave(shared, UID + 1)
     before = leave(shared, UID)  # of a run whose agent was killed
-    with users.taken(place) as account:
+    with users.acquire(place) as account:
         assert account.uid == UID
         assert not any(os.path.lexists(path) for path in before)
         during = leave(shared, UID)

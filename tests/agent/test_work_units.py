@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from terrapod_agent.settings import Variable as Passed
+from terrapod_agent.settings import EnvironmentVariable
 from terrapod_agent.work import terraform, variables
 from terrapod_agent.work.logs import MaskedLog
 from terrapod_agent.work.toolchain import platform_name
@@ -73,13 +73,13 @@ def test_variables_that_may_be_set(name: str, value: str) -> None:
 
 def test_the_environment_is_made_from_nothing() -> None:
     given = [
-        wire.Variable(key="A", value="1", category="env"),
-        wire.Variable(key="A", value="2", category="env"),
-        wire.Variable(key="B", value="3"),
-        wire.Variable(key="LD_PRELOAD", value="x", category="env"),
+        wire.RunVariable(key="A", value="1", category="env"),
+        wire.RunVariable(key="A", value="2", category="env"),
+        wire.RunVariable(key="B", value="3"),
+        wire.RunVariable(key="LD_PRELOAD", value="x", category="env"),
     ]
     work = phase(variables=given, environment={"TFC_RUN_ID": "run-1"}).work
-    made = variables.environment(work, [Passed("PATH", "/bin")], {"HOME": "/h"})
+    made = variables.environment(work, [EnvironmentVariable("PATH", "/bin")], {"HOME": "/h"})
     assert made.values == {"PATH": "/bin", "A": "2", "TFC_RUN_ID": "run-1", "HOME": "/h"}
     assert made.refused == ("LD_PRELOAD",)
 
@@ -100,7 +100,7 @@ def test_a_log_can_be_read_again_from_anywhere(tmp_path: Path) -> None:
     whole = log.peek(final=True)
     assert whole == b"one *** two *** three"
     for offset in (9, 2, len(whole), 0):
-        log.go_on(offset)
+        log.advance_to(offset)
         assert log.peek(final=True) == whole[offset:]
 
 

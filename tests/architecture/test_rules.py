@@ -20,7 +20,7 @@ LONGEST_FUNCTION = 40
 CATCH_ALL = {
     COMMON / "loops.py",
     CONTROL / "web" / "errors.py",
-    AGENT / "attempt.py",  # and a phase that has ended is reported
+    AGENT / "error_capture.py",  # and a phase that has ended is reported
     AGENT / "work" / "phase.py",
 }
 READS_ENVIRONMENT = {

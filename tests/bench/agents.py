@@ -49,7 +49,7 @@ class _Agent:
         await self.server.until(lambda: record.ended, _LONGEST)
         assert record.status in ("planned", "applied"), record.text
 
-    def new(self, files: dict[str, str | bytes], *variables: wire.Variable) -> PhaseRecord:
+    def new(self, files: dict[str, str | bytes], *variables: wire.RunVariable) -> PhaseRecord:
         """A plan of a workspace of its own."""
         self._number += 1
         name = f"w{self._number}"
@@ -120,7 +120,7 @@ async def beside_masking() -> tuple[list[float], list[float], float]:
     async with _agent(scripted_terraform(), MODES["neither"], Path("/")) as agent:
         small: dict[str, str | bytes] = script(plan=[["print", "planned"]])
         alone = [await agent.seconds(agent.new(small)) for _ in range(_SMALL_RUNS)]
-        secret = wire.Variable(key="big", value=_VALUE, sensitive=True)
+        secret = wire.RunVariable(key="big", value=_VALUE, sensitive=True)
         steps = [["print", _VALUE], ["print", "ordinary line\n" * 200_000], ["print", _VALUE[:-7]]]
         began = time.monotonic()
         large = agent.new(script(plan=steps), secret)
@@ -143,5 +143,5 @@ def print_beside(alone: list[float], beside: list[float], took: float) -> None:
 def watching() -> float:
     """Megabytes of shims and sandboxes below this process."""
     below = kernel.descendants(os.getpid())
-    named = [pid for pid in below if kernel.name(pid) in ("bwrap", "python", "python3")]
+    named = [pid for pid in below if kernel.process_name(pid) in ("bwrap", "python", "python3")]
     return sum(map(pss, named))

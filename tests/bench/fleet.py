@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from msgspec import Struct
 
-from terrapod_agent.identity import new_key, request
+from terrapod_agent.identity import certificate_request, new_key
 from terrapod_control_plane.cli.demo_stage import Stage
 from terrapod_control_plane.kernel.postgres.home import recorded_folder
 from tests.bench import memory, place, table
@@ -112,7 +112,7 @@ async def _joined(
     )
     token, turn, times = made["attributes"]["token"], asyncio.Semaphore(at_once), []
     keys = [new_key() for _ in names]
-    requests = [request(key, name) for key, name in zip(keys, names, strict=True)]
+    requests = [certificate_request(key, name) for key, name in zip(keys, names, strict=True)]
 
     async def one(name: str, key: str, csr: str) -> Idle:
         body = json.dumps({"join_token": token, "name": name, "csr": csr}).encode()

@@ -18,7 +18,7 @@ from terrapod_agent.executors import bubblewrap
 from terrapod_agent.executors.base import Command
 from terrapod_agent.executors.bubblewrap import Bubblewrap
 from terrapod_agent.executors.local import LocalExecutor
-from terrapod_agent.executors.users import Users
+from terrapod_agent.executors.users import UserIds
 from terrapod_agent.work.redact import Redactor, forms
 from tests.bench import agents
 from tests.kit.public import Public, public
@@ -36,7 +36,7 @@ def main() -> None:
 async def _measure() -> None:
     found = bubblewrap.find()
     assert isinstance(found, Bubblewrap), found
-    users = Users(64000, 64999)
+    users = UserIds(64000, 64999)
     with _passable() as folder:
         programs = public(folder / "programs")
         reads = (programs.folder,)
@@ -88,7 +88,7 @@ async def _memory(executor: LocalExecutor, place: Path) -> float:
 async def _ran(
     executor: LocalExecutor, place: Path, shell: str, look: Callable[[], float | None]
 ) -> tuple[float, float | None]:
-    async with executor.admitted(place) as account:
+    async with executor.account_for(place) as account:
         private = place.parent
         command = Command(
             argv=("/bin/sh", "-c", shell),

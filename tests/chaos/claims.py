@@ -131,10 +131,10 @@ class Player:
 
     async def _beat(self) -> None:
         held = [
-            wire.Holding(phase_id=doing.work.phase_id, fence=doing.work.fence)
+            wire.HeldPhase(phase_id=doing.work.phase_id, fence=doing.work.fence)
             for doing in self._doing
         ]
-        answer = await self._call(duty.beat, wire.Beat(holding=held))
+        answer = await self._call(duty.beat, wire.Heartbeat(holding=held))
         if answer is not None and self._dice.random() < 0.8:  # else it does not listen
             self._doing = [d for d in self._doing if d.work.phase_id not in answer.lost]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from terrapod_common.protocol import CALLS, Call
+from terrapod_common.agent_protocol import CALLS, Call
 from terrapod_control_plane.app import SLICES
 
 

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from terrapod_agent.identity import new_key, request
+from terrapod_agent.identity import certificate_request, new_key
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 
@@ -27,7 +27,7 @@ async def token(api: Client, pool: str, **given: Any) -> dict[str, Any]:
 
 
 def asked(text: str, name: str = "agent", **given: Any) -> dict[str, Any]:
-    return {"join_token": text, "name": name, "csr": request(new_key(), name)} | given
+    return {"join_token": text, "name": name, "csr": certificate_request(new_key(), name)} | given
 
 
 async def test_a_token_is_good_for_as_often_as_it_says(api: Client, pool: str) -> None:
@@ -103,7 +103,7 @@ async def test_renewal_on_the_public_port_needs_the_recorded_key(
 ) -> None:
     key = new_key()
     made = await token(api, pool)
-    csr = request(key, "agent")
+    csr = certificate_request(key, "agent")
     body = {"join_token": made["text"], "name": "agent", "csr": csr}
     joined = (await api.call("POST", JOIN, json=body)).json()
     at = f"/api/v2/listeners/{joined['listener_id']}"

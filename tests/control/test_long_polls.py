@@ -180,7 +180,7 @@ async def test_an_order_that_is_known_does_not_end_a_question(
 ) -> None:
     run = await factories.run(api, workspace)
     work = await factories.starts_plan(listener)
-    known = wire.seen([wire.Order(phase_id=work["phase_id"], fence=1, kind="cancel")])
+    known = wire.orders_fingerprint([wire.Order(phase_id=work["phase_id"], fence=1, kind="cancel")])
     found: list[Any] = []
 
     async def wait() -> None:

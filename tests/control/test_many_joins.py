@@ -4,7 +4,7 @@ import anyio
 import httpx
 import pytest
 
-from terrapod_agent.identity import new_key, request
+from terrapod_agent.identity import certificate_request, new_key
 from terrapod_control_plane.kernel import db
 from tests.kit.control import Client
 
@@ -37,7 +37,7 @@ class Fleet:
 
     async def join_at_once(self, count: int) -> None:
         names = [f"agent-{number}" for number in range(count)]
-        requests = {name: request(new_key(), name) for name in names}
+        requests = {name: certificate_request(new_key(), name) for name in names}
         with anyio.fail_after(50):
             async with anyio.create_task_group() as tasks:
                 for name, csr in requests.items():
@@ -74,6 +74,6 @@ async def test_two_hundred_join_at_once_and_the_next_one_is_refused(fleet: Fleet
     await fleet.join_at_once(_FLEET)
     assert fleet.refused == []
     assert len(fleet.joined) == await listeners(fleet.pool) == _FLEET
-    late = await fleet.joins("late", request(new_key(), "late"))
+    late = await fleet.joins("late", certificate_request(new_key(), "late"))
     assert late.status_code == 401
     assert await listeners(fleet.pool) == _FLEET

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.anyio
 
 def known(work: dict[str, Any], kind: wire.OrderKind = "cancel") -> str:
     """What an agent says that has seen this order."""
-    return wire.seen([wire.Order(phase_id=work["phase_id"], fence=work["fence"], kind=kind)])
+    return wire.orders_fingerprint(
+        [wire.Order(phase_id=work["phase_id"], fence=work["fence"], kind=kind)]
+    )
 
 
 @pytest.mark.parametrize("asked", ["orders?", "runs/next?key=k&"])
@@ -75,10 +77,10 @@ def test_orders_are_told_apart_by_all_that_they_say() -> None:
         wire.Order(phase_id="plan-1", fence=2, kind="cancel"),
         wire.Order(phase_id="plan-1", fence=1, kind="force_cancel"),
     ]
-    assert wire.seen([]) == "0"
-    assert len({wire.seen([order]) for order in [one, *others]}) == 4
-    assert wire.seen([one, others[0]]) == wire.seen([others[0], one])
-    assert wire.seen([one, others[0]]) != wire.seen([one])
+    assert wire.orders_fingerprint([]) == "0"
+    assert len({wire.orders_fingerprint([order]) for order in [one, *others]}) == 4
+    assert wire.orders_fingerprint([one, others[0]]) == wire.orders_fingerprint([others[0], one])
+    assert wire.orders_fingerprint([one, others[0]]) != wire.orders_fingerprint([one])
 
 
 async def test_who_takes_a_question_back_gets_what_it_was_given_and_nothing_new(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from terrapod_agent.identity import new_key, request
+from terrapod_agent.identity import certificate_request, new_key
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
 from terrapod_control_plane.states import jobs as states_jobs
@@ -110,7 +110,7 @@ async def test_a_version_that_came_is_not_dropped_with_those_that_did_not(
 async def test_a_listener_that_was_replaced_renews_nothing(
     control: Control, api: Client, listener: Agent
 ) -> None:
-    asked = {"csr": request(new_key(), "somebody")}
+    asked = {"csr": certificate_request(new_key(), "somebody")}
     answer = await listener.call("POST", f"{listener.at}/renew", json=asked)
     assert answer.status_code == 403, answer.text
     issued = await db.value("select count(*) from certificates")

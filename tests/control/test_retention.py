@@ -9,7 +9,7 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from terrapod_agent.identity import new_key, request
+from terrapod_agent.identity import certificate_request, new_key
 from terrapod_common.loops import Backoff, Retries
 from terrapod_control_plane import app
 from terrapod_control_plane.kernel import db, jobs
@@ -118,7 +118,7 @@ async def test_an_agent_with_a_newer_certificate_keeps_its_name(
     control: Control, listener: Agent
 ) -> None:
     sent = await listener.call(
-        "POST", f"{listener.at}/renew", json={"csr": request(new_key(), "x")}
+        "POST", f"{listener.at}/renew", json={"csr": certificate_request(new_key(), "x")}
     )
     assert sent.status_code == 403  # another key; the row is what counts here
     await db.execute(

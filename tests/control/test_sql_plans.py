@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import terrapod_control_plane
-from terrapod_agent.identity import new_key, request
+from terrapod_agent.identity import certificate_request, new_key
 from terrapod_control_plane import app
 from terrapod_control_plane.kernel import db, jobs
 from terrapod_control_plane.kernel.context import system
@@ -123,7 +123,7 @@ async def everything(control: Control, api: Client, agent: Agent, known: dict[st
         "organizations/default/workspaces?include=current_run,current_state_version",
     ):
         await api.get(f"/api/v2/{path}")
-    await agent.call("POST", f"{agent.at}/renew", json={"csr": request(new_key(), "x")})
+    await agent.call("POST", f"{agent.at}/renew", json={"csr": certificate_request(new_key(), "x")})
     await agent.call("GET", "/api/v2/binary-cache/terraform/latest/linux/amd64")
     await leases.extend_all(system(control.services))
     await by_itself(control)

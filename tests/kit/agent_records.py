@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from terrapod_common import protocol, wire
+from terrapod_common import agent_protocol, wire
 from tests.kit.asgi import Answer, Question
 
 
@@ -27,7 +27,7 @@ class PhaseRecord(Struct, kw_only=True):
     log: bytearray = msgspec.field(default_factory=bytearray)
     states: list[tuple[bytes, bool]] = []
     recovered: list[bytes] = []
-    late: list[wire.Late] = []
+    late: list[wire.LateResult] = []
     artifacts: dict[str, bytes] = {}
     reports: list[wire.Report] = []
     fence: int = 1
@@ -65,20 +65,20 @@ class Refusal(Exception):
         return Answer(self.status, msgspec.json.encode({"errors": [error]}))
 
 
-def stored(body: bytes) -> wire.Stored:
+def stored(body: bytes) -> wire.StoredAnswer:
     """The answer to an upload."""
-    return wire.Stored(size=len(body), digest=hashlib.sha256(body).hexdigest())
+    return wire.StoredAnswer(size=len(body), digest=hashlib.sha256(body).hexdigest())
 
 
-_DOWNLOAD: Any = protocol.Call(
-    name="download", method="GET", path="/download/{tool}/{version}", question=None, answer=bytes
+_DOWNLOAD: Any = agent_protocol.Call(
+    name="download", method="GET", path="/download/{tool}/{version}", request=None, response=bytes
 )
 
 
 def match(question: Question) -> tuple[Any, dict[str, str]]:
     """The call of the protocol that a request is, and the names in its path."""
     parts = question.path.split("/")
-    for call in (*protocol.CALLS, _DOWNLOAD):
+    for call in (*agent_protocol.CALLS, _DOWNLOAD):
         wanted = call.path.split("/")
         if call.method == question.method and len(wanted) == len(parts):
             pairs = list(zip(wanted, parts, strict=True))

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from terrapod_common import protocol, wire
+from terrapod_common import agent_protocol, wire
 from tests.kit import authority
 from tests.kit.agent_records import Fault, PhaseRecord, Refusal, match, stored
 from tests.kit.agent_sharing import Sharing
@@ -37,7 +37,7 @@ class AgentServer(Sharing):
         self.orders: list[wire.Order] = []
         self.faults: list[Fault] = []
         self.calls: list[str] = []
-        self.beats: list[wire.Beat] = []
+        self.heartbeats: list[wire.Heartbeat] = []
         self.roots: set[str] = set()
         self.tools: dict[str, bytes] = {}
         self.lease = 30.0
@@ -123,13 +123,13 @@ class AgentServer(Sharing):
     async def _handle(
         self, call: Any, named: dict[str, str], question: Question, peer: Peer
     ) -> Answer:
-        if call.port == "agents" and call is not protocol.RENEW and not peer.certificate:
+        if call.port == "agents" and call is not agent_protocol.RENEW and not peer.certificate:
             raise Refusal(403, f"this is served on the agent port, {self.agent_url}")
         if peer.certificate and peer.fingerprint not in self.listeners:
             raise Refusal(401, "the certificate was revoked")
         body: Any = question.body
-        if call.question not in (None, bytes):
-            body = msgspec.json.decode(body, type=call.question)
+        if call.request not in (None, bytes):
+            body = msgspec.json.decode(body, type=call.request)
         handler = getattr(self, f"on_{call.name}")
         result = await handler({**question.query, **named}, body)
         if isinstance(result, Answer):
@@ -164,11 +164,13 @@ class AgentServer(Sharing):
             renew_after_seconds=self.renewed_after,
         )
 
-    async def on_beat(self, named: dict[str, str], beat: wire.Beat) -> wire.BeatAnswer:
+    async def on_heartbeat(
+        self, named: dict[str, str], beat: wire.Heartbeat
+    ) -> wire.HeartbeatAnswer:
         """Beat."""
-        self.beats.append(beat)
+        self.heartbeats.append(beat)
         held = {h.phase_id for h in beat.holding if self._stands(h.phase_id, h.fence)}
-        return wire.BeatAnswer(
+        return wire.HeartbeatAnswer(
             every_seconds=self.every,
             leases=dict.fromkeys(held, self.lease),
             lost=[h.phase_id for h in beat.holding if h.phase_id not in held],
@@ -176,26 +178,26 @@ class AgentServer(Sharing):
             drain=self.drain,
         )
 
-    async def on_next(self, named: dict[str, str], _: None) -> Any:
+    async def on_next_work(self, named: dict[str, str], _: None) -> Any:
         """Next: the same key gets the same work."""
         self.roots.add(named["root"])
         for phase in self.phases.values():
             if named["key"] in phase.keys:
-                return wire.Next(work=phase.work)
+                return wire.NextWork(work=phase.work)
         with anyio.move_on_after(float(named["wait"])):
             while not (found := self._claimable(named["accept"])):
-                if self.drain or wire.seen(self.orders) != named["seen"]:
-                    return wire.Next(orders=self.orders, drain=self.drain)
+                if self.drain or wire.orders_fingerprint(self.orders) != named["seen"]:
+                    return wire.NextWork(orders=self.orders, drain=self.drain)
                 await self._changed.wait()
             self.waiting.remove(found.work.phase_id)
             found.keys.append(named["key"])
-            return wire.Next(work=found.work)
+            return wire.NextWork(work=found.work)
         return Answer(204, b"")
 
     async def on_orders(self, named: dict[str, str], _: None) -> wire.Orders:
         """Orders."""
         with anyio.move_on_after(float(named["wait"])):
-            while wire.seen(self.orders) == named["seen"]:
+            while wire.orders_fingerprint(self.orders) == named["seen"]:
                 await self._changed.wait()
         return wire.Orders(orders=self.orders, drain=self.drain)
 
@@ -225,12 +227,12 @@ class AgentServer(Sharing):
         """The state before."""
         return self._phase(named).state
 
-    async def on_state_put(self, named: dict[str, str], body: bytes) -> wire.Stored:
+    async def on_state_put(self, named: dict[str, str], body: bytes) -> wire.StoredAnswer:
         """A state under the fence."""
         self._phase(named).states.append((body, named["final"] == "true"))
         return stored(body)
 
-    async def on_recovered(self, named: dict[str, str], body: bytes) -> wire.Stored:
+    async def on_recovered_state(self, named: dict[str, str], body: bytes) -> wire.StoredAnswer:
         """A state after the fence."""
         self.phases[named["phase_id"]].recovered.append(body)
         return stored(body)
@@ -239,12 +241,14 @@ class AgentServer(Sharing):
         """What is left of a log after the fence."""
         return self._given_up(named).append(int(named["offset"]), body)
 
-    async def on_late(self, named: dict[str, str], body: wire.Late) -> wire.Taken:
+    async def on_late_result(
+        self, named: dict[str, str], body: wire.LateResult
+    ) -> wire.LateResultAnswer:
         """What became of a phase after the fence."""
         self._given_up(named).late.append(body)
-        return wire.Taken(hold="known")
+        return wire.LateResultAnswer(hold="known")
 
-    async def on_artifact_put(self, named: dict[str, str], body: bytes) -> wire.Stored:
+    async def on_artifact_put(self, named: dict[str, str], body: bytes) -> wire.StoredAnswer:
         """An artifact of a plan."""
         if hashlib.sha256(body).hexdigest() != named["digest"]:
             raise Refusal(422, "the digest does not fit")

@@ -9,11 +9,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from terrapod_agent.identity import new_key, request
+from terrapod_agent.identity import certificate_request, new_key
 from tests.kit import factories
 
 _STATE = factories.state(2)
-_CSR = request(new_key(), "agent")
+_CSR = certificate_request(new_key(), "agent")
 
 
 class Body(Struct, frozen=True):

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from terrapod_agent.identity import new_key, request
+from terrapod_agent.identity import certificate_request, new_key
 from terrapod_control_plane import boot
 from terrapod_control_plane.certificates import Certificates
 from terrapod_control_plane.identity import internal as identity
@@ -160,7 +160,7 @@ class Control(Struct, kw_only=True):
         asked = {
             "join_token": made["data"]["attributes"]["token"],
             "name": name,
-            "csr": request(key, name),
+            "csr": certificate_request(key, name),
         }
         joined = _good(await admin.call("POST", "/api/v2/agent-pools/join", json=asked))
         context = self._trusting()

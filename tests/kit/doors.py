@@ -14,10 +14,10 @@ from msgspec import Struct
 from terrapod_agent import enroll
 from terrapod_agent import identity as identities
 from terrapod_agent.client import Client
-from terrapod_agent.contact import Contact
-from terrapod_agent.door.door import Limits, Way, opened
-from terrapod_agent.door.keys import Keys
-from terrapod_agent.door.public import Address
+from terrapod_agent.connectivity import Connectivity
+from terrapod_agent.door.credentials import DoorCredentials
+from terrapod_agent.door.door import DoorLimits, DoorTarget, open_door
+from terrapod_agent.door.public_proxy import PublicAddress
 from terrapod_agent.door.upstream import Upstream
 from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
@@ -100,7 +100,7 @@ async def door_of(
     server: AgentServer,
     folder: Path,
     phase: PhaseRecord,
-    limits: Limits | None = None,
+    limits: DoorLimits | None = None,
     *,
     public: str = "",
     patience: float = 5.0,
@@ -110,13 +110,13 @@ async def door_of(
     settings = quick(folder, server)
     identity = await enroll.join(settings)
     trust = identities.agent_context(folder, identity)
-    client = Client(identity.agent_url, trust, settings.waits, Contact(), identity.listener_id)
-    keys = Keys.made()
+    client = Client(identity.agent_url, trust, settings.waits, Connectivity(), identity.listener_id)
+    keys = DoorCredentials.generate()
     upstream = Upstream(client, settings.backoff(), phase.work, keys.download, patience)
-    address = Address(public or server.url, server.authority.pem)
-    way = Way(upstream, address, phase.work.hosts, guest)
+    address = PublicAddress(public or server.url, server.authority.pem)
+    way = DoorTarget(upstream, address, phase.work.hosts, guest)
     try:
-        async with opened(way, keys, limits) as hosts:
+        async with open_door(way, keys, limits) as hosts:
             port = urlsplit(hosts[0].services["tfe.v2"]).port
             assert port is not None
             assert hosts[0].token == keys.password

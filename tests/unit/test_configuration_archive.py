@@ -10,7 +10,7 @@ import tarfile
 import pytest
 from msgspec.structs import replace
 
-from terrapod_common.overrides import OVERRIDE, rivals
+from terrapod_common.overrides import OVERRIDE, rivals_override
 from terrapod_control_plane.configurations.archive import BadArchive, Bounds, check
 
 BOUNDS = Bounds(
@@ -200,7 +200,7 @@ def test_a_long_header_is_not_read_into_memory() -> None:
     ],
 )
 def test_no_name_takes_the_place_of_our_override_file(name: str) -> None:
-    assert rivals(name)
+    assert rivals_override(name)
     with pytest.raises(BadArchive, match="come after"):
         checked(packed(file(f"envs/{name}")))
 
@@ -217,7 +217,7 @@ def test_no_name_takes_the_place_of_our_override_file(name: str) -> None:
     ],
 )
 def test_names_that_people_choose_are_theirs(name: str) -> None:
-    assert not rivals(name)
+    assert not rivals_override(name)
 
 
 def test_links_that_cost_more_than_they_are_worth_are_refused() -> None:

@@ -7,14 +7,14 @@ import h11
 from anyio.abc import ByteStream
 from msgspec import Struct
 
-from terrapod_agent.door.answers import Answer, Refused
+from terrapod_agent.door.responses import RequestRefused, Response
 
 _LARGEST_HEAD = 16 * 1024
 _LARGEST_BODY = 1024 * 1024
 _BLOCK = 16 * 1024
 
 
-class Times(Struct, frozen=True, kw_only=True):
+class Timeouts(Struct, frozen=True, kw_only=True):
     """How long a client may take, in seconds."""
 
     head: float = 10.0  # for its request's first lines
@@ -22,7 +22,7 @@ class Times(Struct, frozen=True, kw_only=True):
     block: float = 30.0  # to take one block of the answer
 
 
-class Question(Struct, frozen=True, kw_only=True):
+class Request(Struct, frozen=True, kw_only=True):
     """What is asked. Nothing else of a request is looked at."""
 
     method: str
@@ -30,31 +30,33 @@ class Question(Struct, frozen=True, kw_only=True):
     bearer: str
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """The client has left without asking for anything."""
 
 
 class Connection:
     """A client that may ask once; keeping connections would keep places that others wait for."""
 
-    def __init__(self, stream: ByteStream, times: Times) -> None:
+    def __init__(self, stream: ByteStream, times: Timeouts) -> None:
         self._stream = stream
         self._times = times
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_LARGEST_HEAD)
         self._method = b""
-        self.begun = False  # an answer is under way, so no other one can be given
+        self.response_started = False  # an answer is under way, so no other one can be given
 
-    async def question(self) -> Question:
+    async def read_request(self) -> Request:
         """The request, without its body, which counts for nothing here."""
         try:
             with anyio.fail_after(self._times.head):
                 request = await self._event()
         except h11.RemoteProtocolError as error:
-            raise Refused(error.error_status_hint, f"This is no HTTP request: {error}") from error
+            raise RequestRefused(
+                error.error_status_hint, f"This is no HTTP request: {error}"
+            ) from error
         if not isinstance(request, h11.Request):
-            raise Gone
+            raise ClientGone
         self._method = request.method
-        return Question(
+        return Request(
             method=request.method.decode("ascii"),
             target=request.target.decode("ascii"),
             bearer=_bearer(request),
@@ -70,28 +72,28 @@ class Connection:
                 while isinstance(event := await self._event(), h11.Data):
                     size += len(event.data)
                     if size > _LARGEST_BODY:
-                        raise Refused(413, f"At most {_LARGEST_BODY} bytes are taken here.")
+                        raise RequestRefused(413, f"At most {_LARGEST_BODY} bytes are taken here.")
         except h11.RemoteProtocolError as error:
-            raise Refused(400, f"This is no HTTP request: {error}") from error
+            raise RequestRefused(400, f"This is no HTTP request: {error}") from error
 
-    async def send(self, answer: Answer) -> None:
+    async def send(self, answer: Response) -> None:
         """A whole answer."""
         length = ("Content-Length", str(len(answer.body)))
-        await self._begin(answer.status, [*answer.head(), length])
+        await self._begin(answer.status, [*answer.header_list(), length])
         await self._write(answer.body)
         await self._end()
 
-    async def stream(self, answer: Answer, chunks: AsyncIterable[bytes]) -> None:
+    async def stream(self, answer: Response, chunks: AsyncIterable[bytes]) -> None:
         """An answer whose body comes in pieces; one that breaks off is seen to have done so."""
-        head = answer.head()
-        head.append(("Content-Type", answer.kind))
+        head = answer.header_list()
+        head.append(("Content-Type", answer.content_type))
         await self._begin(answer.status, head)
         async for chunk in chunks:
             await self._write(chunk)
         await self._end()
 
     async def _begin(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
-        self.begun = True
+        self.response_started = True
         response = h11.Response(status_code=status, headers=[*headers, ("Connection", "close")])
         await self._put(self._http.send(response))
 

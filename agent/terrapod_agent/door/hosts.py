@@ -13,7 +13,7 @@ _LABEL = r"(?!..--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}(:|$))({_LABEL})(\.{_LABEL})*(:[1-9][0-9]{{0,4}})?")
 
 
-def hosts_of(names: Iterable[str], at: str, password: str) -> list[Host]:
+def hosts_for_terraform(names: Iterable[str], at: str, password: str) -> list[Host]:
     """A host for each name, all of them at one address, under one password."""
     known = dict.fromkeys(name.lower().removesuffix(":443") for name in names)
     services = dict.fromkeys(SERVICES, f"{at}/")

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from terrapod_agent.door.answers import JSON_API, Answer, Refused, document
 from terrapod_agent.door.connection import Connection
+from terrapod_agent.door.responses import JSON_API, RequestRefused, Response, document
 from terrapod_agent.door.routes import PREFIX, Route
 from terrapod_agent.door.upstream import Upstream
-from terrapod_common import protocol, wire
+from terrapod_common import agent_protocol, wire
 
 Named = Mapping[str, str]
 _PERMISSIONS = {"can-read-state-versions": True, "can-read-state-outputs": True}
@@ -15,7 +15,7 @@ _PERMISSIONS = {"can-read-state-versions": True, "can-read-state-outputs": True}
 
 async def ping(upstream: Upstream, connection: Connection, named: Named) -> None:
     """The first call of every client; only the headers count."""
-    await connection.send(Answer(status=204))
+    await connection.send(Response(status=204))
 
 
 async def entitlements(upstream: Upstream, connection: Connection, named: Named) -> None:
@@ -43,7 +43,7 @@ async def current_state(upstream: Upstream, connection: Connection, named: Named
     """Its present state, and where to read it."""
     state = (await upstream.workspace(id=named["workspace_id"])).state
     if state is None:
-        raise Refused(404, "The workspace has no state.")
+        raise RequestRefused(404, "The workspace has no state.")
     attributes = {
         "serial": state.serial,
         "lineage": state.lineage,
@@ -58,9 +58,9 @@ async def current_state(upstream: Upstream, connection: Connection, named: Named
 
 async def download(upstream: Upstream, connection: Connection, named: Named) -> None:
     """The state with its outputs; its resources stay where they are."""
-    kind = Answer(kind="application/json")
+    kind = Response(content_type="application/json")
     id_ = named["version_id"]
-    await upstream.pass_on(protocol.SHARED_STATE, connection, kind, version_id=id_)
+    await upstream.forward(agent_protocol.SHARED_STATE, connection, kind, version_id=id_)
 
 
 async def current_outputs(upstream: Upstream, connection: Connection, named: Named) -> None:
@@ -74,19 +74,19 @@ async def current_outputs(upstream: Upstream, connection: Connection, named: Nam
 
 async def outputs(upstream: Upstream, connection: Connection, named: Named) -> None:
     """The outputs of a state."""
-    kind, id_ = Answer(kind=JSON_API), named["version_id"]
-    await upstream.pass_on(protocol.SHARED_OUTPUTS, connection, kind, version_id=id_)
+    kind, id_ = Response(content_type=JSON_API), named["version_id"]
+    await upstream.forward(agent_protocol.SHARED_OUTPUTS, connection, kind, version_id=id_)
 
 
 async def output(upstream: Upstream, connection: Connection, named: Named) -> None:
     """An output with its value."""
-    kind, id_ = Answer(kind=JSON_API), named["output_id"]
-    await upstream.pass_on(protocol.SHARED_OUTPUT, connection, kind, output_id=id_)
+    kind, id_ = Response(content_type=JSON_API), named["output_id"]
+    await upstream.forward(agent_protocol.SHARED_OUTPUT, connection, kind, output_id=id_)
 
 
 def _organization(upstream: Upstream, named: Named) -> str:
     if named["organization"] != upstream.organization:
-        raise Refused(404, f"There is no organization {named['organization']}.")
+        raise RequestRefused(404, f"There is no organization {named['organization']}.")
     return upstream.organization
 
 

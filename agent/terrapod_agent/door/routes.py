@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from msgspec import Struct
 
-from terrapod_agent.door.answers import Refused
 from terrapod_agent.door.connection import Connection
+from terrapod_agent.door.responses import RequestRefused
 from terrapod_agent.door.upstream import Upstream
 
 PREFIX = "/api/v2"
@@ -28,21 +28,21 @@ class Route(Struct, frozen=True):
     handler: Handler
 
 
-class Matched(Struct, frozen=True):
+class RouteMatch(Struct, frozen=True):
     """Who answers a request, and the values of its parameters."""
 
     handler: Handler
     named: Mapping[str, str]
 
 
-def match(routes: Iterable[Route], path: str) -> Matched:
+def match(routes: Iterable[Route], path: str) -> RouteMatch:
     """The route of a path."""
     segments = path.removeprefix(PREFIX).split("/") if path.startswith(f"{PREFIX}/") else []
     for route in routes:
         named = _named(route.path.split("/"), segments)
         if named is not None:
-            return Matched(route.handler, named)
-    raise Refused(
+            return RouteMatch(route.handler, named)
+    raise RequestRefused(
         403,
         "A run reads the outputs of workspaces that share their state with its own, and nothing "
         "else. For more, give it a token of yours in an environment variable TF_TOKEN_<host>.",

@@ -7,13 +7,13 @@ from typing import TypeVar
 import anyio
 
 from terrapod_agent.client import Client
-from terrapod_agent.contact import insist
-from terrapod_agent.door.answers import Answer, Refused
 from terrapod_agent.door.connection import Connection
-from terrapod_agent.trouble import Denied
-from terrapod_common import protocol, wire
+from terrapod_agent.door.responses import RequestRefused, Response
+from terrapod_agent.errors import RequestDenied
+from terrapod_agent.retry import retry
+from terrapod_common import agent_protocol, wire
+from terrapod_common.agent_protocol import Call
 from terrapod_common.loops import Backoff
-from terrapod_common.protocol import Call
 
 T = TypeVar("T")
 _AT_ONCE = 4
@@ -43,30 +43,30 @@ class Upstream:
         """A workspace that shares its state, by ``name`` or by ``id``."""
 
         async def ask(scope: anyio.CancelScope) -> wire.SharedWorkspace:
-            call = protocol.SHARED_WORKSPACE
+            call = agent_protocol.SHARED_WORKSPACE
             return await self._client.call(call, None, **self._held, **sought)
 
-        return await self._patiently(ask)
+        return await self._with_retries(ask)
 
-    async def pass_on(
-        self, call: Call[None, bytes], connection: Connection, answer: Answer, **named: str
+    async def forward(
+        self, call: Call[None, bytes], connection: Connection, answer: Response, **named: str
     ) -> None:
         """Answer with what the server sends, as it comes."""
 
         async def ask(scope: anyio.CancelScope) -> None:
-            if connection.begun:
+            if connection.response_started:
                 raise ConnectionAbortedError("the server broke off in the middle of an answer")
-            async with self._client.reading(call, **self._held, **named) as chunks:
+            async with self._client.stream(call, **self._held, **named) as chunks:
                 scope.deadline = math.inf  # how long it takes from here is the client's matter
                 await connection.stream(answer, chunks)
 
-        await self._patiently(ask)
+        await self._with_retries(ask)
 
-    async def _patiently(self, ask: Callable[[anyio.CancelScope], Awaitable[T]]) -> T:
+    async def _with_retries(self, ask: Callable[[anyio.CancelScope], Awaitable[T]]) -> T:
         async with self._at_once:
             try:
                 with anyio.move_on_after(self._patience) as scope:
-                    return await insist(lambda: ask(scope), self._backoff)
-            except Denied as denied:
-                raise Refused(denied.status, denied.detail or str(denied)) from denied
-        raise Refused(503, "The server of this run does not answer; try again later.")
+                    return await retry(lambda: ask(scope), self._backoff)
+            except RequestDenied as denied:
+                raise RequestRefused(denied.status, denied.detail or str(denied)) from denied
+        raise RequestRefused(503, "The server of this run does not answer; try again later.")

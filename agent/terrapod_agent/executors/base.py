@@ -59,11 +59,11 @@ class Exit(Struct, frozen=True, kw_only=True):
         return self.signal is not None or self.unrecorded or bool(self.killed)
 
     @property
-    def spoke(self) -> bool:
+    def explained(self) -> bool:
         """Whether terraform itself has said in the log why it ended."""
         return not (self.error or self.hard or self.limit or self.left)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The end in words."""
         if self.error:
             return self.error
@@ -113,8 +113,8 @@ class Running(Protocol):
 class Executor(Protocol):
     """Starts programs."""
 
-    def admitted(self, place: Path) -> AbstractAsyncContextManager[Account | None]:
-        """Hand a run's place to the user that its programs run as, for as long as they do."""
+    def account_for(self, run_folder: Path) -> AbstractAsyncContextManager[Account | None]:
+        """Hand a run's folder to the user that its programs run as, for as long as they do."""
         ...
 
     async def start(self, command: Command) -> Running:

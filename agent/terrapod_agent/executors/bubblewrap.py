@@ -25,7 +25,13 @@ _ETC = (
 # Terraform is process 1 inside: what it leaves ends with it, and no process of its user can kill
 # it. Its parent is bubblewrap itself, whose death interrupts it, and which needs CAP_KILL for
 # that. The other three are for setpriv, which gives all of them up.
-_ALONE = ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--as-pid-1")
+_NAMESPACES = (
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+    "--as-pid-1",
+)
 _TO_CHANGE_USER = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL")
 # The descriptors are the shim's: 4 says that the death signal is set, 5 gives leave to go.
 # The folder is entered by the run's own user: it may be closed to all others, bubblewrap too.
@@ -43,7 +49,7 @@ class Bubblewrap(Struct, frozen=True):
 
     def argv(self, command: Command, reads: tuple[Path, ...]) -> tuple[str, ...]:
         """``command`` inside a sandbox that shows ``reads`` and what the command itself lists."""
-        own = [*_ALONE, *_capabilities(command.account), *_system(), *_etc(command)]
+        own = [*_NAMESPACES, *_capabilities(command.account), *_system(), *_etc(command)]
         binds = dict.fromkeys((*reads, *command.readable), "--ro-bind")
         if _outside(program := Path(command.argv[0])):
             binds[program] = "--ro-bind"
@@ -88,7 +94,7 @@ def _sizes(bwrap: str) -> bool:
     return b"--size" in said.stdout + said.stderr and not setuid
 
 
-def names(command: Command) -> dict[Path, str]:
+def account_files(command: Command) -> dict[Path, str]:
     """The files of names that a sandbox shows instead of the machine's: ssh looks its user up."""
     uid = command.account.uid if command.account else os.getuid()
     home = command.environment.get("HOME", "/")
@@ -124,7 +130,7 @@ def _etc(command: Command) -> Iterator[str]:
         # What is a link may lead to where nothing is inside, such as /run.
         if (path := Path("/etc", name)).exists():
             yield from ("--ro-bind", str(path.resolve()), str(path))
-    for path in names(command):
+    for path in account_files(command):
         yield from ("--ro-bind", str(path), f"/etc/{path.name}")
 
 

@@ -19,7 +19,7 @@ _TAKEN_FIRST = "500"  # of 1000, where the kernel has to kill for want of memory
 _PROCESSES = 4096  # and threads, of which each provider has some tens
 
 
-def started(pid: int) -> int:
+def start_time(pid: int) -> int:
     """When a process was started, in ticks since the boot; 0 when it has ended."""
     fields = _stat(pid)
     return int(fields[19]) if fields and fields[0] not in ("Z", "X") else 0
@@ -39,13 +39,13 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def watched() -> set[int]:
+def shim_processes() -> set[int]:
     """The shims that live, and all that runs under them."""
-    shims = [pid for pid in processes() if _SHIM in read(f"/proc/{pid}/cmdline") and _ours(pid)]
+    shims = [pid for pid in processes() if _SHIM in read(f"/proc/{pid}/cmdline") and _is_own(pid)]
     return {*shims, *(below for pid in shims for below in descendants(pid))}
 
 
-def _ours(pid: int) -> bool:
+def _is_own(pid: int) -> bool:
     """Whether a process is of our own user: a run may call its own what it likes."""
     with contextlib.suppress(OSError):
         return os.stat(f"/proc/{pid}").st_uid == os.geteuid()  # noqa: PTH116 - quick start
@@ -59,19 +59,19 @@ def processes() -> list[int]:
     return []
 
 
-def resident(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
     """The bytes of memory that a process has in use."""
     words = read(f"/proc/{pid}/statm").split()
     return int(words[1]) * _PAGE if len(words) > 1 else 0
 
 
-def group(pid: int) -> int:
+def process_group(pid: int) -> int:
     """The process group of a process; 0 when it has ended."""
     fields = _stat(pid)
     return int(fields[2]) if fields else 0
 
 
-def name(pid: int) -> str:
+def process_name(pid: int) -> str:
     """What a process calls itself."""
     return read(f"/proc/{pid}/comm").strip() or "?"
 
@@ -81,7 +81,7 @@ def has_variable(pid: int, entry: str) -> bool:
     return entry in read(f"/proc/{pid}/environ").split("\0")
 
 
-def kernel_kills() -> int:
+def oom_kills() -> int:
     """How often the kernel has killed for want of memory in our control group, or at all."""
     for line in read("/proc/self/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
@@ -90,12 +90,12 @@ def kernel_kills() -> int:
             where = f"{_CGROUPS}{path}/memory.events"
         elif controllers != "memory":
             continue
-        if (count := _count(read(where))) is not None:
+        if (count := _oom_count(read(where))) is not None:
             return count
-    return _count(read("/proc/vmstat")) or 0
+    return _oom_count(read("/proc/vmstat")) or 0
 
 
-def end_user(uid: int) -> None:
+def kill_user(uid: int) -> None:
     """Kill every process of a user at once, so that none can outrun it."""
     child = os.fork()
     if not child:
@@ -114,7 +114,7 @@ def prctl(option: int, value: int) -> None:
         libc.prctl(option, value, 0, 0, 0)
 
 
-def scope() -> None:
+def restrict_scope() -> None:
     """From now on no signals to, and no abstract sockets of, what is outside of this process.
 
     Linux 6.12 and newer; an older one refuses the question, and nothing changes.
@@ -128,14 +128,14 @@ def scope() -> None:
             os.close(made)
 
 
-def environment(descriptor: int) -> dict[bytes, bytes]:
+def read_environment(descriptor: int) -> dict[bytes, bytes]:
     """The environment that is in a file."""
     with os.fdopen(descriptor, "rb") as file:
         entries = file.read().split(b"\0")
     return {name: value for name, _, value in (entry.partition(b"=") for entry in entries if entry)}
 
 
-def memory(words: Iterable[Iterable[bytes]]) -> int:
+def memory_file(words: Iterable[Iterable[bytes]]) -> int:
     """A file in memory with words, each with a NUL behind it; its descriptor outlives an exec."""
     descriptor = os.memfd_create("words", 0)
     with os.fdopen(descriptor, "wb", closefd=False) as file:
@@ -158,7 +158,7 @@ def _stat(pid: int) -> list[str]:
     return read(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
-def _count(text: str) -> int | None:
+def _oom_count(text: str) -> int | None:
     found = [line.split() for line in text.splitlines() if line.startswith("oom_kill ")]
     return int(found[0][1]) if found else None
 
@@ -168,7 +168,7 @@ def _libc() -> ctypes.CDLL | None:
     return libc if hasattr(libc, "prctl") else None
 
 
-def bound(*, alone: bool) -> None:
+def limit_process(*, alone: bool) -> None:
     """Let the kernel take this process before the agent, where memory or processes run out."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # noqa: PTH123 - quick start
         file.write(_TAKEN_FIRST)
@@ -179,7 +179,7 @@ def bound(*, alone: bool) -> None:
             resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
 
-def child_watch() -> int:
+def child_exit_fd() -> int:
     """A descriptor that can be read whenever a child has ended."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -10,11 +10,11 @@ from subprocess import DEVNULL
 from anyio import CancelScope, open_process, to_thread
 from anyio.abc import Process
 
-from terrapod_agent.executors import bare
+from terrapod_agent.executors import python_program
 from terrapod_agent.executors.base import Account, Command, Running
-from terrapod_agent.executors.bubblewrap import Bubblewrap, names
-from terrapod_agent.executors.process import Kept, prepare
-from terrapod_agent.executors.users import Users
+from terrapod_agent.executors.bubblewrap import Bubblewrap, account_files
+from terrapod_agent.executors.process import ShimmedProcess, write_lock_file
+from terrapod_agent.executors.users import UserIds
 from terrapod_common import files
 
 
@@ -26,7 +26,7 @@ class LocalExecutor:
         look_every: float,
         *,
         sandbox: Bubblewrap | None = None,
-        users: Users | None = None,
+        users: UserIds | None = None,
         reads: tuple[Path, ...] = (),
     ) -> None:
         self._look_every = look_every
@@ -40,13 +40,13 @@ class LocalExecutor:
         return self._sandbox is not None
 
     @asynccontextmanager
-    async def admitted(self, place: Path) -> AsyncIterator[Account | None]:
-        """Hand ``place`` to a user id that no other run has meanwhile, where that is done."""
+    async def account_for(self, run_folder: Path) -> AsyncIterator[Account | None]:
+        """Hand ``run_folder`` to a user id that no other run has meanwhile, where that is done."""
         if self._users is None:
             yield None
             return
         # A tree may hold many thousand files.
-        taken = self._users.taken(place)
+        taken = self._users.acquire(run_folder)
         account = await to_thread.run_sync(taken.__enter__)
         try:
             yield account
@@ -56,16 +56,16 @@ class LocalExecutor:
 
     async def start(self, command: Command) -> Running:
         """Start a shim, which starts the program."""
-        prepare(command)
+        write_lock_file(command)
         argv = command.argv
         if self._sandbox:
-            for path, content in names(command).items():
-                files.replace(path, content.encode(), mode=0o644)
+            for path, content in account_files(command).items():
+                files.write_atomically(path, content.encode(), mode=0o644)
             if command.temporary is not None:
-                files.private(command.temporary)
-                files.give(command.temporary, like=command.writable[0])
+                files.private_folder(command.temporary)
+                files.chown_like(command.temporary, like=command.writable[0])
             argv = self._sandbox.argv(command, tuple(path for path in self._reads if path.exists()))
-        shim = bare.argv("terrapod_agent.executors.shim")
+        shim = python_program.command_line("terrapod_agent.executors.shim")
         # The shim has our rights: what a workspace puts into the environment, such as where the
         # system's library looks for code, must reach the program alone.
         with tempfile.TemporaryFile(dir=command.lock.parent) as environment:
@@ -81,7 +81,7 @@ class LocalExecutor:
                 start_new_session=True,
                 pass_fds=(environment.fileno(),),
             )
-        return Kept(process, command, self._look_every)
+        return ShimmedProcess(process, command, self._look_every)
 
 
 def _options(command: Command, environment: int, *, sandboxed: bool) -> list[str]:

@@ -18,7 +18,7 @@ _USER = struct.Struct("=I")
 _USER_AT = _HEADER.size + 4 + _ADDRESSES.size + len(_ANY) + 12
 
 
-def user_of(connection: socket.socket) -> int | None:
+def peer_uid(connection: socket.socket) -> int | None:
     """The user id of the process at the other end; nothing where the kernel does not tell.
 
     :data:`GONE` when it has closed its end.
@@ -28,19 +28,19 @@ def user_of(connection: socket.socket) -> int | None:
     except OSError:
         return GONE
     try:
-        found = _owner(there, here)
+        found = _socket_owner(there, here)
         # Without a part of the kernel for TCP nothing is known, not even our own end.
-        return None if found == GONE == _owner(here, there) else found
+        return None if found == GONE == _socket_owner(here, there) else found
     except OSError:
         return None
 
 
-def may_enter(connection: socket.socket, uid: int | None) -> bool:
+def peer_allowed(connection: socket.socket, uid: int | None) -> bool:
     """Whether somebody at the other end is this user, or nobody in particular is asked for."""
-    return uid is None or user_of(connection) in (uid, None)
+    return uid is None or peer_uid(connection) in (uid, None)
 
 
-def _owner(end: tuple[str, int], other: tuple[str, int]) -> int:
+def _socket_owner(end: tuple[str, int], other: tuple[str, int]) -> int:
     addresses = (socket.inet_aton(end[0]), socket.inet_aton(other[0]))
     ends = _ADDRESSES.pack(end[1], other[1], *addresses)
     question = _QUESTION.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends + _ANY
@@ -48,10 +48,10 @@ def _owner(end: tuple[str, int], other: tuple[str, int]) -> int:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as netlink:
         netlink.settimeout(1.0)
         netlink.send(_HEADER.pack(size, _BY_FAMILY, _REQUEST, 1, 0) + question)
-        return _user(netlink.recv(4096))
+        return _uid_in_answer(netlink.recv(4096))
 
 
-def _user(answer: bytes) -> int:
+def _uid_in_answer(answer: bytes) -> int:
     kind = _HEADER.unpack_from(answer)[1]
     if kind != _ERROR:
         (uid,) = _USER.unpack_from(answer, _USER_AT)

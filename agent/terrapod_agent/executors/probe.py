@@ -22,31 +22,31 @@ def main(uid: int, secret: str, address: str) -> int:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-    found = list(possible(secret, address))
+    found = list(escapes(secret, address))
     sys.stdout.write("".join(f"{line}\n" for line in found))
     return len(found)
 
 
-def possible(secret: str, address: str) -> Iterator[str]:
+def escapes(secret: str, address: str) -> Iterator[str]:
     """What can be done from here."""
     if os.getuid() == 0:
         yield "a run would be root"
-    if _can(lambda: open(secret, "rb").close()):  # noqa: PTH123 - pathlib takes its time
+    if _succeeds(lambda: open(secret, "rb").close()):  # noqa: PTH123 - pathlib takes its time
         yield "a run could read files of the agent"
-    if _can(lambda: socket.socket(socket.AF_UNIX).connect(address)):
+    if _succeeds(lambda: socket.socket(socket.AF_UNIX).connect(address)):
         yield "a run could connect to sockets of the agent"
-    if any(map(_mounts, ("/", "/usr"))):
+    if any(map(_can_remount, ("/", "/usr"))):
         yield "a run could change mounts"
 
 
-def _can(action: Callable[[], object]) -> bool:
+def _succeeds(action: Callable[[], object]) -> bool:
     with contextlib.suppress(OSError):
         action()
         return True
     return False
 
 
-def _mounts(path: str) -> bool:
+def _can_remount(path: str) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.mount(None, path.encode(), None, _MS_REMOUNT | _MS_BIND, None) == 0)
 

@@ -20,7 +20,7 @@ _CLEARING = 2.0  # seconds for what terraform left behind
 _GRACE = 30.0  # where nobody has said another
 
 
-class Record(Struct, frozen=True, kw_only=True):
+class ProcessRecord(Struct, frozen=True, kw_only=True):
     """What is known of a terraform, for who comes after its shim was killed."""
 
     home: str = ""  # in the environment of all that it starts, unless taken out on purpose
@@ -29,18 +29,18 @@ class Record(Struct, frozen=True, kw_only=True):
     pid: int = 0  # 0: it was not started yet
     start: int = 0
 
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         """Whether terraform itself still runs."""
-        return bool(self.pid) and kernel.started(self.pid) == self.start
+        return bool(self.pid) and kernel.start_time(self.pid) == self.start
 
     def strays(self) -> list[int]:
         """The processes that terraform has left behind."""
         # What a shim watches over belongs to a later phase, which has the same HOME.
-        others = {os.getpid(), *kernel.watched()}
-        return [pid for pid in kernel.processes() if pid not in others and self._left(pid)]
+        others = {os.getpid(), *kernel.shim_processes()}
+        return [pid for pid in kernel.processes() if pid not in others and self._is_stray(pid)]
 
-    def _left(self, pid: int) -> bool:
-        if self.pid and kernel.group(pid) == self.pid:
+    def _is_stray(self, pid: int) -> bool:
+        if self.pid and kernel.process_group(pid) == self.pid:
             return True
         if self.uid:
             with contextlib.suppress(OSError):
@@ -48,7 +48,7 @@ class Record(Struct, frozen=True, kw_only=True):
         return bool(self.home) and kernel.has_variable(pid, f"HOME={self.home}")
 
 
-class Kept:
+class ShimmedProcess:
     """A program under a shim. Closing the pipe to the shim is the same as dying."""
 
     def __init__(self, process: Process, command: Command, look_every: float) -> None:
@@ -58,18 +58,20 @@ class Kept:
 
     async def interrupt(self) -> None:
         """Ask it to stop, once; the shim kills it after the grace."""
-        await self._say(b"i")
+        await self._send(b"i")
 
     async def kill(self) -> None:
         """End it and all that it started."""
-        await self._say(b"k")
+        await self._send(b"k")
 
     async def wait(self) -> Exit:
         """How it ended; when the shim was killed, terraform itself is waited for."""
         await self._process.wait()
         if ended := read_exit(self._command.exit_file):
             return ended
-        left = await survivor_gone(self._command.lock, self._command.exit_file, self._look_every)
+        left = await wait_for_survivor(
+            self._command.lock, self._command.exit_file, self._look_every
+        )
         return Exit(error=_SHIM_KILLED, unrecorded=True, left=left)
 
     async def close(self) -> None:
@@ -78,39 +80,39 @@ class Kept:
             with contextlib.suppress(anyio.BrokenResourceError, OSError):
                 await self._process.stdin.aclose()
 
-    async def _say(self, word: bytes) -> None:
+    async def _send(self, word: bytes) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             await self._process.stdin.send(word)
 
 
-def prepare(command: Command) -> None:
+def write_lock_file(command: Command) -> None:
     """Make the lock of a command, with what the shim does not write into it itself."""
     uid = command.account.uid if command.account else 0
     home = command.environment.get("HOME", "")
     lines = f"uid {uid}\ngrace {command.grace}\nhome {home}\n"
-    files.replace(command.lock, lines.encode())
+    files.write_atomically(command.lock, lines.encode())
     command.exit_file.unlink(missing_ok=True)
 
 
-async def survivor_gone(lock: Path, exit_file: Path, look_every: float) -> tuple[str, ...]:
+async def wait_for_survivor(lock: Path, exit_file: Path, look_every: float) -> tuple[str, ...]:
     """Return once nothing of an earlier terraform runs any more, or name what can't be ended.
 
     While its shim lives, that one ends it. A terraform without a shim was interrupted by the end
     of the shim; it has its grace to save the state, and is killed then.
     """
-    while held(lock):  # noqa: ASYNC110 - a lock tells nobody
+    while is_locked(lock):  # noqa: ASYNC110 - a lock tells nobody
         await anyio.sleep(look_every)
     if read_exit(exit_file):
         return ()
     record = read_record(lock)
     with anyio.move_on_after(record.grace):
-        while record.runs():  # noqa: ASYNC110 - it is not our child
+        while record.is_running():  # noqa: ASYNC110 - it is not our child
             await anyio.sleep(look_every)
-    return await _clear(record, look_every)
+    return await _kill_strays(record, look_every)
 
 
-def held(lock: Path) -> bool:
+def is_locked(lock: Path) -> bool:
     """Whether some process still holds the lock."""
     try:
         descriptor = os.open(lock, os.O_RDWR)
@@ -125,13 +127,13 @@ def held(lock: Path) -> bool:
     return False
 
 
-def read_record(lock: Path) -> Record:
+def read_record(lock: Path) -> ProcessRecord:
     """What the lock file of a command says; one that is damaged says nothing."""
-    known = {name: value for name, value in _lines(lock) if name in Record.__struct_fields__}
+    known = {name: value for name, value in _lines(lock) if name in ProcessRecord.__struct_fields__}
     try:
-        return msgspec.convert(known, Record, strict=False)
+        return msgspec.convert(known, ProcessRecord, strict=False)
     except msgspec.ValidationError:
-        return Record()
+        return ProcessRecord()
 
 
 def read_exit(exit_file: Path) -> Exit | None:
@@ -158,14 +160,14 @@ def _exit(found: list[tuple[str, str]]) -> Exit:
     )
 
 
-async def _clear(record: Record, look_every: float) -> tuple[str, ...]:
+async def _kill_strays(record: ProcessRecord, look_every: float) -> tuple[str, ...]:
     with anyio.move_on_after(_CLEARING):
         while left := record.strays():
             for pid in left:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
             await anyio.sleep(look_every)
-    return tuple(f"{pid} {kernel.name(pid)}" for pid in record.strays())
+    return tuple(f"{pid} {kernel.process_name(pid)}" for pid in record.strays())
 
 
 def _lines(path: Path) -> list[tuple[str, str]]:

@@ -46,19 +46,19 @@ class Shim:
     def __init__(self, options: dict[str, str], argv: list[str]) -> None:
         self._options = options
         self._argv = argv
-        self._environment = kernel.environment(int(options["environment"]))
+        self._environment = kernel.read_environment(int(options["environment"]))
         self._uid = int(options.get("uid", "0"))
         self._grace = float(options["grace"])
         self._sandboxed = "sandboxed" in options
         self._limit = int(options.get("memory", "0"))
-        self._told: list[str] = []
+        self._exit_lines: list[str] = []
         self._lock = -1
         self._child = 0  # the process that we wait for: terraform, or bubblewrap
         self._program = 0  # terraform's own process
         self._program_fd = -1
         self._interrupted = False
         self._kill_at = _NEVER
-        self._weigh_at = 0.0 if self._limit else _NEVER
+        self._check_memory_at = 0.0 if self._limit else _NEVER
         self._peak = 0
 
     def run(self) -> int:
@@ -70,29 +70,29 @@ class Shim:
             self._lock = os.open(self._options["lock"], os.O_RDWR | os.O_APPEND)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            return self._tell(f"error {error.strerror}", _LOST)
+            return self._write_exit(f"error {error.strerror}", _LOST)
         if _agent_gone():
-            return self._tell("error the agent was gone before terraform started", _LOST)
+            return self._write_exit("error the agent was gone before terraform started", _LOST)
         # What terraform leaves becomes ours, also what left its group and its session.
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-        wake = kernel.child_watch()
-        kills = kernel.kernel_kills()
+        wake = kernel.child_exit_fd()
+        kills = kernel.oom_kills()
         if not self._start():
-            return self._tell("error the sandbox could not be made", _LOST)
-        status = self._keep(wake)
-        if kernel.kernel_kills() > kills:
-            self._told.append("oom 1")
-        self._clear()
-        self._told.append(f"peak {self._peak}")
+            return self._write_exit("error the sandbox could not be made", _LOST)
+        status = self._wait(wake)
+        if kernel.oom_kills() > kills:
+            self._exit_lines.append("oom 1")
+        self._kill_leftovers()
+        self._exit_lines.append(f"peak {self._peak}")
         if status is None:
-            return self._tell("unknown 1", _LOST)
+            return self._write_exit("unknown 1", _LOST)
         code = os.WEXITSTATUS(status)
         ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         if self._sandboxed and code > 128:
             ended_by = code - 128  # as bubblewrap passes it on
         if ended_by:
-            return self._tell(f"signal {ended_by}", 128 + ended_by)
-        return self._tell(f"code {code}", code)
+            return self._write_exit(f"signal {ended_by}", 128 + ended_by)
+        return self._write_exit(f"code {code}", code)
 
     def _start(self) -> bool:
         """Start the program; it runs no step before its process is on record."""
@@ -114,7 +114,7 @@ class Shim:
             with contextlib.suppress(OSError):
                 self._program_fd = os.pidfd_open(self._program)
         if is_ready:
-            record = f"pid {self._program}\nstart {kernel.started(self._program)}\n"
+            record = f"pid {self._program}\nstart {kernel.start_time(self._program)}\n"
             os.write(self._lock, record.encode())
             with contextlib.suppress(OSError):
                 os.write(go, b"go\n")
@@ -135,7 +135,7 @@ class Shim:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
                 os.dup2(os.open(options[name], flags, 0o600), stream)
             os.umask(0o022)  # ours keeps what we write to ourselves
-            kernel.bound(alone=bool(self._uid))
+            kernel.limit_process(alone=bool(self._uid))
             # Opened while we may: the way to it may be closed to the run's user.
             program = os.open(self._argv[0], os.O_RDONLY)
             if self._uid and not self._sandboxed:
@@ -144,7 +144,7 @@ class Shim:
                 os.setresuid(self._uid, self._uid, self._uid)
             if self._uid or self._sandboxed:
                 kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-                kernel.scope()
+                kernel.restrict_scope()
             # As the run's user: it may have put a link there that leads to what others may not see.
             os.chdir(options["folder"])
             # A change of the user clears it, so it comes after that. Bubblewrap has to die: then
@@ -153,24 +153,24 @@ class Shim:
             kernel.prctl(kernel.PR_SET_PDEATHSIG, last)
             if os.getppid() != shim:
                 os._exit(_LOST)
-            self._take_leave(pipes)
-            self._become(program)
+            self._wait_for_go(pipes)
+            self._exec(program)
         except OSError as error:
             os.write(2, f"cannot start {self._argv[0]}: {error.strerror}\n".encode())
         finally:
             os._exit(127)
 
-    def _become(self, program: int) -> None:
+    def _exec(self, program: int) -> None:
         path, environment = self._argv[0], self._environment
         if self._sandboxed:  # bubblewrap has our rights as well, and passes this on unseen
-            handed = kernel.memory((b"--setenv", *entry) for entry in environment.items())
+            handed = kernel.memory_file((b"--setenv", *entry) for entry in environment.items())
             self._argv[1:1], environment = ("--args", str(handed)), {}
         elif self._uid:
             path = f"/proc/self/fd/{program}"  # if it is a script, its interpreter reads it there
         os.set_inheritable(program, path != self._argv[0])
         os.execve(path, self._argv, environment)  # noqa: S606 - a program
 
-    def _take_leave(self, pipes: tuple[int, int, int]) -> None:
+    def _wait_for_go(self, pipes: tuple[int, int, int]) -> None:
         info, ready, go = pipes
         if not self._sandboxed:
             os.write(ready, b"r")
@@ -178,11 +178,11 @@ class Shim:
                 os._exit(_LOST)
             return
         above = [fcntl.fcntl(pipe, fcntl.F_DUPFD, _ABOVE) for pipe in (info, ready, go)]
-        for pipe, place in zip(above, (_INFO, _READY, _GO), strict=True):
-            os.dup2(pipe, place)
+        for pipe, run_folder in zip(above, (_INFO, _READY, _GO), strict=True):
+            os.dup2(pipe, run_folder)
             os.close(pipe)
 
-    def _keep(self, wake: int) -> int | None:
+    def _wait(self, wake: int) -> int | None:
         """Wait for the end, passing on what the agent wants; the wait status if it is known."""
         listening = [0, wake]
         while True:
@@ -192,9 +192,9 @@ class Shim:
             now = time.monotonic()
             if now >= self._kill_at:
                 self._kill("grace")
-            if now >= self._weigh_at:
-                self._weigh(now)
-            until = min(self._kill_at, self._weigh_at)
+            if now >= self._check_memory_at:
+                self._check_memory(now)
+            until = min(self._kill_at, self._check_memory_at)
             pause = None if until == _NEVER else max(0.0, until - time.monotonic())
             readable, _, _ = select.select(listening, [], [], pause)
             if wake in readable:
@@ -220,7 +220,7 @@ class Shim:
             self._peak = max(self._peak, used.ru_maxrss * 1024)
             if pid != self._child:
                 continue
-            if self._program != pid and os.WIFSIGNALED(status) and kernel.started(self._program):
+            if self._program != pid and os.WIFSIGNALED(status) and kernel.start_time(self._program):
                 # Somebody killed bubblewrap: terraform was interrupted by that, and is ours now.
                 self._child, self._sandboxed = self._program, False
                 self._interrupt()
@@ -235,7 +235,7 @@ class Shim:
 
     def _kill(self, why: str) -> None:
         self._kill_at = _NEVER
-        self._told.append(f"killed {why}")
+        self._exit_lines.append(f"killed {why}")
         self._signal(signal.SIGKILL)
         with contextlib.suppress(OSError):
             os.killpg(self._child, signal.SIGKILL)
@@ -248,21 +248,21 @@ class Shim:
             else:
                 os.kill(self._program, number)
 
-    def _weigh(self, now: float) -> None:
-        self._weigh_at = now + 1.0
-        size = sum(map(kernel.resident, kernel.descendants(os.getpid())))
+    def _check_memory(self, now: float) -> None:
+        self._check_memory_at = now + 1.0
+        size = sum(map(kernel.resident_bytes, kernel.descendants(os.getpid())))
         self._peak = max(self._peak, size)
         if size >= 0.9 * self._limit:
-            self._weigh_at = _NEVER
-            self._told.append(f"limit {self._limit}")
+            self._check_memory_at = _NEVER
+            self._exit_lines.append(f"limit {self._limit}")
             self._interrupt()
 
-    def _clear(self) -> None:
+    def _kill_leftovers(self) -> None:
         """End what terraform left behind, and name what can't be ended."""
         with contextlib.suppress(OSError):
             os.killpg(self._child, signal.SIGKILL)
         if self._uid:
-            kernel.end_user(self._uid)
+            kernel.kill_user(self._uid)
         until = time.monotonic() + _CLEARING
         while True:
             left = kernel.descendants(os.getpid())
@@ -274,15 +274,15 @@ class Shim:
             except ChildProcessError:
                 return
             if time.monotonic() > until:
-                self._told += [f"left {pid} {kernel.name(pid)}" for pid in left]
+                self._exit_lines += [f"left {pid} {kernel.process_name(pid)}" for pid in left]
                 return
             if not pid:
                 time.sleep(0.01)
 
-    def _tell(self, line: str, code: int) -> int:
+    def _write_exit(self, line: str, code: int) -> int:
         path = self._options["exit"]
         with open(f"{path}.new", "w") as file:  # noqa: PTH123 - pathlib would double the start-up time
-            file.write("\n".join([line, *self._told, ""]))
+            file.write("\n".join([line, *self._exit_lines, ""]))
             file.flush()
             os.fsync(file.fileno())
         os.rename(f"{path}.new", path)  # noqa: PTH104 - see above

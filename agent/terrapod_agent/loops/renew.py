@@ -7,11 +7,12 @@ import structlog
 
 from terrapod_agent import identity as identities
 from terrapod_agent.client import Client
-from terrapod_agent.contact import Contact, insist
+from terrapod_agent.connectivity import Connectivity
+from terrapod_agent.errors import CertificateRefused, RequestDenied
 from terrapod_agent.identity import Identity
+from terrapod_agent.retry import retry
 from terrapod_agent.settings import AgentSettings
-from terrapod_agent.trouble import CertificateRefused, Denied
-from terrapod_common import protocol, wire
+from terrapod_common import agent_protocol, wire
 
 log = structlog.get_logger()
 _LOOK = 60.0  # the machine may have slept meanwhile, so one long wait would be too long
@@ -34,22 +35,22 @@ class Renewal:
 
     async def renew(self) -> None:
         """Get the next certificate now."""
-        answer = await insist(self._once, self._settings.backoff())
+        answer = await retry(self._once, self._settings.backoff())
         self.identity = self.identity.renewed(answer)
         identities.store(self._settings.data_dir, self.identity)
         context = identities.agent_context(self._settings.data_dir, self.identity)
-        await self._client.use(context)
+        await self._client.use_certificate(context)
         log.info("the certificate was renewed", ends=self.identity.expires().isoformat())
 
     async def _once(self) -> wire.Renewed:
         identity = self.identity
-        csr = identities.request(identity.key, identity.name)
+        csr = identities.certificate_request(identity.key, identity.name)
         if not identity.expired():
             try:
-                return await self._client.call(protocol.RENEW, wire.Renew(csr=csr))
+                return await self._client.call(agent_protocol.RENEW, wire.Renew(csr=csr))
             except CertificateRefused:
                 log.warning("the certificate seems to be refused, trying the public port")
-            except Denied as denied:
+            except RequestDenied as denied:
                 if denied.status not in (401, 403):
                     raise
         return await self._late(csr)
@@ -58,13 +59,13 @@ class Renewal:
         """With a certificate that has ended the key alone has to prove who we are."""
         trust = identities.public_context(self.identity.server_ca)
         url, listener = self.identity.server_url, self.identity.listener_id
-        client = Client(url, trust, self._settings.waits, Contact(), listener)
+        client = Client(url, trust, self._settings.waits, Connectivity(), listener)
         try:
-            nonce = (await client.call(protocol.NONCE, None)).nonce
+            nonce = (await client.call(agent_protocol.NONCE, None)).nonce
             signature = identities.sign(self.identity.key, f"{nonce}\n{csr}")
             question = wire.Renew(
                 csr=csr, nonce=nonce, signature=base64.b64encode(signature).decode()
             )
-            return await client.call(protocol.RENEW, question)
+            return await client.call(agent_protocol.RENEW, question)
         finally:
             await client.close()

@@ -8,28 +8,28 @@ import anyio
 import msgspec
 import structlog
 
-from terrapod_agent.attempt import attempt
-from terrapod_agent.beside import beside
-from terrapod_agent.slots import Hold
-from terrapod_agent.trouble import Failed, Stopped
-from terrapod_agent.work import artifacts, counting, state, terraform
+from terrapod_agent.background import in_background
+from terrapod_agent.error_capture import capture_error
+from terrapod_agent.errors import OperationFailed, PhaseStopped
+from terrapod_agent.slots import ActivePhase
+from terrapod_agent.work import artifacts, state, state_diff, terraform
 from terrapod_agent.work.archive import unpack
-from terrapod_agent.work.folder import Folder, Ticket
+from terrapod_agent.work.commands import CommandRunner
+from terrapod_agent.work.dependencies import PhaseDependencies
+from terrapod_agent.work.phase_folder import PhaseFolder, Ticket
 from terrapod_agent.work.prepare import LOCK_FILE
-from terrapod_agent.work.snapshots import served
-from terrapod_agent.work.steps import Steps
-from terrapod_agent.work.workshop import Workshop
+from terrapod_agent.work.snapshots import run_state_server
 from terrapod_common import files, wire
 
 log = structlog.get_logger()
 
 
 async def fetch_plan(
-    shop: Workshop, work: wire.Work, folder: Folder, ticket: Ticket, root: Path
+    deps: PhaseDependencies, work: wire.Work, folder: PhaseFolder, ticket: Ticket, root: Path
 ) -> None:
     """Fetch what the approved plan left, each checked by its digest."""
     if wire.PLAN_FILE not in work.artifacts:
-        raise Failed("the approved plan is not there any more; nothing is applied")
+        raise OperationFailed("the approved plan is not there any more; nothing is applied")
     places = {
         wire.PLAN_FILE: folder.plan,
         wire.LOCK_FILE: root / LOCK_FILE,
@@ -37,44 +37,52 @@ async def fetch_plan(
     }
     for name, into in places.items():
         if expected := work.artifacts.get(name):
-            await artifacts.fetch(shop.client, ticket, name, expected, into, shop.backoff)
+            await artifacts.download(deps.client, ticket, name, expected, into, deps.backoff)
     if wire.CREATED_FILES in work.artifacts:
         limit = work.limits.configuration_bytes
         await anyio.to_thread.run_sync(unpack, folder.created, folder.tree, limit)
 
 
 async def apply(
-    shop: Workshop, work: wire.Work, steps: Steps, folder: Folder, ticket: Ticket, hold: Hold
+    deps: PhaseDependencies,
+    work: wire.Work,
+    runner: CommandRunner,
+    folder: PhaseFolder,
+    ticket: Ticket,
+    active: ActivePhase,
 ) -> wire.Report:
     """Apply the plan file; an apply that ends well counts, whatever was wished meanwhile."""
-    binary = await shop.toolchain.get(work.tool)
-    watcher = state.Watcher(shop.client, folder, ticket, shop.backoff)
+    binary = await deps.toolchain.get(work.tool)
+    watcher = state.StateWatcher(deps.client, folder, ticket, deps.backoff)
     every = work.limits.state_every_seconds
     values = folder.values if ticket.asks else None
     async with AsyncExitStack() as stack:
         if ticket.snapshots:
-            kept = served(folder, ticket, work.tool, steps.account)
+            kept = run_state_server(folder, ticket, work.tool, runner.account)
             found = await stack.enter_async_context(kept)
-            steps = steps.elsewhere(steps.root, found)
-        look_every = shop.settings.waits.state
-        await stack.enter_async_context(beside(partial(watcher.watch, look_every, every)))
-        ended = await steps.run("main", terraform.apply(binary, folder.plan, values))
+            runner = runner.in_folder(runner.root, found)
+        look_every = deps.settings.waits.state
+        await stack.enter_async_context(in_background(partial(watcher.watch, look_every, every)))
+        ended = await runner.run("main", terraform.apply(binary, folder.plan, values))
     if ended.code == 0:
         return wire.Report(status="applied")  # the server knows the counts of its plan
-    if hold.stopping():
-        raise Stopped
-    raise Failed(f"{binary.name} apply failed ({ended.told()})", shown=ended.spoke)
+    if active.stop_reason():
+        raise PhaseStopped
+    raise OperationFailed(f"{binary.name} apply failed ({ended.describe()})", shown=ended.explained)
 
 
-def counted(folder: Folder, ticket: Ticket, report: wire.Report) -> wire.Report:
+def with_counts(folder: PhaseFolder, ticket: Ticket, report: wire.Report) -> wire.Report:
     """The report of an apply that did not end well, with what it has done all the same."""
     if report.status == "applied":
         return report
-    with attempt() as tried:
-        before, after = files.content(folder.state_before), state.reached(folder, ticket).content
+    with capture_error() as tried:
+        before, after = (
+            files.read_regular(folder.state_before),
+            state.final_state(folder, ticket).content,
+        )
         if after is None:
             return report
-        counts = counting.done(before, after)
+        counts = state_diff.count_changes(before, after)
         return msgspec.structs.replace(
             report,
             additions=counts.additions,

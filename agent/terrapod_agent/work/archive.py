@@ -5,61 +5,63 @@ import tarfile
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from terrapod_agent.trouble import Failed
+from terrapod_agent.errors import OperationFailed
 
 _MEMBERS = 1_000_000  # the server has looked at the archive, with limits of its own
 _BLOCK = 1024 * 1024
 
 
 def unpack(archive: Path, root: Path, limit: int) -> None:
-    """Unpack a tar.gz below ``root``, or raise :class:`Failed` with the reason."""
+    """Unpack a tar.gz below ``root``, or raise :class:`OperationFailed` with the reason."""
     try:
         with tarfile.open(archive, "r|gz") as tar:
             _unpack(tar, root.resolve(), limit)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise Failed(f"the archive cannot be unpacked: {error}") from error
+        raise OperationFailed(f"the archive cannot be unpacked: {error}") from error
 
 
 def _unpack(tar: tarfile.TarFile, root: Path, limit: int) -> None:
     left, links = limit, []
     for number, member in enumerate(tar):
         if number >= _MEMBERS:
-            raise Failed(f"the archive has more than {_MEMBERS} entries")
+            raise OperationFailed(f"the archive has more than {_MEMBERS} entries")
         if (target := _target(member.name, root)) is None:
             continue
         left -= member.size if member.isreg() else 0
         if left < 0:
-            raise Failed(f"the archive is larger than {limit} bytes when unpacked")
+            raise OperationFailed(f"the archive is larger than {limit} bytes when unpacked")
         _put(tar, member, target, root)
         if member.issym():
             links.append(target)
     for link in links:  # where it leads is known once all are there
-        if leaves(link, root):
-            raise Failed(f"the archive has a link that leaves it: {str(link.relative_to(root))!r}")
+        if link_escapes(link, root):
+            raise OperationFailed(
+                f"the archive has a link that leaves it: {str(link.relative_to(root))!r}"
+            )
 
 
 def _target(name: str, root: Path) -> Path | None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise Failed(f"the archive has an entry outside of its folder: {name!r}")
+        raise OperationFailed(f"the archive has an entry outside of its folder: {name!r}")
     if path == PurePosixPath("."):
         return None
     target = root / path
     # A link that came earlier in the archive could lead out of it.
     if not target.parent.resolve().is_relative_to(root):
-        raise Failed(f"the archive has an entry outside of its folder: {name!r}")
+        raise OperationFailed(f"the archive has an entry outside of its folder: {name!r}")
     return target
 
 
 def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, root: Path) -> None:
     if member.isdir():
         if target.is_symlink():
-            raise Failed(f"the archive puts a folder over a link: {member.name!r}")
+            raise OperationFailed(f"the archive puts a folder over a link: {member.name!r}")
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         return
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if target.is_dir() and not target.is_symlink():
-        raise Failed(f"the archive puts a file over a folder: {member.name!r}")
+        raise OperationFailed(f"the archive puts a file over a folder: {member.name!r}")
     target.unlink(missing_ok=True)
     if member.isreg():
         source = tar.extractfile(member)
@@ -70,7 +72,7 @@ def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, root: Path
     elif member.islnk():
         _hard_link(member, target, root)
     else:
-        raise Failed(f"the archive has a device or another special file: {member.name!r}")
+        raise OperationFailed(f"the archive has a device or another special file: {member.name!r}")
 
 
 def _write(source: IO[bytes], target: Path, mode: int) -> None:
@@ -80,7 +82,7 @@ def _write(source: IO[bytes], target: Path, mode: int) -> None:
             file.write(block)
 
 
-def leaves(link: Path, root: Path) -> bool:
+def link_escapes(link: Path, root: Path) -> bool:
     """Whether a link leads out of ``root``, by way of whatever other links there are."""
     if not link.is_symlink():
         return False
@@ -93,5 +95,5 @@ def leaves(link: Path, root: Path) -> bool:
 def _hard_link(member: tarfile.TarInfo, target: Path, root: Path) -> None:
     source = _target(member.linkname, root)
     if source is None or source.is_symlink() or not source.is_file():
-        raise Failed(f"the archive has a link to what it does not hold: {member.name!r}")
+        raise OperationFailed(f"the archive has a link to what it does not hold: {member.name!r}")
     os.link(source, target)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from terrapod_agent.settings import Variable
-from terrapod_agent.trouble import Failed
+from terrapod_agent.errors import OperationFailed
+from terrapod_agent.settings import EnvironmentVariable
 from terrapod_agent.work.variables import quoted
 
 
@@ -21,13 +21,13 @@ class Host(Struct, frozen=True, kw_only=True):
 VARIABLE = "TF_CLI_CONFIG_FILE"
 
 
-def content(passed_on: Iterable[Variable], hosts: Iterable[Host]) -> bytes:
+def content(passed_on: Iterable[EnvironmentVariable], hosts: Iterable[Host]) -> bytes:
     """The whole file: what the operator of the agent lets runs have, then the hosts of the run."""
     own = next((one.value for one in passed_on if one.name == VARIABLE), "")
     try:
         given = Path(own).read_text() if own else ""
     except OSError as error:
-        raise Failed(f"the agent's own {VARIABLE} cannot be read: {error}") from error
+        raise OperationFailed(f"the agent's own {VARIABLE} cannot be read: {error}") from error
     return f"{given}\n{render(hosts)}".lstrip().encode()
 
 

@@ -13,19 +13,19 @@ import anyio
 from anyio import to_thread
 
 from terrapod_agent.client import Client
-from terrapod_agent.contact import insist
-from terrapod_agent.trouble import Failed
-from terrapod_agent.work.dump import Dumps
+from terrapod_agent.errors import OperationFailed
+from terrapod_agent.retry import retry
+from terrapod_agent.work.printed_state import PrintedStateFilter
 from terrapod_agent.work.redact import Redactor
-from terrapod_agent.work.search import Secrets
-from terrapod_common import files, protocol, wire
+from terrapod_agent.work.secret_search import SecretIndex
+from terrapod_common import agent_protocol, files, wire
 from terrapod_common.loops import Backoff
 
 CHUNK = 64 * 1024
 _BLOCKS = 16  # read at once
 _TAILS = 4  # kept where a file can't have holes
 _HIDDEN = 512 * 1024 * 1024  # bytes beyond the limit that are read: states are not shown
-LogCall = protocol.Call[bytes, wire.LogAnswer]
+LogCall = agent_protocol.Call[bytes, wire.LogAnswer]
 
 
 class MaskedLog:
@@ -44,7 +44,7 @@ class MaskedLog:
         self._tail = tail
         self._dropped = 0
         self._secrets = secrets
-        self._prepared: Secrets | None = None
+        self._prepared: SecretIndex | None = None
         self._limit = limit
         self._most = limit + hidden
         self.offset = 0  # of the first byte that was not yet dropped
@@ -69,7 +69,7 @@ class MaskedLog:
             self._shorten()
         return bytes(self._ready[:CHUNK])
 
-    def go_on(self, offset: int) -> None:
+    def advance_to(self, offset: int) -> None:
         """Drop what lies before ``offset``, or go back there."""
         if offset < self.offset:
             self._rewind()
@@ -78,13 +78,15 @@ class MaskedLog:
             # may yet become a secret.
             step = min(offset - self.offset, len(self._ready) or len(self.peek(final=True)))
             if not step:
-                raise Failed(f"the server has more of the log ({offset} bytes) than was written")
+                raise OperationFailed(
+                    f"the server has more of the log ({offset} bytes) than was written"
+                )
             del self._ready[:step]
             self.offset += step
 
     def _rewind(self) -> None:
         self._redactor: Redactor | None = None  # made where it is used, in a worker
-        self._dumps = Dumps()
+        self._dumps = PrintedStateFilter()
         self._position = 0  # in the unmasked file
         self._ready = bytearray()
         self._made = 0
@@ -94,7 +96,7 @@ class MaskedLog:
     @property
     def _masking(self) -> Redactor:
         if self._prepared is None:
-            self._prepared = Secrets(self._secrets)
+            self._prepared = SecretIndex(self._secrets)
         if self._redactor is None:
             self._redactor = Redactor(self._prepared)
         return self._redactor
@@ -132,7 +134,7 @@ class MaskedLog:
         if end < max(start, self._dropped) + CHUNK:
             return
         self._dropped = end
-        if not files.punch(self._path, start, end) and size > start + _TAILS * self._tail:
+        if not files.punch_hole(self._path, start, end) and size > start + _TAILS * self._tail:
             os.truncate(self._path, self._position)
 
 
@@ -160,8 +162,8 @@ class LogSender:
         # An empty chunk asks where the server is; it may have lost what it once had.
         there = await self._put(b"", backoff)
         try:
-            await to_thread.run_sync(self._log.go_on, there)
-        except Failed:
+            await to_thread.run_sync(self._log.advance_to, there)
+        except OperationFailed:
             return there  # a power cut took from our disk what the server already had
         await self._send_all(backoff, final=True)
         return self._log.offset
@@ -171,19 +173,19 @@ class LogSender:
         peek = partial(self._log.peek, final=final)
         while chunk := await to_thread.run_sync(peek):
             sent_from = self._log.offset
-            await to_thread.run_sync(self._log.go_on, await self._put(chunk, backoff))
+            await to_thread.run_sync(self._log.advance_to, await self._put(chunk, backoff))
             if self._log.offset == sent_from:
                 return  # it took nothing, and would take nothing again
 
     async def _put(self, chunk: bytes, backoff: Backoff) -> int:
         put = partial(
-            self._client.send,
+            self._client.upload,
             self._call,
             chunk,
             phase_id=self._phase_id,
             fence=self._fence,
             offset=self._log.offset,
         )
-        answer: wire.LogAnswer = await insist(put, backoff)
+        answer: wire.LogAnswer = await retry(put, backoff)
         self.there = answer.offset
         return answer.offset

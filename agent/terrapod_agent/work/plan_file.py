@@ -22,7 +22,7 @@ _MOST = 1_000_000  # fields of a plan that are read; it may be any file that a r
 _CHANGES, _BACKEND, _ASKED = 3, 13, 28  # fields of a plan
 _CHANGE, _ACTION = 9, 1  # fields of a change to a resource, and of what it does
 _TYPE = 1  # a field of a backend
-_TROUBLE = (
+_UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
@@ -37,7 +37,7 @@ class Field(Struct, frozen=True):
     raw: bytes
 
 
-class Contents(Struct, frozen=True, kw_only=True):
+class SavedPlan(Struct, frozen=True, kw_only=True):
     """What a saved plan would do, and where it keeps the state."""
 
     backend: str  # its type
@@ -45,21 +45,21 @@ class Contents(Struct, frozen=True, kw_only=True):
     changes: int  # objects that are not left as they are
     created_bytes: int  # of the plans of those that come
     must_differ: bool  # objects come or go, so that the state after is another one
-    asks: bool  # the apply needs values that a plan does not hold: those that are ephemeral
+    needs_values: bool  # the apply needs values that a plan does not hold: those that are ephemeral
 
 
-def contents(path: Path) -> Contents | None:
+def read_saved_plan(path: Path) -> SavedPlan | None:
     """What is in a saved plan; nothing when it is not understood."""
     try:
         with _opened(path) as archive:
             fields = _all_fields(_read(archive))
             prior = archive.getinfo(_PRIOR).file_size
-    except _TROUBLE:
+    except _UNREADABLE:
         return None
-    return _told(fields, prior)
+    return _summarize(fields, prior)
 
 
-def _told(fields: list[Field], prior: int) -> Contents | None:
+def _summarize(fields: list[Field], prior: int) -> SavedPlan | None:
     changes = created = moved = 0
     backends = [field for field in fields if field.number == _BACKEND]
     try:
@@ -70,17 +70,17 @@ def _told(fields: list[Field], prior: int) -> Contents | None:
                 moved += action in (_CREATE, _DELETE)
         [backend] = backends
         kind = _only(backend, _TYPE)
-    except _TROUBLE:
+    except _UNREADABLE:
         return None
     if not isinstance(kind, bytes):
         return None
-    return Contents(
+    return SavedPlan(
         backend=kind.decode(errors="replace"),
         prior_bytes=prior,
         changes=changes,
         created_bytes=created,
         must_differ=bool(moved),
-        asks=any(field.number == _ASKED for field in fields),
+        needs_values=any(field.number == _ASKED for field in fields),
     )
 
 
@@ -90,22 +90,26 @@ def backend_record(path: Path) -> bytes | None:
         with _opened(path) as archive:
             fields = _all_fields(_read(archive))
         [found] = [field.raw for field in fields if field.number == _BACKEND]
-    except _TROUBLE:
+    except _UNREADABLE:
         return None
     return found
 
 
-def grafted(path: Path, record: bytes, into: Path) -> bool:
+def replace_backend(path: Path, record: bytes, into: Path) -> bool:
     """Write the plan with another backend, all else the same; false when that is not so."""
     try:
-        with _opened(path) as source, files.create(into) as file, zipfile.ZipFile(file, "w") as to:
+        with (
+            _opened(path) as source,
+            files.open_new(into) as file,
+            zipfile.ZipFile(file, "w") as to,
+        ):
             for member in source.infolist():
                 content = _read(source, member.filename)
                 if member.filename == _MEMBER:
                     content = _replaced(content, record)
                 to.writestr(member, content, zipfile.ZIP_DEFLATED, 1)
-        return _same_but_backend(path, into, record)
-    except _TROUBLE:
+        return _differs_in_backend_only(path, into, record)
+    except _UNREADABLE:
         return False
 
 
@@ -114,7 +118,7 @@ def _replaced(plan: bytes, record: bytes) -> bytes:
     return b"".join(record if field.number == _BACKEND else field.raw for field in fields)
 
 
-def _same_but_backend(path: Path, other: Path, record: bytes) -> bool:
+def _differs_in_backend_only(path: Path, other: Path, record: bytes) -> bool:
     with _opened(path) as one, _opened(other) as two:
         names = one.namelist()
         if names != two.namelist() or len(set(names)) != len(names) or two.testzip() is not None:

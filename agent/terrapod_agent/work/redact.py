@@ -9,8 +9,16 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from terrapod_agent.trouble import Failed
-from terrapod_agent.work.search import HEAD, SHORTEST, STEP, Hashes, Long, Secrets, power_of
+from terrapod_agent.errors import OperationFailed
+from terrapod_agent.work.secret_search import (
+    HEAD,
+    SHORTEST,
+    STEP,
+    LongSecret,
+    RollingHashes,
+    SecretIndex,
+    base_power,
+)
 
 MASK = b"***"
 MOST_BYTES = 64 * 1024 * 1024  # of all forms of all values
@@ -23,14 +31,14 @@ _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 class Redactor:
     """Feed it bytes, get masked bytes; what may be the start of a secret is held back."""
 
-    def __init__(self, secrets: Iterable[bytes] | Secrets) -> None:
-        self._secrets = secrets if isinstance(secrets, Secrets) else Secrets(secrets)
+    def __init__(self, secrets: Iterable[bytes] | SecretIndex) -> None:
+        self._secrets = secrets if isinstance(secrets, SecretIndex) else SecretIndex(secrets)
         self._held = bytearray()
         self._start = 0  # where the held bytes lie in the whole text, as all positions below
         self._masked: list[tuple[int, int]] = []  # parts that are secret, in order, not touching
         self._covered = 0  # what lies before belongs to a secret that is already masked
-        self._waiting: dict[Long, deque[int]] = {}  # where a longer secret may begin
-        self._hashes: Hashes | None = None
+        self._waiting: dict[LongSecret, deque[int]] = {}  # where a longer secret may begin
+        self._hashes: RollingHashes | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Mask the next bytes."""
@@ -73,12 +81,12 @@ class Redactor:
             return
         first = min(starts[0] for starts in self._waiting.values())
         if self._hashes is None:
-            self._hashes = Hashes(first)
+            self._hashes = RollingHashes(first)
             data = bytes(self._held[first - self._start :])
         self._hashes.add(data)
         self._hashes.forget(first)
 
-    def _decided(self, long: Long, starts: deque[int]) -> Iterator[tuple[int, int]]:
+    def _decided(self, long: LongSecret, starts: deque[int]) -> Iterator[tuple[int, int]]:
         length, end = len(long.secret), self._end
         while starts:
             first = starts[0]
@@ -97,20 +105,20 @@ class Redactor:
             starts.popleft()
         del self._waiting[long]
 
-    def _is(self, long: Long, start: int) -> bool:
+    def _is(self, long: LongSecret, start: int) -> bool:
         assert self._hashes is not None
         length = len(long.secret)
-        return self._hashes.of(start, start + length, long.power) == long.hash(length)
+        return self._hashes.range_hash(start, start + length, long.power) == long.hash(length)
 
-    def _may_be(self, long: Long, start: int, there: int) -> bool:
+    def _may_be(self, long: LongSecret, start: int, there: int) -> bool:
         """Whether the text ends in the first bytes of a longer secret."""
         known = there - there % STEP
         rest = self._held[start + known - self._start :]
         if rest != long.secret[known:there]:
             return False
         assert self._hashes is not None
-        power = power_of(known // STEP)
-        return self._hashes.of(start, start + known, power) == long.hash(known)
+        power = base_power(known // STEP)
+        return self._hashes.range_hash(start, start + known, power) == long.hash(known)
 
     def _settled(self) -> int:
         """The first position from which more bytes could still make a secret."""
@@ -140,11 +148,11 @@ class Redactor:
         return bytes(self._held[max(0, start - self._start) : max(0, end - self._start)])
 
 
-def checked(secrets: list[bytes]) -> None:
-    """Raise :class:`Failed` when these are more than can be masked."""
+def refuse_too_many(secrets: list[bytes]) -> None:
+    """Raise :class:`OperationFailed` when these are more than can be masked."""
     size = sum(map(len, secrets))
     if size > MOST_BYTES or len(secrets) > MOST_FORMS:
-        raise Failed(
+        raise OperationFailed(
             f"the sensitive values of the run are too large to be masked in its log: {size} bytes"
             f" in {len(secrets)} forms, of {MOST_BYTES} bytes in {MOST_FORMS} forms at most"
         )

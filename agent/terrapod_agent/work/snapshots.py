@@ -16,16 +16,16 @@ import msgspec
 import structlog
 from anyio.abc import Process
 
-from terrapod_agent.attempt import attempt
-from terrapod_agent.beside import beside
-from terrapod_agent.executors import bare
+from terrapod_agent.background import in_background
+from terrapod_agent.error_capture import capture_error
+from terrapod_agent.errors import OperationFailed
+from terrapod_agent.executors import python_program
 from terrapod_agent.executors.base import Account
-from terrapod_agent.trouble import Failed
 from terrapod_agent.work import cli_config, plan_file, state_server, terraform
 from terrapod_agent.work.cli_config import Host
-from terrapod_agent.work.folder import Folder, Ticket
-from terrapod_agent.work.plan_file import Contents
-from terrapod_agent.work.steps import Steps
+from terrapod_agent.work.commands import CommandRunner
+from terrapod_agent.work.phase_folder import PhaseFolder, Ticket
+from terrapod_agent.work.plan_file import SavedPlan
 from terrapod_common import files, wire
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ _ENVIRONMENT = {
     "TF_CLOUD_PROJECT": "",
     "TF_FORCE_LOCAL_BACKEND": "1",
 }
-_SINCE = (1, 6)  # earlier ones send a state at their end alone
+_FIRST_VERSION = (1, 6)  # earlier ones send a state at their end alone
 _READY_SECONDS = 30.0
 _END_SECONDS = 15.0
 _AGAIN_SECONDS = 1.0
@@ -52,62 +52,62 @@ _STATE_PER_PLANNED = 2.5  # bytes of a state for those that a plan has for a new
 _WORTH_SECONDS = 2.0
 
 
-def seconds_of_a_file(plan: Contents) -> float:
+def file_backend_seconds(plan: SavedPlan) -> float:
     """What it costs an apply, about, to keep its state in a file."""
     average = plan.prior_bytes + _STATE_PER_PLANNED * plan.created_bytes / 2
     return plan.changes * average * _SECONDS_PER_BYTE
 
 
-def wanted(tool: wire.Tool, plan: Contents | None) -> bool:
+def pays_off(tool: wire.Tool, plan: SavedPlan | None) -> bool:
     """Whether the apply of a plan shall keep its state by snapshots."""
     if plan is None or plan.backend != "local" or tool.name != "terraform":
         return False
-    return terraform.version(tool) >= _SINCE and seconds_of_a_file(plan) > _WORTH_SECONDS
+    return terraform.version(tool) >= _FIRST_VERSION and file_backend_seconds(plan) > _WORTH_SECONDS
 
 
-async def choose(
-    steps: Steps, folder: Folder, ticket: Ticket, tool: wire.Tool, binary: Path
+async def choose_backend(
+    runner: CommandRunner, folder: PhaseFolder, ticket: Ticket, tool: wire.Tool, binary: Path
 ) -> None:
     """Give the saved plan the backend for snapshots if that pays; else leave it as it is."""
-    plan = await anyio.to_thread.run_sync(plan_file.contents, folder.plan)
-    if not wanted(tool, plan):
+    plan = await anyio.to_thread.run_sync(plan_file.read_saved_plan, folder.plan)
+    if not pays_off(tool, plan):
         return
-    record = await _record(steps, folder, ticket, tool, binary)
+    record = await _backend_record(runner, folder, ticket, tool, binary)
     other = folder.plan.with_suffix(".snapshots")
-    work = partial(plan_file.grafted, folder.plan, record or b"", other)
+    work = partial(plan_file.replace_backend, folder.plan, record or b"", other)
     if record is None or not await anyio.to_thread.run_sync(work):
         log.warning("the plan keeps its state in a file, which is slow", phase=ticket.phase_id)
         return
-    files.give(other, like=folder.place.path)
+    files.chown_like(other, like=folder.run_folder.path)
     folder.plan.rename(folder.plan_in_file)
     other.rename(folder.plan)
 
 
-async def _record(
-    steps: Steps, folder: Folder, ticket: Ticket, tool: wire.Tool, binary: Path
+async def _backend_record(
+    runner: CommandRunner, folder: PhaseFolder, ticket: Ticket, tool: wire.Tool, binary: Path
 ) -> bytes | None:
     """The backend as this terraform itself writes it into a plan."""
-    scratch = folder.place.path / "scratch"
+    scratch = folder.run_folder.path / "scratch"
     scratch.mkdir(mode=0o700)
-    files.new(scratch / "main.tf", _SCRATCH)
+    files.write_new(scratch / "main.tf", _SCRATCH)
     for path in (scratch, scratch / "main.tf"):
-        files.give(path, like=folder.place.path)
+        files.chown_like(path, like=folder.run_folder.path)
     made, said = scratch / "plan.tfplan", folder.path / "scratch.log"
-    async with served(folder, ticket, tool, steps.account) as environment:
-        there = steps.elsewhere(scratch, environment)
+    async with run_state_server(folder, ticket, tool, runner.account) as environment:
+        there = runner.in_folder(scratch, environment)
         commands = (
             (str(binary), "init", "-input=false"),
             (str(binary), "plan", "-input=false", "-lock=false", f"-out={made}"),
         )
         for command in commands:
-            if (await there.checked("scratch", command, said)).code != 0:
+            if (await there.run_unless_stopped("scratch", command, said)).code != 0:
                 return None
     return await anyio.to_thread.run_sync(plan_file.backend_record, made)
 
 
 @asynccontextmanager
-async def served(
-    folder: Folder,
+async def run_state_server(
+    folder: PhaseFolder,
     ticket: Ticket,
     tool: wire.Tool,
     account: Account | None,
@@ -117,8 +117,8 @@ async def served(
 
     It goes when terraform has, and is killed when it takes longer than ``last_words`` after that.
     """
-    files.private(folder.snapshots)
-    before = (files.content(folder.cli_config, _CONFIG_BYTES) or b"").decode()
+    files.private_folder(folder.snapshots)
+    before = (files.read_regular(folder.cli_config, _CONFIG_BYTES) or b"").decode()
     services = {"tfe.v2": "http://127.0.0.1:@PORT@/api/v2/"}
     host = Host(name=_HOST, services=services, token=ticket.state_password)
     orders = {
@@ -131,22 +131,22 @@ async def served(
         "lock": str(folder.lock),
         "uid": str(account.uid) if account else "",
     }
-    files.replace(folder.snapshots / "orders.json", msgspec.json.encode(orders))
+    files.write_atomically(folder.snapshots / "orders.json", msgspec.json.encode(orders))
     server = _Server(folder.snapshots / "orders.json", folder, ticket.phase_id)
     await server.start()
     try:
-        async with beside(server.keep):
+        async with in_background(server.keep):
             yield _ENVIRONMENT
     finally:
         with anyio.CancelScope(shield=True):
             await server.end(last_words)
-        files.rewrite(folder.cli_config, before.encode())
+        files.overwrite(folder.cli_config, before.encode())
 
 
 class _Server:
     """The process of a state server; when it dies it is started again under its address."""
 
-    def __init__(self, orders: Path, folder: Folder, phase_id: str) -> None:
+    def __init__(self, orders: Path, folder: PhaseFolder, phase_id: str) -> None:
         self._orders = orders
         self._lock = str(folder.lock)
         self._phase_id = phase_id
@@ -155,7 +155,7 @@ class _Server:
     async def start(self) -> None:
         """Start it; it takes requests afterwards."""
         process = self._process = await anyio.open_process(
-            [*bare.argv(state_server.__name__), str(self._orders)],
+            [*python_program.command_line(state_server.__name__), str(self._orders)],
             env={},
             stdin=PIPE,
             stdout=PIPE,
@@ -168,7 +168,7 @@ class _Server:
                 await process.stdout.receive()
         except (anyio.EndOfStream, TimeoutError) as error:
             process.kill()
-            raise Failed("the state server of the run did not start") from error
+            raise OperationFailed("the state server of the run did not start") from error
 
     async def keep(self) -> None:
         """Start it again whenever it ends; terraform waits for it, and must not be ended by it."""
@@ -176,7 +176,7 @@ class _Server:
             if self._process is not None:
                 await self._process.wait()
             log.error("the state server of a run has died", phase=self._phase_id)
-            with attempt() as tried:
+            with capture_error() as tried:
                 await self.start()
             if tried.error is not None:  # terraform waits for it
                 log.error("it can't be started again yet", reason=repr(tried.error))
@@ -187,7 +187,7 @@ class _Server:
         if self._process is None or self._process.stdin is None:
             return
         await self._process.stdin.aclose()
-        while self._process.returncode is None and state_server.alive(self._lock):
+        while self._process.returncode is None and state_server.terraform_alive(self._lock):
             with anyio.move_on_after(_AGAIN_SECONDS):
                 await self._process.wait()
         with anyio.move_on_after(last_words):

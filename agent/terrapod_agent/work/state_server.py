@@ -35,7 +35,7 @@ _EVERY = "20"  # seconds between two snapshots; terraform takes no less
 _SMALL = 64 * 1024 * 1024  # of a document, which holds the outputs
 
 
-def key_of(password: str) -> str:
+def address_key(password: str) -> str:
     """What opens the addresses of states: terraform may print one, so it is masked in logs."""
     return hmac.new(password.encode(), b"addresses", "sha256").hexdigest()[:32]
 
@@ -46,7 +46,7 @@ class Store:
     def __init__(self, orders: dict[str, str]) -> None:
         self.orders = orders
         self.path = os.path.join(orders["folder"], "terraform.tfstate")  # noqa: PTH118 - quick start
-        self.key, self.port = key_of(orders["password"]), self._port()
+        self.key, self.port = address_key(orders["password"]), self._port()
         self._lock = threading.Lock()
         self._announced = time.time_ns()  # more than any number of a server before this one
         self._stored = 0
@@ -86,7 +86,7 @@ class Server(ThreadingHTTPServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether it is the run that connects: another one may not fill this server."""
         uid = self.store.orders["uid"]
-        return peers.may_enter(request, int(uid) if uid else None)
+        return peers.peer_allowed(request, int(uid) if uid else None)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -262,7 +262,7 @@ def main(arguments: list[str]) -> int:
     os.write(1, b"ready\n")
     while os.read(0, 64):
         pass
-    while alive(orders["lock"]):
+    while terraform_alive(orders["lock"]):
         time.sleep(_LOOK_EVERY)
     last = threading.Timer(_LAST_WORDS, os._exit, (0,))
     last.daemon = True
@@ -272,7 +272,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def alive(lock: str) -> bool:
+def terraform_alive(lock: str) -> bool:
     """Whether a terraform runs for which this lock is held, or in which it is recorded."""
     try:
         descriptor = os.open(lock, os.O_RDWR)
@@ -282,7 +282,7 @@ def alive(lock: str) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         lines = os.read(descriptor, 65536).decode(errors="replace").splitlines()
         said = {name: value for name, _, value in (line.partition(" ") for line in lines)}
-        start = kernel.started(int(said["pid"]))
+        start = kernel.start_time(int(said["pid"]))
     except BlockingIOError:
         return True
     except (OSError, KeyError, ValueError):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from terrapod_agent.work.plan_file import Contents
+from terrapod_agent.work.plan_file import SavedPlan
 from terrapod_common import wire
 
 NO_CHANGES, CHANGES = 0, 2  # exit codes of a plan with -detailed-exitcode
@@ -97,10 +97,10 @@ def apply(binary: Path, planned: Path, values: Path | None = None) -> tuple[str,
     return (str(binary), "apply", "-input=false", *given, str(planned))
 
 
-def asks(tool: wire.Tool, plan: Contents | None) -> bool:
+def apply_needs_values(tool: wire.Tool, plan: SavedPlan | None) -> bool:
     """Whether the apply of a saved plan needs values again, as it does those that are ephemeral."""
     if tool.name == "terraform" and plan is not None:
-        return plan.asks  # earlier ones have no such values, and refuse the option
+        return plan.needs_values  # earlier ones have no such values, and refuse the option
     return version(tool) >= (_EPHEMERAL if tool.name == "terraform" else _EPHEMERAL_TOFU)
 
 

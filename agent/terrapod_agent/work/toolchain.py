@@ -10,9 +10,9 @@ import anyio
 import structlog
 from anyio import to_thread
 
-from terrapod_agent.client import Client, Located
-from terrapod_agent.contact import insist
-from terrapod_agent.trouble import Failed
+from terrapod_agent.client import Client, ToolLocation
+from terrapod_agent.errors import OperationFailed
+from terrapod_agent.retry import retry
 from terrapod_common import files, wire
 from terrapod_common.loops import Backoff
 
@@ -51,14 +51,16 @@ class Toolchain:
                 os=self._os,
                 arch=self._arch,
             )
-            located = await insist(locate, self._backoff)
+            located = await retry(locate, self._backoff)
             wanted = tool.digest or located.digest
             return await self._cached(tool, wanted) or await self._download(tool, located, wanted)
 
     async def unchanged(self, path: Path) -> None:
-        """Raise :class:`Failed` when a tool is no longer the one that :meth:`get` gave."""
+        """Raise :class:`OperationFailed` when a tool is no longer the one that :meth:`get` gave."""
         if not await self._right(path):
-            raise Failed(f"{path.name} was changed on the agent's machine; it is not started")
+            raise OperationFailed(
+                f"{path.name} was changed on the agent's machine; it is not started"
+            )
 
     def sweep(self, days: float) -> None:
         """Remove what no phase has used for so long."""
@@ -68,17 +70,17 @@ class Toolchain:
                 path.unlink()
                 path.parent.rmdir()
 
-    async def _download(self, tool: wire.Tool, located: Located, wanted: str) -> Path:
-        part = files.private(self._folder) / f".{tool.name}.part"
-        fetched = await insist(partial(self._client.fetch_tool, located, part), self._backoff)
+    async def _download(self, tool: wire.Tool, located: ToolLocation, wanted: str) -> Path:
+        part = files.private_folder(self._folder) / f".{tool.name}.part"
+        fetched = await retry(partial(self._client.download_tool, located, part), self._backoff)
         if fetched.digest != wanted:
             part.unlink()
-            raise Failed(
+            raise OperationFailed(
                 f"{tool.name} {tool.version} arrived with the digest {fetched.digest},"
                 f" expected {wanted}; it is not used"
             )
         path = self._path(tool, wanted)
-        files.private(path.parent)
+        files.private_folder(path.parent)
         part.chmod(0o755)  # runs that are other users start it, too
         part.rename(path)
         await self.unchanged(path)

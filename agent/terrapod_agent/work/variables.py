@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from terrapod_agent.settings import Variable as Passed
+from terrapod_agent.settings import EnvironmentVariable
 from terrapod_agent.work import redact
 from terrapod_common import wire
 
@@ -32,12 +32,12 @@ class Environment(NamedTuple):
     refused: tuple[str, ...]
 
 
-def effective(variables: Iterable[wire.Variable]) -> list[wire.Variable]:
+def effective(variables: Iterable[wire.RunVariable]) -> list[wire.RunVariable]:
     """Without duplicates: a later variable of the same key and category wins."""
     return list({(variable.category, variable.key): variable for variable in variables}.values())
 
 
-def tfvars(variables: Iterable[wire.Variable]) -> str:
+def tfvars(variables: Iterable[wire.RunVariable]) -> str:
     """The content of a tfvars file with the variables of category ``terraform``."""
     return "".join(
         f"{variable.key} = {_expression(variable)}\n"
@@ -46,7 +46,7 @@ def tfvars(variables: Iterable[wire.Variable]) -> str:
     )
 
 
-def _expression(variable: wire.Variable) -> str:
+def _expression(variable: wire.RunVariable) -> str:
     # In parentheses an expression may begin, break and end where it likes.
     return f"(\n{variable.value}\n)" if variable.hcl else quoted(variable.value)
 
@@ -60,7 +60,7 @@ def quoted(text: str) -> str:
 
 
 def environment(
-    work: wire.Work, passed_on: Iterable[Passed], fixed: Mapping[str, str]
+    work: wire.Work, passed_on: Iterable[EnvironmentVariable], fixed: Mapping[str, str]
 ) -> Environment:
     """An environment from nothing: what the operator lets through, the run's, the agent's."""
     values = {variable.name: variable.value for variable in passed_on}
@@ -84,12 +84,12 @@ def reserved(name: str, value: str) -> bool:
     return name in _RESERVED or name.startswith(_RESERVED_STARTS)
 
 
-def masks(variables: Iterable[wire.Variable]) -> list[bytes]:
+def masks(variables: Iterable[wire.RunVariable]) -> list[bytes]:
     """All that must not show up in the log."""
     return sorted(set(_masks(variables)))
 
 
-def _masks(variables: Iterable[wire.Variable]) -> Iterator[bytes]:
+def _masks(variables: Iterable[wire.RunVariable]) -> Iterator[bytes]:
     for variable in variables:
         if variable.sensitive:
             yield from redact.forms(variable.value, hcl=variable.hcl)

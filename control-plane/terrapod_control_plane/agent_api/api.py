@@ -22,7 +22,7 @@ _LARGEST_CHUNK = 1024 * 1024
 @post("/listeners/{listener_id:str}/heartbeat", opt=AGENTS)
 async def beat(ctx: Ctx, listener_id: FromPath[str], request: AnyRequest) -> bare_json.Answer:
     """I am alive, and this is what I hold."""
-    said = await bare_json.body(request, wire.Beat)
+    said = await bare_json.body(request, wire.Heartbeat)
     return bare_json.answer(await duty.beat(ctx, listener_id, said))
 
 
@@ -153,7 +153,7 @@ async def late_result(
 ) -> bare_json.Answer:
     """What became of an apply that was given up; changes only what the hold says."""
     held = (phase_id, listener_id, bare_json.number(asked.get("fence")))
-    said = await bare_json.body(request, wire.Late)
+    said = await bare_json.body(request, wire.LateResult)
     return bare_json.answer(await service.late_result(ctx, held, said))
 
 

@@ -47,7 +47,7 @@ async def work_of_phase(ctx: Context, phase: Phase, platform: str) -> wire.Work:
 
 async def _variables(
     ctx: Context, workspace: Workspace, run: Run, plan: Phase, phase: Phase
-) -> list[wire.Variable]:
+) -> list[wire.RunVariable]:
     """The workspace's and the run's own. An apply gets the plan's, but the present environment.
 
     terraform refuses a plan that was made with other values; credentials may have been renewed.
@@ -98,9 +98,9 @@ def _limits(ctx: Context, phase: Phase, workspace: Workspace) -> wire.Limits:
     )
 
 
-def _run_variables(ctx: Context, run: Run) -> list[wire.Variable]:
+def _run_variables(ctx: Context, run: Run) -> list[wire.RunVariable]:
     return [
-        wire.Variable(key=variable.key, value=variable.value, hcl=True)
+        wire.RunVariable(key=variable.key, value=variable.value, hcl=True)
         for variable in phase_inputs.variables_of(ctx, run)
     ]
 

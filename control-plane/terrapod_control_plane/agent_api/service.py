@@ -21,7 +21,7 @@ from terrapod_control_plane.runs.recovery import internal as recovery
 _LONGEST_PATH = 4096
 
 
-async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
+async def beat(ctx: Context, listener: str, said: wire.Heartbeat) -> wire.HeartbeatAnswer:
     """Note that the agent lives, renew what it holds, tell it what it has lost."""
     await ctx.must(LISTENER_ACT, listener)
     await agents.seen(ctx, listener, said)
@@ -34,7 +34,7 @@ async def beat(ctx: Context, listener: str, said: wire.Beat) -> wire.BeatAnswer:
     await recovery.shown_by_agent(ctx, listener, lost)
     settings = ctx.settings.agents
     busy = bool(said.holding)
-    return wire.BeatAnswer(
+    return wire.HeartbeatAnswer(
         every_seconds=settings.beat_busy_seconds if busy else settings.beat_idle_seconds,
         leases=renewed,
         lost=[held.phase_id for held in lost],
@@ -49,14 +49,14 @@ async def orders(ctx: Context, listener: str, wait: float, seen: str) -> wire.Or
 
     async def attempt() -> wire.Orders | None:
         found = await leases.orders(ctx, listener)
-        return wire.Orders(orders=found) if wire.seen(found) != seen else None
+        return wire.Orders(orders=found) if wire.orders_fingerprint(found) != seen else None
 
     wait = min(wait, ctx.settings.agents.longest_wait_seconds)
     found = await ctx.services.bus.first(f"orders:{listener}", attempt, wait)
     return found or wire.Orders(orders=await leases.orders(ctx, listener))
 
 
-async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wire.Next | None:
+async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wire.NextWork | None:
     """A phase for an idle slot or an order for its agent, or nothing when neither came in time."""
     await ctx.must(LISTENER_ACT, listener)
     claimer = Claimer(
@@ -77,8 +77,8 @@ async def next_work(ctx: Context, listener: str, slot: Slot, wait: float) -> wir
     if found is None:
         return None
     if isinstance(found, wire.Orders):
-        return wire.Next(orders=found.orders, drain=found.drain)
-    return wire.Next(
+        return wire.NextWork(orders=found.orders, drain=found.drain)
+    return wire.NextWork(
         work=await internal.work_of_phase(ctx, found, await agents.platform(ctx, listener))
     )
 
@@ -95,7 +95,7 @@ async def _claimed_or_ordered(
         with ctx.services.bus.until(f"orders:{claimer.listener}"):
             if woken:
                 found = await leases.orders(ctx, claimer.listener)
-                if wire.seen(found) != seen:
+                if wire.orders_fingerprint(found) != seen:
                     return wire.Orders(orders=found)
             return await leases.claim(ctx, claimer, deadline - anyio.current_time(), still)
         woken = True
@@ -130,13 +130,13 @@ async def state(ctx: Context, held: Held) -> AsyncIterator[bytes] | None:
 
 async def save_state(
     ctx: Context, held: Held, body: AsyncIterator[bytes], *, final: bool
-) -> wire.Stored:
+) -> wire.StoredAnswer:
     """A state that the apply reached."""
     await ctx.must(LISTENER_ACT, held[1])
     return await artifacts.save_state(ctx, await leases.held(ctx, *held), body, final=final)
 
 
-async def recover_state(ctx: Context, held: Held, body: AsyncIterator[bytes]) -> wire.Stored:
+async def recover_state(ctx: Context, held: Held, body: AsyncIterator[bytes]) -> wire.StoredAnswer:
     """The state of an apply whose lease ended while it ran."""
     await ctx.must(LISTENER_ACT, held[1])
     return await artifacts.recover_state(ctx, held, body)
@@ -148,7 +148,7 @@ async def late_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire.L
     return await leases.late_log(ctx, held, offset, data)
 
 
-async def late_result(ctx: Context, held: Held, said: wire.Late) -> wire.Taken:
+async def late_result(ctx: Context, held: Held, said: wire.LateResult) -> wire.LateResultAnswer:
     """What became of an apply that was given up."""
     await ctx.must(LISTENER_ACT, held[1])
     return await leases.late_result(ctx, held, said)
@@ -156,7 +156,7 @@ async def late_result(ctx: Context, held: Held, said: wire.Late) -> wire.Taken:
 
 async def save_artifact(
     ctx: Context, held: Held, named: Named, body: AsyncIterator[bytes]
-) -> wire.Stored:
+) -> wire.StoredAnswer:
     """Something the plan leaves for its apply."""
     await ctx.must(LISTENER_ACT, held[1])
     phase = await leases.held(ctx, *held)

@@ -49,7 +49,7 @@ async def names(ctx: Context, wanted: Sequence[str]) -> Mapping[str, str]:
     return await queries.names(wanted)
 
 
-async def seen(ctx: Context, listener: str, said: wire.Beat) -> None:
+async def seen(ctx: Context, listener: str, said: wire.Heartbeat) -> None:
     """Note that an agent lives, and what it told of itself."""
     await queries.seen(listener, said, ctx.now())
 

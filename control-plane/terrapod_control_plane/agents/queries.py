@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from terrapod_common.wire import Beat
+from terrapod_common.wire import Heartbeat
 from terrapod_control_plane.agents.model import Certificate, Listener, Pool
 from terrapod_control_plane.agents.tables import Certificates, Listeners, Pools
 from terrapod_control_plane.kernel import db
@@ -210,7 +210,7 @@ async def forget_listeners(ids: Sequence[str]) -> list[Listener]:
     return await db.many(Listener, _GONE, ids)
 
 
-async def seen(listener_id: str, beat: Beat, now: datetime) -> None:
+async def seen(listener_id: str, beat: Heartbeat, now: datetime) -> None:
     """Note a beat."""
     await db.execute(
         "update listeners set last_seen_at = $2, version = $3, platform = $4, slots = $5, "

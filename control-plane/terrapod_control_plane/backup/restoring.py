@@ -57,7 +57,7 @@ def begun(data_dir: Path, *, brings_keys: bool) -> Iterator[None]:
     """Mark an empty data directory before a database is made in it; what fails takes it away."""
     fresh = {path.name for path in data_dir.iterdir()} <= {"keys"}
     if fresh:
-        files.replace(data_dir / _MARK, _KEYS_TOO if brings_keys else b"")
+        files.write_atomically(data_dir / _MARK, _KEYS_TOO if brings_keys else b"")
     try:
         yield
     except BaseException:
@@ -125,7 +125,7 @@ class _Restoring:
         await self._clear_or_refuse()
         await database.mark(self._connection)
         ours = _KEYS_TOO if self._brings_keys else b""
-        await run_sync(files.replace, self._target.data_dir / _MARK, ours)
+        await run_sync(files.write_atomically, self._target.data_dir / _MARK, ours)
         try:
             await migrations.up_to(self._target.dsn, self._header.migrations[-1])
             manifest = await self._fill()
@@ -150,7 +150,7 @@ class _Restoring:
         data = self._target.data_dir
         marked = await database.is_marked(self._connection)
         # Both marks: what lies there was put there by a restore into this database.
-        left = await run_sync(files.content, data / _MARK, 64) if marked else None
+        left = await run_sync(files.read_regular, data / _MARK, 64) if marked else None
         ours = left is not None
         taken = [self._target.keys] if self._brings_keys and left != _KEYS_TOO else []
         if not ours:
@@ -244,10 +244,10 @@ class _Restoring:
 
     def _write_keys(self, revived: Revived) -> None:
         if self._keys and not self._target.given_keys:
-            files.replace(self._target.keys, f"{self._keys}\n".encode())
+            files.write_atomically(self._target.keys, f"{self._keys}\n".encode())
         if revived.admin is not None:
             token = self._target.data_dir / "admin-token"
-            files.replace(token, f"{revived.admin_token}\n".encode())
+            files.write_atomically(token, f"{revived.admin_token}\n".encode())
 
 
 def _fits(header: Header) -> None:

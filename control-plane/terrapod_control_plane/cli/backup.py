@@ -197,4 +197,4 @@ def _target(file: str) -> Iterator[BinaryIO]:
         raise failed(f"{path} is there already, and a backup overwrites nothing.") from None
     finally:
         draft.unlink(missing_ok=True)
-    files.sync(path.parent)
+    files.sync_folder(path.parent)

@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol, Self
 
 from msgspec import Struct
 
-from terrapod_common.overrides import OVERRIDE, rivals
+from terrapod_common.overrides import OVERRIDE, rivals_override
 
 _HEADER_AT_MOST = 256 * 1024
 _NAME_AT_MOST = 2048
@@ -237,7 +237,7 @@ def _inside(name: str) -> PurePosixPath:
             raise BadArchive(
                 f"{_shown(name)} has a part that is longer than {_PART_AT_MOST} bytes."
             )
-        if rivals(part):
+        if rivals_override(part):
             raise BadArchive(
                 f"{_shown(name)} would come after {OVERRIDE}, which Terrapod adds to every run: "
                 "choose a name that sorts before it."

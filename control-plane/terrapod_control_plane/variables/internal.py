@@ -14,10 +14,10 @@ async def scope(id_: str) -> Scope | None:
     return await workspaces.scope(workspace) if workspace else None
 
 
-async def effective(ctx: Context, workspace: str) -> list[wire.Variable]:
+async def effective(ctx: Context, workspace: str) -> list[wire.RunVariable]:
     """The variables that a run of a workspace gets, in clear."""
     return [
-        wire.Variable(
+        wire.RunVariable(
             key=found.key,
             value=opened(ctx, found),
             category=found.category,

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response
 from msgspec import Struct
 
-from terrapod_common.wire import LARGEST
+from terrapod_common.wire import LARGEST_INTEGER
 from terrapod_control_plane.kernel.errors import BadRequest, Unprocessable
 from terrapod_control_plane.kernel.reading import Malformed, read_json
 from terrapod_control_plane.web.auth import NOBODY
@@ -51,8 +51,8 @@ def number(text: str | None) -> int:
     """A whole number of a query, -1 when there is none or less; refuses what is none."""
     if text is None:
         return -1
-    if not _NUMBER.fullmatch(text) or int(text) > LARGEST:
-        raise BadRequest(f"{text[:40]!r} is not a whole number up to {LARGEST}.")
+    if not _NUMBER.fullmatch(text) or int(text) > LARGEST_INTEGER:
+        raise BadRequest(f"{text[:40]!r} is not a whole number up to {LARGEST_INTEGER}.")
     return max(int(text), -1)
 
 

@@ -146,8 +146,8 @@ def _create(draft: Path) -> BinaryIO:
     if not draft.parent.is_dir():
         draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The root itself is new as well, and must survive a power failure with its first blob.
-        files.sync(draft.parent.parent)
-        files.sync(draft.parent.parent.parent)
+        files.sync_folder(draft.parent.parent)
+        files.sync_folder(draft.parent.parent.parent)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     return os.fdopen(descriptor, "wb")
 
@@ -164,7 +164,7 @@ def _publish(file: BinaryIO, draft: Path, target: Path, root: Path | None) -> No
     folder = target
     while root is not None and folder != root:
         folder = folder.parent
-        files.sync(folder)
+        files.sync_folder(folder)
 
 
 def _put_whole(draft: Path, target: Path, content: bytes, root: Path | None) -> None:

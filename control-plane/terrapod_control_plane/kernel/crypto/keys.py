@@ -198,7 +198,7 @@ def _create_ring(path: Path) -> KeyRing:
         return _ring_in(path) or ring
     finally:
         draft.unlink()
-    files.sync(path.parent)
+    files.sync_folder(path.parent)
     return ring
 
 

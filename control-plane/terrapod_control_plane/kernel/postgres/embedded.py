@@ -175,21 +175,21 @@ class Embedded:
             _compare_versions(home)
             sql = f"ALTER ROLE {NAME} PASSWORD '{password}'\n"
             run_program(home, "postgres", ["--single", "-D", str(home.cluster), "postgres"], sql)
-        files.replace(path, password.encode())
+        files.write_atomically(path, password.encode())
         return password
 
     def _initialize(self, home: Home, password: str) -> None:
         for leftover in home.folder.glob("new-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         draft = Path(tempfile.mkdtemp(prefix="new-", dir=home.folder))
-        files.replace(draft / "password", password.encode())
+        files.write_atomically(draft / "password", password.encode())
         give_to(draft / "password", home)
         give_to(draft, home)
         where = ["-D", str(draft / "cluster"), "-U", NAME, "--pwfile", str(draft / "password")]
         options = ["--auth=scram-sha-256", "--no-locale", "-E", "UTF8"]
         run_program(home, "initdb", [*where, *options])
         (draft / "cluster").rename(home.cluster)
-        files.sync(home.folder)
+        files.sync_folder(home.folder)
         mark_ready(self._data, home)
         shutil.rmtree(draft)
 
@@ -197,7 +197,7 @@ class Embedded:
         address = find_address(home)
         folder = address.folder
         if folder is not None and folder.parent != home.folder:
-            files.replace(self._data / "postgres.socket", str(folder).encode())
+            files.write_atomically(self._data / "postgres.socket", str(folder).encode())
         before = ""
         while (complaint := self._launch(home, address, deadline)) is not None:
             # The last children of a server that was killed itself leave on their own, at once.

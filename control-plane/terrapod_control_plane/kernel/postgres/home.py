@@ -101,7 +101,7 @@ def _recorded(data_dir: Path) -> tuple[Path | None, bool]:
 def _record(data_dir: Path, folder: Path, *, ready: bool) -> None:
     inside = folder.is_relative_to(data_dir)
     place = folder.relative_to(data_dir) if inside else folder
-    files.replace(data_dir / _RECORD, f"{place}\n{_READY if ready else 'new'}\n".encode())
+    files.write_atomically(data_dir / _RECORD, f"{place}\n{_READY if ready else 'new'}\n".encode())
 
 
 def _new_folder(data_dir: Path) -> Path:
@@ -132,7 +132,7 @@ def _folder_outside(data_dir: Path, user: pwd.struct_passwd) -> Path:
         if base.is_dir() and os.access(base, os.W_OK) and _reachable(base, user):
             folder = Path(tempfile.mkdtemp(prefix="terrapod-", dir=base))
             _open_to(folder, user)
-            files.sync(base)
+            files.sync_folder(base)
             return folder
     raise PostgresFailed(
         f"PostgreSQL does not run as root, and {user.pw_name!r} can reach neither {data_dir} nor "

@@ -32,7 +32,7 @@ async def look_for_markers(ctx: Context) -> None:
         log.error("paused: nothing is handed out until `terrapod resume`", reason=reason)
 
 
-async def shown_by_agent(ctx: Context, listener: str, held: Sequence[wire.Holding]) -> None:
+async def shown_by_agent(ctx: Context, listener: str, held: Sequence[wire.HeldPhase]) -> None:
     """An agent says that it holds what it does not hold here: perhaps it did, after a backup."""
     signed = [claim for holding in held if (claim := _proven(ctx, listener, holding))]
     if not signed:
@@ -43,7 +43,7 @@ async def shown_by_agent(ctx: Context, listener: str, held: Sequence[wire.Holdin
             await _suspect(ctx, claim, f"the agent {listener}")
 
 
-def _proven(ctx: Context, listener: str, holding: wire.Holding) -> Claim | None:
+def _proven(ctx: Context, listener: str, holding: wire.HeldPhase) -> Claim | None:
     """The claim of what an agent says it holds, if this server has signed just that."""
     claim = markers.opened(ctx.services.ring, holding.claim) if holding.claim else None
     shown = (holding.phase_id, holding.fence, listener)

@@ -49,7 +49,7 @@ async def state(ctx: Context, phase: Phase) -> AsyncIterator[bytes] | None:
 
 async def save_state(
     ctx: Context, phase: Phase, chunks: AsyncIterator[bytes], *, final: bool
-) -> wire.Stored:
+) -> wire.StoredAnswer:
     """Store a state that an apply reached."""
     if phase.kind != "apply" or not phase.start_confirmed:
         raise Conflict(f"{phase.id} does not write state.")
@@ -60,12 +60,12 @@ async def save_state(
 
     writer = run_states.Writer(workspace=phase.workspace_id, run=phase.run_id, still=still)
     saved = await run_states.save_from_run(ctx, writer, chunks, final=final)
-    return wire.Stored(size=saved.size, digest=saved.sha256)
+    return wire.StoredAnswer(size=saved.size, digest=saved.sha256)
 
 
 async def recover_state(
     ctx: Context, held: tuple[str, str, int], chunks: AsyncIterator[bytes]
-) -> wire.Stored:
+) -> wire.StoredAnswer:
     """Store the state of an apply whose lease ended while it ran, for a person to adopt."""
     phase_id, listener, fence = held
     phase = await runs_queries.phase(phase_id)
@@ -79,12 +79,12 @@ async def recover_state(
         raise Conflict(f"{phase_id} ended well, with its state.")
     saved = await run_states.save_recovered(ctx, phase.workspace_id, phase.run_id, chunks)
     await holds.arrived(ctx, phase.run_id, phase.id)
-    return wire.Stored(size=saved.size, digest=saved.sha256)
+    return wire.StoredAnswer(size=saved.size, digest=saved.sha256)
 
 
 async def save_artifact(
     ctx: Context, phase: Phase, name: str, digest: str, chunks: AsyncIterator[bytes]
-) -> wire.Stored:
+) -> wire.StoredAnswer:
     """Store what a plan leaves for its apply, if its digest is the announced one."""
     if name not in _NAMES or phase.kind != "plan":
         raise NotFound(f"There is no artifact {name} of {phase.id}.")
@@ -103,7 +103,7 @@ async def save_artifact(
         if doomed:
             with anyio.CancelScope(shield=True):
                 await ctx.services.blobs.delete(doomed)
-    return wire.Stored(size=size, digest=digest)
+    return wire.StoredAnswer(size=size, digest=digest)
 
 
 async def _publish(phase: Phase, name: str, new: Artifact) -> Artifact | None:

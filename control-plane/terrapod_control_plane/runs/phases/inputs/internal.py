@@ -20,7 +20,7 @@ async def run_of(ctx: Context, phase: Phase) -> Run:
 
 
 async def reads(
-    ctx: Context, plan: Phase, state: str | None, variables: list[wire.Variable]
+    ctx: Context, plan: Phase, state: str | None, variables: list[wire.RunVariable]
 ) -> None:
     """Note what a plan that was just claimed is about to read; its apply must see the same."""
     sealed = ctx.services.ring.seal(encode(variables), _sealed_for(plan))
@@ -28,12 +28,12 @@ async def reads(
         await runs_queries.reads(plan.id, state, sealed)
 
 
-def read_by(ctx: Context, plan: Phase) -> list[wire.Variable]:
+def read_by(ctx: Context, plan: Phase) -> list[wire.RunVariable]:
     """The variables of category ``terraform`` that a plan has read."""
     if plan.variables is None:
         return []
     plain = ctx.services.ring.open(plan.variables, _sealed_for(plan))
-    return msgspec.json.decode(plain, type=list[wire.Variable])
+    return msgspec.json.decode(plain, type=list[wire.RunVariable])
 
 
 def _sealed_for(plan: Phase) -> str:

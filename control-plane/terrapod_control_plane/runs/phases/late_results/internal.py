@@ -51,14 +51,14 @@ async def append_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire
     return wire.LogAnswer(offset=expected + len(data))
 
 
-async def result(ctx: Context, held: Held, said: wire.Late) -> wire.Taken:
+async def result(ctx: Context, held: Held, said: wire.LateResult) -> wire.LateResultAnswer:
     """Take what became of a lost apply; said again, it changes nothing."""
     await epochs.must_be_present(held[2])
     found = _lost(await runs_queries.phase(held[0]), held)
     async with db.transaction():
         run, phase = await results.locked(ctx, found.run_id, found.id)
         if _lost(phase, held).late_at is not None:
-            return wire.Taken()
+            return wire.LateResultAnswer()
         newest = await run_states.newest_of(ctx, run.id)
         serial = newest.serial if newest and newest.status == "recovered" else None
         known = told(said, serial)
@@ -67,10 +67,10 @@ async def result(ctx: Context, held: Held, said: wire.Late) -> wire.Taken:
         await queries.finished(phase.id, ctx.now())
         facts = {"phase": phase.id, "run": run.id, "listener": held[1], "known": known}
         db.on_commit(partial(log.info, "a late result was taken", **facts))
-        return wire.Taken(hold=await holds.tell(ctx, run, phase, known))
+        return wire.LateResultAnswer(hold=await holds.tell(ctx, run, phase, known))
 
 
-async def returned(ctx: Context, listener: str, kept: list[wire.Holding]) -> None:
+async def returned(ctx: Context, listener: str, kept: list[wire.HeldPhase]) -> None:
     """An agent was started again: of what it does not name it has nothing, and the holds say so."""
     named = {(holding.phase_id, holding.fence) for holding in kept}
     for found in await queries.unheard(listener):
@@ -81,14 +81,14 @@ async def returned(ctx: Context, listener: str, kept: list[wire.Holding]) -> Non
                     await holds.nothing_left(ctx, run, phase)
 
 
-def told(said: wire.Late, serial: int | None) -> str:
+def told(said: wire.LateResult, serial: int | None) -> str:
     """What is known by now, in words for the hold."""
     if not said.began:
         return "its agent came back: terraform had not begun, nothing was applied; clear the hold"
     return f"its agent came back: {said.ended or 'terraform had ended'}{_state(said, serial)}"
 
 
-def _state(said: wire.Late, serial: int | None) -> str:
+def _state(said: wire.LateResult, serial: int | None) -> str:
     if said.state == "kept":
         why = said.state_trouble or "the server did not take it"
         return f"; its last state is kept on the agent's machine: {why}"

@@ -56,7 +56,7 @@ async def claim(
     return await ctx.services.bus.first_in_line(topic, attempt, wait, line=line)
 
 
-async def renew(ctx: Context, listener: str, holding: list[wire.Holding]) -> dict[str, float]:
+async def renew(ctx: Context, listener: str, holding: list[wire.HeldPhase]) -> dict[str, float]:
     """Renew the leases of what an agent says it holds: phase id -> seconds from now."""
     if not holding:
         return {}
@@ -144,7 +144,7 @@ def _reported(ctx: Context, run: Run, phase: Phase) -> wire.Reported:
     return wire.Reported(status=run.status.value, lease_seconds=seconds)
 
 
-async def dropped(ctx: Context, listener: str, holdings: list[wire.Holding]) -> None:
+async def dropped(ctx: Context, listener: str, holdings: list[wire.HeldPhase]) -> None:
     """What an agent that was started again does not run any more goes on at once."""
     for holding in sorted(holdings, key=lambda one: one.phase_id)[:_DROPPED_AT_MOST]:
         async with db.transaction():

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from terrapod_common.wire import Holding
+from terrapod_common.wire import HeldPhase
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.runs.model import Phase
 from terrapod_control_plane.runs.phases.leases import model as internal
@@ -53,7 +53,7 @@ returning id, kind
 
 
 async def renew(
-    listener: str, holding: Sequence[Holding], now: datetime, leases: internal.Leases
+    listener: str, holding: Sequence[HeldPhase], now: datetime, leases: internal.Leases
 ) -> dict[str, float]:
     """Renew what the agent says it holds and does hold: phase id -> seconds."""
     ids, fences = [h.phase_id for h in holding], [h.fence for h in holding]

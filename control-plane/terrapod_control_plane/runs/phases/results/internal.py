@@ -156,7 +156,7 @@ async def lost(ctx: Context, phase_id: str) -> None:
     await _gone(ctx, run, phase, f"{agent} was lost")
 
 
-async def dropped(ctx: Context, listener: str, holding: wire.Holding) -> None:
+async def dropped(ctx: Context, listener: str, holding: wire.HeldPhase) -> None:
     """An agent that was started again says what it does not run any more."""
     found = await runs_queries.phase(holding.phase_id)
     if found is None or found.listener_id != listener:
