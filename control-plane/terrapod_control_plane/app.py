@@ -14,6 +14,8 @@ from terrapod_control_plane.identity.slice import SLICE as IDENTITY
 from terrapod_control_plane.kernel import ids
 from terrapod_control_plane.kernel.access import Resolver
 from terrapod_control_plane.kernel.context import AgentDirectory, Handler, Services
+from terrapod_control_plane.kernel.crypto import keys
+from terrapod_control_plane.kernel.crypto.authority import fingerprint
 from terrapod_control_plane.kernel.events import Event
 from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.kernel.policy import Actor
@@ -115,9 +117,11 @@ def _credentials(services: Services) -> Credentials:
     by_certificate = next(one.by_certificate for one in SLICES if one.by_certificate)
 
     async def of_token(token: str) -> Actor | None:
-        return await by_token(token, services.clock.now())
+        now, key = services.clock.now(), keys.digest(token)
+        return await services.caches.actor(key, now, lambda: by_token(key, now))
 
     async def of_certificate(certificate: bytes) -> Actor | None:
-        return await by_certificate(certificate, services.clock.now())
+        now, key = services.clock.now(), fingerprint(certificate)
+        return await services.caches.actor(key, now, lambda: by_certificate(key, now))
 
     return Credentials(of_token=of_token, of_certificate=of_certificate)

@@ -21,6 +21,7 @@ from terrapod_control_plane.identity import internal as identity
 from terrapod_control_plane.kernel import db, epochs, jobs
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
+from terrapod_control_plane.kernel.caches import Caches
 from terrapod_control_plane.kernel.clock import Clock, SystemClock
 from terrapod_control_plane.kernel.condition import Condition
 from terrapod_control_plane.kernel.context import Services, system
@@ -98,18 +99,19 @@ async def _services(settings: Settings, clock: Clock) -> Services:
     ring = await _ring(settings)
     signing = await vault.secret("url-signing", ring, lambda: KeyRing.generate().export().encode())
     authority = await vault.secret("authority", ring, partial(_new_authority, clock))
-    data = settings.data_dir
+    data, caches = settings.data_dir, Caches()
     return Services(
         settings=settings,
         clock=clock,
-        bus=Bus(),
+        bus=Bus(caches),
+        caches=caches,
         blobs=SparedBlobs(SealedBlobs(LocalBlobs(data / "blobs"), ring), "blobs"),
         binaries=SparedBlobs(LocalBlobs(data / "binaries"), "binaries"),
         ephemeral=MemoryEphemeral(time.monotonic),
         ring=ring,
         signer=Signer(signing, clock.now),
         authority=Authority(*msgspec.json.decode(authority, type=tuple[bytes, bytes])),
-        resolvers=app.resolvers(),
+        resolvers={kind: caches.remembering(one) for kind, one in app.resolvers().items()},
         handlers=app.handlers(),
         agent_directory=app.agent_directory(),
         condition=Condition(time.monotonic, every=settings.server.look_every_seconds),

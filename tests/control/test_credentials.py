@@ -8,6 +8,7 @@ import structlog
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.clock import text
 from tests.kit.control import Client, Control, problems
+from tests.kit.hearing import all_heard
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +50,7 @@ async def test_a_revoked_token_is_out_at_once(control: Control, api: Client) -> 
 async def test_a_token_is_worth_what_its_user_is(control: Control, api: Client) -> None:
     _, client = await made(control, api)
     await db.execute("update users set is_active = false")
+    await all_heard(control.services.bus)
     assert (await client.call("GET", ME)).status_code == 401
 
 

@@ -4,7 +4,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import anyio
 import asyncpg
@@ -12,7 +11,7 @@ import pytest
 
 from terrapod_control_plane.kernel import connecting
 from tests.kit import factories
-from tests.kit.proxy import BOTH, Proxy, Weather
+from tests.kit.proxy import BOTH, Proxy, Weather, before_database, by_way_of
 from tests.kit.stack import Server, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -39,9 +38,7 @@ SOON = 60
 @pytest.fixture
 def between(dsn: str) -> Iterator[Proxy]:
     """A network between a server and its database."""
-    query = parse_qs(urlsplit(dsn).query)
-    host, port = query["host"][0], int(query["port"][0])
-    proxy = Proxy(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else port)
+    proxy = before_database(dsn)
     proxy.start()
     yield proxy
     proxy.close()
@@ -50,9 +47,7 @@ def between(dsn: str) -> Iterator[Proxy]:
 @pytest.fixture
 def behind(fresh: str, between: Proxy) -> str:
     """The address of a database of its own, by way of that network."""
-    parts = urlsplit(fresh)
-    place = f"{parts.username}:{parts.password}@127.0.0.1:{between.port}"
-    return urlunsplit(parts._replace(netloc=place, query="sslmode=disable"))
+    return by_way_of(between, fresh)
 
 
 @pytest.fixture

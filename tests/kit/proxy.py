@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal, TypeVar
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from msgspec import Struct
 
@@ -161,3 +162,17 @@ class Proxy:
                 return
         with suppress(OSError, RuntimeError):
             writer.write_eof()
+
+
+def before_database(dsn: str) -> Proxy:
+    """A stretch of network in front of a database; still to be started."""
+    query = parse_qs(urlsplit(dsn).query)
+    host, port = query["host"][0], int(query["port"][0])
+    return Proxy(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else port)
+
+
+def by_way_of(proxy: Proxy, dsn: str) -> str:
+    """The address of a database behind it."""
+    parts = urlsplit(dsn)
+    place = f"{parts.username}:{parts.password}@127.0.0.1:{proxy.port}"
+    return urlunsplit(parts._replace(netloc=place, query="sslmode=disable"))

@@ -2,7 +2,15 @@
 
 from typing import ClassVar
 
+from terrapod_control_plane.kernel.caches import CREDENTIALS
 from terrapod_control_plane.kernel.events import Event
+
+
+class _EndsCertificates(Event, frozen=True, kw_only=True):
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Whose certificates count."""
+        return (CREDENTIALS,)
 
 
 class PoolCreated(Event, frozen=True, kw_only=True):
@@ -18,7 +26,7 @@ class PoolCreated(Event, frozen=True, kw_only=True):
         return self.pool
 
 
-class PoolDeleted(Event, frozen=True, kw_only=True):
+class PoolDeleted(_EndsCertificates, frozen=True, kw_only=True):
     """A pool is gone."""
 
     kind: ClassVar[str] = "pool.deleted"
@@ -31,7 +39,7 @@ class PoolDeleted(Event, frozen=True, kw_only=True):
         return self.pool
 
 
-class ListenerForgotten(Event, frozen=True, kw_only=True):
+class ListenerForgotten(_EndsCertificates, frozen=True, kw_only=True):
     """An agent did not come back for so long that it would have to join again."""
 
     kind: ClassVar[str] = "listener.forgotten"
@@ -45,7 +53,7 @@ class ListenerForgotten(Event, frozen=True, kw_only=True):
         return self.listener
 
 
-class ListenerJoined(Event, frozen=True, kw_only=True):
+class ListenerJoined(_EndsCertificates, frozen=True, kw_only=True):
     """An agent has an identity."""
 
     kind: ClassVar[str] = "listener.joined"
@@ -60,7 +68,7 @@ class ListenerJoined(Event, frozen=True, kw_only=True):
         return self.listener
 
 
-class ListenerRevoked(Event, frozen=True, kw_only=True):
+class ListenerRevoked(_EndsCertificates, frozen=True, kw_only=True):
     """An agent is shut out."""
 
     kind: ClassVar[str] = "listener.revoked"

@@ -7,23 +7,23 @@ import msgspec
 
 from terrapod_common import wire
 from terrapod_control_plane.agents import queries
+from terrapod_control_plane.kernel.caches import Credential
 from terrapod_control_plane.kernel.context import Context, PoolSeen
-from terrapod_control_plane.kernel.crypto.authority import fingerprint
 from terrapod_control_plane.kernel.errors import Unauthorized
 from terrapod_control_plane.kernel.policy import Actor, Scope
 
 _SEEN_FOR = 1.0
 
 
-async def actor_of(certificate: bytes, now: datetime) -> Actor | None:
-    """The listener that a client certificate (DER) was issued to, unless revoked or ended."""
-    print_ = fingerprint(certificate)
-    found = await queries.holder(print_, now)
+async def holder(fingerprint: str, now: datetime) -> Credential | None:
+    """The listener that a client certificate was issued to, unless revoked or ended."""
+    found = await queries.holder(fingerprint, now)
     if found is None:
         return None
-    return Actor(
-        kind="listener", id=found.id, name=found.name, pool=found.pool_id, credential=print_
+    actor = Actor(
+        kind="listener", id=found.id, name=found.name, pool=found.pool_id, credential=fingerprint
     )
+    return Credential(actor=actor, until=found.not_after)
 
 
 def online_since(ctx: Context) -> datetime:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from msgspec import Struct
+
 from terrapod_common.wire import Heartbeat
 from terrapod_control_plane.agents.model import Certificate, Listener, Pool
 from terrapod_control_plane.agents.tables import Certificates, Listeners, Pools
@@ -166,15 +168,25 @@ async def insert_certificate(new: Certificate) -> None:
     await db.insert(Certificates, new)
 
 
+class Holder(Struct, frozen=True):
+    """The listener behind a certificate, and when that ends."""
+
+    id: str
+    name: str
+    pool_id: str
+    not_after: datetime
+
+
 _HOLDER = """
-select l.* from certificates c join listeners l on l.id = c.listener_id
+select l.id, l.name, l.pool_id, c.not_after
+from certificates c join listeners l on l.id = c.listener_id
 where c.fingerprint = $1 and c.revoked_at is null and l.revoked_at is null and c.not_after > $2
 """
 
 
-async def holder(fingerprint: str, now: datetime) -> Listener | None:
+async def holder(fingerprint: str, now: datetime) -> Holder | None:
     """Whose certificate this is, if it counts."""
-    return await db.one(Listener, _HOLDER, fingerprint, now)
+    return await db.one(Holder, _HOLDER, fingerprint, now)
 
 
 async def newest_certificate(listener_id: str) -> Certificate | None:

@@ -11,6 +11,6 @@ SLICE = Slice(
     kinds={"apool": "agent-pools", "listener": "listeners"},
     scopes={"apool": internal.pool_scope, "listener": internal.listener_scope},
     jobs=[jobs.jobs],
-    by_certificate=internal.actor_of,
+    by_certificate=internal.holder,
     agent_directory=AgentDirectory(pools=internal.pools_seen, names=internal.names),
 )

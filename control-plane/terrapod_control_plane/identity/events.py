@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from terrapod_control_plane.kernel.caches import CREDENTIALS
 from terrapod_control_plane.kernel.events import Event
 
 
@@ -37,6 +38,11 @@ class TokenDeleted(Event, frozen=True, kw_only=True):
     kind: ClassVar[str] = "token.deleted"
     token: str
     of: str
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Who holds which token."""
+        return (CREDENTIALS,)
 
     @property
     def subject(self) -> str:

@@ -7,6 +7,7 @@ from terrapod_control_plane.identity import queries
 from terrapod_control_plane.identity.events import TokenCreated, UserCreated
 from terrapod_control_plane.identity.model import Minted, Token, TokenKind, User
 from terrapod_control_plane.kernel import db, ids
+from terrapod_control_plane.kernel.caches import Credential
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.crypto import keys
 from terrapod_control_plane.kernel.errors import Unauthorized, Unprocessable
@@ -16,20 +17,25 @@ from terrapod_control_plane.kernel.policy import Actor, Scope
 _USED_EVERY = timedelta(minutes=1)
 
 
-async def actor_of(token: str, now: datetime) -> Actor | None:
-    """Whoever holds a token, if it is valid and its user active."""
-    found = await queries.holder(keys.digest(token), now)
+async def holder(digest: bytes, now: datetime) -> Credential | None:
+    """Whoever holds the token with this digest, if it is valid and its user active."""
+    found = await queries.holder(digest, now)
     if found is None:
         return None
-    if found.last_used_at is None or now - found.last_used_at > _USED_EVERY:
+    used = found.last_used_at
+    if used is None or now - used > _USED_EVERY:
         await queries.touch(found.token, now)
-    return Actor(
+        used = now
+    # To be looked up again when its use is to be noted again, which another process may have done.
+    ends = [used + _USED_EVERY, *([found.expires_at] if found.expires_at else [])]
+    actor = Actor(
         kind="user",
         id=found.id,
         name=found.username,
         email=found.email,
         roles=frozenset(found.roles),
     )
+    return Credential(actor=actor, until=min(ends))
 
 
 async def users(ctx: Context, wanted: Sequence[str]) -> list[User]:

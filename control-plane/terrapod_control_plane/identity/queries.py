@@ -29,6 +29,7 @@ class Holder(Struct, frozen=True):
 
     token: str
     last_used_at: datetime | None
+    expires_at: datetime | None
     id: str
     username: str
     email: str
@@ -36,7 +37,7 @@ class Holder(Struct, frozen=True):
 
 
 _HOLDER = """
-select t.id as token, t.last_used_at, u.id, u.username, u.email, u.roles
+select t.id as token, t.last_used_at, t.expires_at, u.id, u.username, u.email, u.roles
 from tokens t join users u on u.id = t.subject_id
 where t.digest = $1 and t.kind = 'user' and u.is_active
   and (t.expires_at is null or t.expires_at > $2)

@@ -11,5 +11,5 @@ SLICE = Slice(
     kinds={"user": "users", "at": "authentication-tokens"},
     scopes={"user": internal.user_scope, "at": internal.token_scope},
     related={"users": presented(internal.users, UserDoc)},
-    by_token=internal.actor_of,
+    by_token=internal.holder,
 )

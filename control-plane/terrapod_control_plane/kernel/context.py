@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from terrapod_control_plane.kernel import access, db, events, ids
 from terrapod_control_plane.kernel.blobs.base import Blobs
+from terrapod_control_plane.kernel.caches import Caches
 from terrapod_control_plane.kernel.clock import Clock
 from terrapod_control_plane.kernel.condition import Condition
 from terrapod_control_plane.kernel.crypto.authority import Authority
@@ -45,6 +47,7 @@ class Services(Struct, frozen=True, kw_only=True):
     settings: Settings
     clock: Clock
     bus: events.Bus
+    caches: Caches
     blobs: Blobs  # sealed: state, plans, configurations, logs
     binaries: Blobs  # plain: tools, which are public anyway
     ephemeral: Ephemeral
@@ -95,6 +98,8 @@ class Context(Struct, frozen=True, kw_only=True):
             raise RuntimeError(f"{type(event).__name__} was emitted outside of a transaction")
         for handle in self.services.handlers.get(type(event), ()):
             await handle(self, event)
+        for topic in event.changes:
+            db.on_commit(partial(self.services.caches.heard, topic))
         actor = self.actor
         await events.store(event, self.now(), actor.kind, actor.id, actor.name, self.request_id)
 

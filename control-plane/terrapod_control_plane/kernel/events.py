@@ -15,10 +15,14 @@ import structlog
 from msgspec import Struct
 
 from terrapod_control_plane.kernel import db, transaction_end
+from terrapod_control_plane.kernel.caches import Caches
+from terrapod_control_plane.kernel.echo import Echo
 
 T = TypeVar("T")
 CHANNEL = "terrapod"
 _KEEP_ALIVE = 10.0
+_CALL_EVERY = 0.25
+_NOTIFY = "select pg_notify($1, $2)"
 # A look in vain counts for those behind in the line too, unless something was said meanwhile. Not
 # for longer: a row that was skipped because somebody held its lock is said by nobody.
 _IN_VAIN = 5.0
@@ -39,6 +43,11 @@ class Event(Struct, frozen=True, kw_only=True, rename="kebab"):
     @property
     def topics(self) -> tuple[str, ...]:
         """Whom to wake."""
+        return ()
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What this process drops of its caches at commit, before others hear of it."""
         return ()
 
 
@@ -98,7 +107,8 @@ class Bus:
     What nobody waits for is not kept: topics and lines are named by agents, among others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, caches: Caches | None = None) -> None:
+        self._caches = caches or Caches()
         # Whoever waits for a signal holds it.
         self._signals: WeakValueDictionary[str, anyio.Event] = WeakValueDictionary()
         self._lines: dict[str, Line] = {}
@@ -227,20 +237,44 @@ class Bus:
 
     async def listen(self, dsn: str) -> None:
         """Relay commits of every server process; runs as a supervised loop."""
-        async with _listening(dsn, self.wake) as connection:
+        async with _listening(dsn, self._hear) as connection:
+            self._caches.missed()
             self.wake_all()
-            lost = anyio.Event()
-            connection.add_termination_listener(lambda _: lost.set())
-            while not lost.is_set():
-                with anyio.move_on_after(_KEEP_ALIVE):
-                    await lost.wait()
-                # A connection that ended without a word is noticed here.
-                await connection.execute("select 1", timeout=_KEEP_ALIVE)
+            echo, lost = self._caches.echo, anyio.Event()
+
+            def end(_: Any) -> None:
+                lost.set()
+                echo.lost()
+
+            connection.add_termination_listener(end)
+            try:
+                while True:  # until a call on a connection that has ended fails
+                    await _call(connection, echo)
+                    with anyio.move_on_after(_CALL_EVERY):
+                        await lost.wait()
+            finally:
+                echo.lost()
+
+    def _hear(self, topic: str) -> None:
+        self._caches.heard(topic)
+        self.wake(topic)
+
+
+async def _call(connection: Any, echo: Echo) -> None:
+    """Call oneself when somebody asks; a connection that ended without a word is noticed here."""
+    with anyio.move_on_after(_KEEP_ALIVE) as idle:
+        await echo.wanted()
+    if idle.cancelled_caught:
+        await connection.execute("select 1", timeout=_KEEP_ALIVE)
+    else:
+        await connection.execute(_NOTIFY, CHANNEL, echo.call(), timeout=_KEEP_ALIVE)
 
 
 @asynccontextmanager
 async def _listening(dsn: str, wake_: Callable[[str], None]) -> AsyncIterator[Any]:
-    connection = await db.connect(dsn, command_timeout=_KEEP_ALIVE)
+    # What it says is of no use after a crash: it need not be on the disk before it is heard.
+    session = {"synchronous_commit": "off"}
+    connection = await db.connect(dsn, command_timeout=_KEEP_ALIVE, session=session)
     try:
         await connection.add_listener(CHANNEL, lambda *call: wake_(str(call[3])))
         yield connection

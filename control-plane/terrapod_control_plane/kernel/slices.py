@@ -7,16 +7,16 @@ from typing import Any
 from msgspec import Struct
 
 from terrapod_control_plane.kernel.access import Resolver
+from terrapod_control_plane.kernel.caches import Credential
 from terrapod_control_plane.kernel.context import AgentDirectory, Handler
 from terrapod_control_plane.kernel.events import Event
 from terrapod_control_plane.kernel.jobs import Job
-from terrapod_control_plane.kernel.policy import Actor
 from terrapod_control_plane.kernel.related import Fetch
 from terrapod_control_plane.settings import Settings
 
-# Whom a credential belongs to, at this moment: a token's text, or a certificate in DER.
-ByToken = Callable[[str, datetime], Awaitable[Actor | None]]
-ByCertificate = Callable[[bytes, datetime], Awaitable[Actor | None]]
+# Whom a credential belongs to, at this moment: the digest of a token, or of a certificate.
+ByToken = Callable[[bytes, datetime], Awaitable[Credential | None]]
+ByCertificate = Callable[[str, datetime], Awaitable[Credential | None]]
 
 
 class Slice(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from terrapod_control_plane.kernel import caches
 from terrapod_control_plane.kernel.events import Event
 
 
@@ -20,6 +21,13 @@ class _OfWorkspace(Event, frozen=True, kw_only=True):
         return (f"workspace:{self.workspace}", "queue")
 
 
+class _ChangesScope(_OfWorkspace, frozen=True, kw_only=True):
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Whose it is and what it is called."""
+        return (caches.workspace(self.workspace),)
+
+
 class WorkspaceCreated(_OfWorkspace, frozen=True, kw_only=True):
     """A workspace exists."""
 
@@ -27,14 +35,14 @@ class WorkspaceCreated(_OfWorkspace, frozen=True, kw_only=True):
     owner: str
 
 
-class WorkspaceUpdated(_OfWorkspace, frozen=True, kw_only=True):
+class WorkspaceUpdated(_ChangesScope, frozen=True, kw_only=True):
     """A workspace was set up otherwise."""
 
     kind: ClassVar[str] = "workspace.updated"
     changed: list[str]
 
 
-class WorkspaceDeleted(_OfWorkspace, frozen=True, kw_only=True):
+class WorkspaceDeleted(_ChangesScope, frozen=True, kw_only=True):
     """A workspace is gone, and its runs, states and variables with it."""
 
     kind: ClassVar[str] = "workspace.deleted"
