@@ -22,12 +22,13 @@ from terrapod_control_plane.kernel import db, epochs, jobs
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
 from terrapod_control_plane.kernel.caches import Caches
-from terrapod_control_plane.kernel.clock import Clock, SystemClock
+from terrapod_control_plane.kernel.clock import Clock
 from terrapod_control_plane.kernel.condition import Condition
 from terrapod_control_plane.kernel.context import Services, system
 from terrapod_control_plane.kernel.crypto import vault
 from terrapod_control_plane.kernel.crypto.authority import Authority
 from terrapod_control_plane.kernel.crypto.keys import KeyRing, Signer, ring_from
+from terrapod_control_plane.kernel.database_clock import DatabaseClock
 from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
 from terrapod_control_plane.kernel.events import Bus
 from terrapod_control_plane.kernel.single_instance import SingleInstanceLock, only_one
@@ -57,7 +58,7 @@ async def opened(
     """Everything open and the loops running, until the block ends; ``paused`` hands out nothing."""
     name, patience = socket.gethostname(), settings.database.alone_within_seconds
     async with only_one(dsn, name, patience=patience) as alone, _database(dsn, settings):
-        services = await _services(settings, clock or SystemClock())
+        services = await _services(settings, clock or await DatabaseClock.connected())
         keep = partial(_keep_token, settings.token_file)
         first_token = await identity.first_admin(system(services), settings.first_admin, keep)
         if paused:
@@ -132,9 +133,13 @@ async def _ring(settings: Settings) -> KeyRing:
 def _loops(services: Services, dsn: str, alone: SingleInstanceLock) -> list[Loop]:
     listening = Loop("bus", lambda: services.bus.listen(dsn))
     alone_still = Loop("single-node", alone.keep)
+    timing = []
+    if isinstance(services.clock, DatabaseClock):
+        timing.append(Loop("clock", partial(services.clock.keep, services.bus)))
     return [
         listening,
         alone_still,
+        *timing,
         *(jobs.loop(job, services) for job in app.jobs(services.settings)),
     ]
 

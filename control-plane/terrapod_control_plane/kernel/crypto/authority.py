@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _CA_DAYS = 3650
-# For clients whose clocks are behind ours.
-_BACKDATE = timedelta(minutes=5)
+# For those whose clocks are behind the one that we go by, which may be this machine's own.
+_BACKDATE = timedelta(hours=1)
 _REQUEST_LIMIT = 16 * 1024
 
 AgentKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
