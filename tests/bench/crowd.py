@@ -39,11 +39,11 @@ async def measure(stage: Stage, readers: int = READERS, strangers: int = STRANGE
     url = await _log(stage, site)
     # What a first use allocates is no growth.
     await asyncio.to_thread(_readers, url, site.trust, max(readers // 10, 1))
-    before, _ = memory.of(stage)
+    before = memory.of(stage).server
     began = time.monotonic()
     await asyncio.to_thread(_readers, url, site.trust, readers)
     took = time.monotonic() - began
-    after, _ = memory.of(stage)
+    after = memory.of(stage).server
     cut = Row(
         what=f"PSS of the server over {readers:,} cut readers of a log",
         ours=f"{before:.0f} MB before, {after:.0f} MB after",
@@ -100,7 +100,7 @@ def _cut(url: str, trust: ssl.SSLContext) -> None:
 
 
 async def _slow(stage: Stage, site: Site, strangers: int) -> Row:
-    before, _ = memory.of(stage)
+    before = memory.of(stage).server
     crowd = [await site.connect() for _ in range(strangers)]
     stop = time.monotonic() + _DRIPS_SECONDS
     took: list[float] = []
@@ -118,12 +118,12 @@ async def _slow(stage: Stage, site: Site, strangers: int) -> Row:
         await site.once(asking)
         took.append(time.perf_counter() - began)
         await asyncio.sleep(0.05)
-    during, _ = memory.of(stage)
+    during = memory.of(stage).server
     await asyncio.gather(*dripping)
     for one in crowd:
         await one.close()
     await asyncio.sleep(1)
-    after, _ = memory.of(stage)
+    after = memory.of(stage).server
     slowest = 1e3 * light.quantile(took, 0.99)
     return Row(
         what=f"PSS of the server with {strangers:,} slow strangers",

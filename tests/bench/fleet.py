@@ -91,8 +91,9 @@ async def measured(stage: Stage) -> list[Row]:
         ),
         Row(
             what=f"{AGENTS:,} idle agents: PSS of the server",
-            ours=f"{after[0]:.0f} MB",
-            beside=f"PostgreSQL {after[1]:.0f} MB; without agents {idle_before[0]:.0f} MB",
+            ours=f"{after.server:.0f} MB",
+            beside=f"PostgreSQL {after.postgres:.0f} MB; "
+            f"without agents {idle_before.server:.0f} MB",
             aim="250 MB",
         ),
     ]

@@ -2,7 +2,7 @@
 
 ``python tests/bench/run.py [--rounds 3] [--quick]``, or ``... backup`` for backup and restore,
 ``... large`` for runs with many resources, ``... fleet`` for many agents, ``... isolated`` for
-sandboxes.
+sandboxes, ``... uploads`` for states and configurations.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from tests.bench import (
     place,
     scenery,
     table,
+    uploading,
 )
 from tests.bench.table import Row
 
@@ -44,6 +45,7 @@ OTHERS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "fleet": lambda _: fleet.main(),
     "isolated": lambda _: isolated.main(),
     "large": large.main,
+    "uploads": uploading.main,
 }
 _FULL = 200  # requests on one connection
 
@@ -141,7 +143,7 @@ async def served(stage: Stage, extent: Extent) -> list[Row]:
     await database.close()  # else its connections would count as the server's
     after = memory.of(stage)
     rows = asking.rows(asked, results.asked)
-    rows += [*_told(results), *beside, *_memory(idle, after)]
+    rows += [*_told(results), *beside, *memory.rows(idle, after)]
     say("cut readers and slow strangers")
     many = (1000, 300) if extent.requests < _FULL else (crowd.READERS, crowd.STRANGERS)
     return [*rows, *await crowd.measure(stage, *many)]
@@ -193,19 +195,6 @@ def _told(results: Results) -> list[Row]:
         for resources, took in results.applied.items()
     ]
     return [*doing.upload_rows(results.uploads), dispatch, *applies]
-
-
-def _memory(idle: tuple[float, float], after: tuple[float, float]) -> list[Row]:
-    said = "PSS of the server, PostgreSQL beside it"
-    return [
-        Row(
-            what=f"{said}, {when}",
-            ours=f"{server:.0f} MB",
-            beside=f"PostgreSQL {postgres:.0f} MB",
-            aim="150 MB",
-        )
-        for when, (server, postgres) in (("idle", idle), ("after load", after))
-    ]
 
 
 def say(line: str) -> None:
