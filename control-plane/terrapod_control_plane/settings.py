@@ -126,6 +126,7 @@ class States(Struct, frozen=True, kw_only=True):
 
     bytes_at_most: Count = 256 * 1024 * 1024
     inline_bytes_at_most: Count = 16 * 1024 * 1024  # base64 in the document itself
+    read_seconds: Duration = 20.0  # reading 20 MB may take so long, then it is tried once more
     upload_hours: Duration = 1.0  # life of an upload URL; a version without content is dropped then
     download_hours: Duration = 1.0  # life of a download URL
     snapshot_seconds: Whole = 0  # local applies send states so often; 0: only at the end

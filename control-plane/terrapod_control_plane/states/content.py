@@ -1,73 +1,87 @@
-"""The content of a state: stored, and read for what it says of itself."""
+"""The content of a state: stored, and read while it passes for what it says of itself."""
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Annotated, Any
+from collections.abc import AsyncIterable
+from threading import Lock
+from types import TracebackType
+from typing import Self
 
 import anyio
-import anyio.to_process
-import msgspec
-from msgspec import Meta, Raw, Struct
+import structlog
+from anyio.to_thread import run_sync
 
-from terrapod_control_plane.kernel.blobs.base import Blobs, whole
-from terrapod_control_plane.kernel.errors import Unprocessable
-from terrapod_control_plane.states.model import Content, Excerpt, Parsed, ParsedOutput, Resource
-from terrapod_control_plane.states.packing import RESOURCES_AT_MOST, packed
+from terrapod_control_plane.kernel.blobs.base import Blobs, Way
+from terrapod_control_plane.kernel.errors import Unavailable, Unprocessable
+from terrapod_control_plane.kernel.reader import Reading
+from terrapod_control_plane.kernel.readers import Memory, ReaderFailed, Readers, Unreadable
+from terrapod_control_plane.states.model import Content, Parsed
+from terrapod_control_plane.states.parsing import BadState, facts, parsed, told
+
+log = structlog.get_logger()
 
 # Longer ones would be felt by whoever else waits for the event loop.
 _HERE_AT_MOST = 128 * 1024
-# Each one holds a whole state.
+# And even longer ones by everybody, for while one is decoded no other thread goes on.
+_BESIDE_AT_MOST = 1024 * 1024
+# Those that are read back hold a whole state each.
 _AT_ONCE = 2
-_NOTHING = Raw(b"null")
-_TYPES: Mapping[str, str] = {
-    "list": "array",
-    "set": "array",
-    "tuple": "array",
-    "map": "object",
-    "object": "object",
-}
+# Of all contents that are on their way, what is kept of them to be read; the others are read back.
+KEPT_AT_MOST = 64 * 1024 * 1024
+# A setting says how long it may take to read so much.
+_MEASURE = 20 * 1024 * 1024
 
+# One place more: states that other workspaces read are read here too, one at a time.
+READERS = Readers(_AT_ONCE + 1)
 _at_once = anyio.CapacityLimiter(_AT_ONCE)
 
 
-class BadState(ValueError):
-    """The content is not a state; the message says why."""
+class _Room:
+    """Bytes that many may share."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+        self._lock = Lock()
+
+    def take(self, size: int) -> bool:
+        """Whether there was room; then it is less."""
+        with self._lock:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
+
+    def give(self, size: int) -> None:
+        """Give back what was taken."""
+        with self._lock:
+            self._left += size
 
 
-class _Resource(Struct):
-    type: str
-    name: str
-    mode: str = "managed"
-    module: str = "root"
-    provider: str = ""
-    instances: list[Raw] = []
+_room = _Room(KEPT_AT_MOST)
 
 
-class _Output(Struct):
-    value: Raw = _NOTHING
-    type: Any = "dynamic"
-    sensitive: bool = False
+class Passing(Way):
+    """A content on its way to the store: digested, and read before it counts, if there is room."""
 
-
-class _State(Struct):
-    serial: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    lineage: str = ""
-    terraform_version: str = ""
-    # An encrypted state has neither.
-    outputs: dict[str, _Output] | None = None
-    resources: list[_Resource] | None = None
-
-
-class Passing:
-    """Chunks on their way to the store: digested, and kept to be read if they are few."""
-
-    def __init__(self, chunks: AsyncIterable[bytes], md5: str = "") -> None:
-        self._chunks = chunks
-        self._expected = md5.lower()
+    def __init__(self, md5: str = "", *, seconds: float, readers: Readers = READERS) -> None:
+        self.read: Parsed | None = None
+        self._expected = md5
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
-        self.content: bytearray | None = bytearray()
+        self._seconds = seconds
+        self._readers = readers
+        self._few: bytearray | None = bytearray()
+        self._many: Memory | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._drop()
 
     @property
     def md5(self) -> str:
@@ -79,103 +93,125 @@ class Passing:
         """Of what has passed."""
         return self._sha256.hexdigest()
 
-    def _keep(self, chunk: bytes) -> None:
-        if self.content is not None:
-            self.content += chunk
-            if len(self.content) > _HERE_AT_MOST:
-                self.content = None
+    def passed(self, piece: bytes | bytearray) -> bytes | bytearray:
+        """The piece, which is digested and kept to be read."""
+        self._md5.update(piece)
+        self._sha256.update(piece)
+        if self._few is not None:
+            self._few += piece
+            if len(self._few) > _BESIDE_AT_MOST:
+                few, self._few, self._many = self._few, None, Memory()
+                self._readers.warm()  # so that it has started when the rest has come
+                self._keep(few)
+        elif self._many is not None:
+            self._keep(piece)
+        return piece
 
-    async def all(self) -> AsyncGenerator[bytes, None]:
-        """The chunks; fails after the last one when they are not what was announced."""
-        async for chunk in self._chunks:
-            self._md5.update(chunk)
-            self._sha256.update(chunk)
-            self._keep(chunk)
-            yield chunk
-        if self._expected not in ("", self.md5):
-            raise Unprocessable(
-                f"The content has the md5 {self.md5}, announced was {self._expected}.",
-                pointer="/data/attributes/md5",
-            )
+    async def agreed(self) -> None:
+        """Refuses what is not what was announced, and what is no state."""
+        _must_be(self.md5, self._expected)
+        try:
+            self.read = await self._read()
+        except BadState as error:
+            raise _refusal(error) from error
+
+    async def _read(self) -> Parsed | None:
+        if self._few is not None:
+            small = len(self._few) <= _HERE_AT_MOST
+            return parsed(self._few) if small else await run_sync(parsed, self._few)
+        if self._many is None:
+            return None
+        try:
+            return told(await _read(self._readers, facts, self._many, self._seconds))
+        except Unreadable as error:
+            raise BadState(str(error)) from None
+
+    def _keep(self, piece: bytes | bytearray) -> None:
+        if self._many is None:
+            return
+        if _room.take(len(piece)):
+            self._many.add(piece)
+        else:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._many is not None:
+            _room.give(self._many.size)
+            self._many.close()
+            self._many = None
 
 
-async def store(blobs: Blobs, key: str, chunks: AsyncIterable[bytes], *, md5: str = "") -> Content:
-    """Make a content durable and read it; nothing stays of one that is not a state."""
-    passing = Passing(chunks, md5)
-    size = await blobs.put(key, passing.all())
-    try:
-        read = await _read(blobs, key, passing)
-    except BadState as error:
-        await blobs.delete(key)
-        raise Unprocessable(str(error), pointer="/data/attributes/state") from error
+async def compare(chunks: AsyncIterable[bytes], md5: str) -> None:
+    """Take a content that is there already; refuse another one."""
+    digest = hashlib.md5(usedforsecurity=False)
+    async for chunk in chunks:
+        digest.update(chunk)
+    _must_be(digest.hexdigest(), md5)
+
+
+def _must_be(md5: str, expected: str) -> None:
+    if expected.lower() not in ("", md5):
+        raise Unprocessable(
+            f"The content has the md5 {md5}, announced was {expected.lower()}.",
+            pointer="/data/attributes/md5",
+        )
+
+
+async def store(
+    blobs: Blobs,
+    key: str,
+    chunks: AsyncIterable[bytes],
+    *,
+    seconds: float,
+    md5: str = "",
+    readers: Readers = READERS,
+) -> Content:
+    """Make a content durable and read it; nothing stays of one that is not a state.
+
+    Reading 20 MB may take so many seconds, more of it in proportion; else it is Unavailable.
+    """
+    with Passing(md5, seconds=seconds, readers=readers) as passing:
+        size = await blobs.put(key, chunks, passing)
+    read = passing.read
+    if read is None:
+        try:
+            read = await again(blobs, key, seconds=seconds, readers=readers)
+        except BadState as error:
+            await blobs.delete(key)
+            raise _refusal(error) from error
     return Content(size=size, md5=passing.md5, sha256=passing.sha256, parsed=read)
 
 
-async def again(blobs: Blobs, key: str) -> Parsed:
-    """What a stored content says of itself; raises :class:`BadState`."""
+def _refusal(error: BadState) -> Unprocessable:
+    return Unprocessable(str(error), pointer="/data/attributes/state")
+
+
+async def again(blobs: Blobs, key: str, *, seconds: float, readers: Readers = READERS) -> Parsed:
+    """What a stored content says of itself; raises BadState or Unavailable."""
+    # Few are in memory at a time, however many are sent.
     async with _at_once:
-        return await anyio.to_process.run_sync(parsed, await whole(blobs, key))
+        try:
+            return told(await read_by(facts, blobs, key, seconds=seconds, readers=readers))
+        except Unreadable as error:
+            raise BadState(str(error)) from None
 
 
-async def _read(blobs: Blobs, key: str, passing: Passing) -> Parsed:
-    if passing.content is not None:
-        return parsed(bytes(passing.content))
-    # Few are in memory at a time, however many are sent; and they are read in another process.
-    return await again(blobs, key)
+async def read_by(
+    reading: Reading, blobs: Blobs, key: str, *, seconds: float, readers: Readers = READERS
+) -> bytes:
+    """What a function makes of a stored content, in another process.
 
-
-def parsed(content: bytes) -> Parsed:
-    """What a state says of itself; raises :class:`BadState`.
-
-    It goes from one process to another, so outputs and resources are packed already.
+    Raises Unreadable where it says ValueError, and Unavailable.
     """
+    with Memory() as content:
+        async for chunk in blobs.read(key):
+            content.add(chunk)
+        return await _read(readers, reading, content, seconds)
+
+
+async def _read(readers: Readers, reading: Reading, content: Memory, seconds: float) -> bytes:
     try:
-        state = msgspec.json.decode(content, type=_State)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadState(f"The content is not a state: {error}") from None
-    resources, outputs = state.resources or [], state.outputs or {}
-    return Parsed(
-        serial=state.serial,
-        lineage=state.lineage,
-        terraform_version=clean(state.terraform_version),
-        resource_count=sum(len(r.instances) for r in resources if r.mode == "managed"),
-        output_count=len(outputs),
-        excerpts=[*_of_resources(resources), *_of_outputs(outputs)],
-    )
-
-
-def _of_resources(resources: Sequence[_Resource]) -> Iterator[Excerpt]:
-    there = (_summary(resource) for resource in resources if resource.instances)
-    return packed("resources", islice(there, RESOURCES_AT_MOST))
-
-
-def _of_outputs(outputs: Mapping[str, _Output]) -> Iterator[Excerpt]:
-    return packed("outputs", (_output(name, outputs[name]) for name in sorted(outputs)))
-
-
-def clean(text: str) -> str:
-    """The same without what no column can hold; the content itself is kept as it came."""
-    return text.replace("\0", "\ufffd")
-
-
-def _summary(resource: _Resource) -> Resource:
-    return Resource(
-        name=resource.name,
-        type=resource.type if resource.mode == "managed" else f"data.{resource.type}",
-        count=len(resource.instances),
-        module=resource.module,
-        provider=resource.provider,
-    )
-
-
-def _output(name: str, output: _Output) -> ParsedOutput:
-    kind = output.type[0] if isinstance(output.type, list) and output.type else output.type
-    text = kind if isinstance(kind, str) else "dynamic"
-    return ParsedOutput(
-        name=name,
-        sensitive=output.sensitive,
-        type=_TYPES.get(text, text),
-        detailed_type=Raw(msgspec.json.encode(output.type)),
-        # As it stands in the state: numbers may be larger than any of ours.
-        value=Raw(bytes(output.value).decode(errors="replace").encode()),
-    )
+        return await readers.read(reading, content, seconds * max(1.0, content.size / _MEASURE))
+    except ReaderFailed as error:
+        log.warning("a state was not read", reason=str(error), size=content.size)
+        raise Unavailable("The state could not be read in time; try again.") from error

@@ -19,6 +19,7 @@ from terrapod_control_plane.workspaces import internal as workspaces
 from terrapod_control_plane.workspaces.model import Workspace
 
 _AT_ONCE = 50  # excerpts that are written by one statement
+_FEW = 16  # of them, that a transaction may write beside other things
 
 
 _SMALL = 64 * 1024  # what is sealed or opened in the event loop
@@ -90,10 +91,19 @@ async def rewrite(ctx: Context, version: StateVersion) -> None:
     await queries.update(version)
 
 
+def excerpts_by_size(excerpts: Sequence[Excerpt]) -> tuple[Sequence[Excerpt], Sequence[Excerpt]]:
+    """Those to keep before the transaction in which their version counts, and those inside of it.
+
+    Few cost it nothing, and save a commit of their own.
+    """
+    few = len(excerpts) <= _FEW and sum(len(one.content) for one in excerpts) <= _SMALL
+    return ([], excerpts) if few else (excerpts, [])
+
+
 async def keep_excerpts(ctx: Context, version: str, excerpts: Sequence[Excerpt]) -> None:
     """Write down what a content says of itself, before the version is made to count.
 
-    There may be very much of it, so nobody may be waiting for the caller's transaction.
+    Where there is much of it, nobody may be waiting for the caller's transaction.
     """
     for at in range(0, len(excerpts), _AT_ONCE):
         some = excerpts[at : at + _AT_ONCE]
@@ -115,7 +125,9 @@ async def digested(ctx: Context, version: StateVersion) -> StateVersion:
     if version.output_count is not None:
         return version
     try:
-        read = await content.again(ctx.services.blobs, version.blob)
+        read = await content.again(
+            ctx.services.blobs, version.blob, seconds=ctx.settings.states.read_seconds
+        )
     except (content.BadState, BlobMissing):
         return version
     await keep_excerpts(ctx, version.id, read.excerpts)

@@ -4,14 +4,18 @@ A state may have hundreds of thousands of either. One row for each would take se
 read and to delete; so a row holds as many as one page of a list shows.
 """
 
+from __future__ import annotations
+
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from terrapod_control_plane.kernel.crypto.keys import KeyRing
 from terrapod_control_plane.states.model import Excerpt, Excerpted, ParsedOutput, Resource
+
+if TYPE_CHECKING:  # a process that reads a state is started without what seals it
+    from terrapod_control_plane.kernel.crypto.keys import KeyRing
 
 T = TypeVar("T", ParsedOutput, Resource)
 

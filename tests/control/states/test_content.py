@@ -1,18 +1,24 @@
 """What a state says of itself, and what is stored of it."""
 
+import contextlib
 import hashlib
 import json
+import sys
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
 import msgspec
 import pytest
 
 from terrapod_control_plane.kernel.blobs.base import BlobMissing, once
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
-from terrapod_control_plane.kernel.errors import Unprocessable
+from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
+from terrapod_control_plane.kernel.crypto.keys import KeyRing
+from terrapod_control_plane.kernel.errors import Unavailable, Unprocessable
+from terrapod_control_plane.kernel.readers import Readers
 from terrapod_control_plane.states import content
 from terrapod_control_plane.states.content import BadState
 from terrapod_control_plane.states.model import Parsed, ParsedOutput, Resource
@@ -106,19 +112,10 @@ def test_what_is_no_state(text: bytes) -> None:
         content.parsed(text)
 
 
-async def test_a_large_state_is_read_from_where_it_was_stored(tmp_path: Path) -> None:
-    body = state(2 * 1024 * 1024)
-    stored = await content.store(LocalBlobs(tmp_path), "state/a/b", once(body))
-    assert (stored.parsed.serial, stored.size) == (7, len(body))
-    passing = content.Passing(once(body))
-    assert sum([len(chunk) async for chunk in passing.all()]) == len(body)
-    assert passing.content is None  # nothing of that size is kept on its way
-
-
 async def test_a_stored_content_is_described(tmp_path: Path) -> None:
     blobs, body = LocalBlobs(tmp_path), state()
     md5 = hashlib.md5(body).hexdigest()
-    stored = await content.store(blobs, "state/a/b", pieces(body), md5=md5.upper())
+    stored = await content.store(blobs, "state/a/b", pieces(body), seconds=9, md5=md5.upper())
     assert (stored.size, stored.md5) == (len(body), md5)
     assert stored.sha256 == hashlib.sha256(body).hexdigest()
     assert b"".join([chunk async for chunk in blobs.read("state/a/b")]) == body
@@ -128,12 +125,92 @@ async def test_a_stored_content_is_described(tmp_path: Path) -> None:
 async def test_nothing_stays_of_a_bad_content(tmp_path: Path, body: bytes, md5: str) -> None:
     blobs = LocalBlobs(tmp_path)
     with pytest.raises(Unprocessable):
-        await content.store(blobs, "state/a/b", once(body), md5=md5)
+        await content.store(blobs, "state/a/b", once(body), seconds=9, md5=md5)
     with pytest.raises(BlobMissing):
         await blobs.size("state/a/b")
 
 
-async def pieces(body: bytes) -> AsyncIterator[bytes]:
+async def pieces(body: bytes, size: int = 10) -> AsyncIterator[bytes]:
     """A body in small chunks."""
-    for start in range(0, len(body), 10):
-        yield body[start : start + 10]
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+LARGE = 3 * 1024 * 1024
+
+
+def large(padding: int = LARGE) -> bytes:
+    """A state that is read in another process."""
+    return state(padding)
+
+
+@pytest.mark.parametrize("size", [100, 200_000, LARGE, 30 * 1024 * 1024])
+async def test_what_is_read_while_it_passes_is_what_was_stored(tmp_path: Path, size: int) -> None:
+    blobs = SealedBlobs(LocalBlobs(tmp_path), KeyRing.generate())
+    body = state(size)
+    stored = await content.store(blobs, "state/a/b", pieces(body, 77_777), seconds=60)
+    kept = b"".join([chunk async for chunk in blobs.read("state/a/b")])
+    assert kept == body
+    assert stored.parsed == content.parsed(kept)
+    assert stored.parsed == await content.again(blobs, "state/a/b", seconds=60)
+    assert (stored.md5, stored.size) == (hashlib.md5(body).hexdigest(), len(body))
+
+
+async def test_a_state_for_which_there_is_no_room_is_read_from_where_it_was_stored(
+    tmp_path: Path,
+) -> None:
+    blobs, body = LocalBlobs(tmp_path), state(content.KEPT_AT_MOST)
+    with content.Passing(seconds=60) as passing:
+        await blobs.put("state/a/b", pieces(body, 1_000_000), passing)
+        assert passing.read is None
+    stored = await content.store(blobs, "state/a/b", pieces(body, 1_000_000), seconds=60)
+    assert (stored.parsed.serial, stored.parsed.output_count) == (7, 3)
+
+
+async def test_a_large_content_that_is_no_state_is_not_stored(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path)
+    with pytest.raises(Unprocessable, match="not a state"):
+        await content.store(blobs, "state/a/b", once(large()[:-1]), seconds=60)
+    assert [key async for key in blobs.below()] == []
+
+
+@pytest.mark.parametrize("size", [LARGE, content.KEPT_AT_MOST])
+async def test_a_state_that_is_not_read_in_time_is_refused_and_taken_the_next_time(
+    tmp_path: Path, size: int
+) -> None:
+    blobs, body = LocalBlobs(tmp_path), large(size)
+    hanging = Readers(1, program=[sys.executable, "-c", "import signal; signal.pause()"])
+    for _ in range(2):  # the place is free again
+        with pytest.raises(Unavailable, match="in time"), anyio.fail_after(40):
+            await content.store(
+                blobs, "state/a/b", pieces(body, 1_000_000), seconds=0.2, readers=hanging
+            )
+    hanging.end()
+    stored = await content.store(blobs, "state/a/b", pieces(body, 1_000_000), seconds=60)
+    assert stored.parsed.serial == 7
+
+
+async def test_many_states_at_once_hold_little(tmp_path: Path) -> None:
+    """However many are on their way, and whether they go on or not."""
+    blobs, body, before = LocalBlobs(tmp_path), large(20_000_000), held()
+    most = 0
+
+    async def upload(number: int) -> None:
+        nonlocal most
+        await content.store(blobs, f"state/a/{number}", pieces(body, 256 * 1024), seconds=120)
+        most = max(most, held() - before)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(16):
+            tasks.start_soon(upload, number)
+    assert 0 < most <= (content.KEPT_AT_MOST + 2 * len(body)) * 1.2
+
+
+def held() -> int:
+    """Bytes of memories that this process shares with those that read."""
+    found = 0
+    for number in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if number.readlink().name.startswith("memfd:terrapod"):
+                found += number.stat().st_size
+    return found

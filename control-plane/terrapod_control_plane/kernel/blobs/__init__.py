@@ -1,5 +1,5 @@
 """Durable bytes under a key."""
 
-from terrapod_control_plane.kernel.blobs.base import BadKey, BlobMissing, Blobs, once, whole
+from terrapod_control_plane.kernel.blobs.base import BadKey, BlobMissing, Blobs, Way, once, whole
 
-__all__ = ["BadKey", "BlobMissing", "Blobs", "once", "whole"]
+__all__ = ["BadKey", "BlobMissing", "Blobs", "Way", "once", "whole"]

@@ -14,17 +14,38 @@ class BadKey(ValueError):
     """The key has no valid form."""
 
 
+class Way:
+    """What the pieces of a blob pass on their way into a store; this one changes nothing.
+
+    A store calls it in its own threads, with one piece after the other, and may join pieces first.
+    """
+
+    def passed(self, piece: bytes | bytearray) -> bytes | bytearray:
+        """What is stored for a piece."""
+        return piece
+
+    def last(self) -> bytes | bytearray:
+        """What is stored after the last piece."""
+        return b""
+
+    async def agreed(self) -> None:
+        """Raises, in the event loop, where what has passed must not be stored after all."""
+
+
+PLAIN = Way()
+
+
 class Blobs(Protocol):
     """Durable bytes under keys like `states/ws-1/sv-2`.
 
     No key may be a folder of another one, and no segment is empty or begins with a dot.
     """
 
-    async def put(self, key: str, chunks: AsyncIterable[bytes]) -> int:
-        """Stores all chunks and returns their size.
+    async def put(self, key: str, chunks: AsyncIterable[bytes], way: Way = PLAIN) -> int:
+        """Stores all chunks and returns the size of what the way made of them.
 
         Readers see the old blob or the whole new one; the new one survives a power failure once
-        this returns. When the chunks fail half-way, nothing has changed.
+        this returns. When the chunks or the way fail, nothing has changed.
         """
         ...
 

@@ -7,7 +7,9 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,11 +17,14 @@ import anyio
 from anyio.to_thread import run_sync
 
 from terrapod_common import files
-from terrapod_control_plane.kernel.blobs.base import BadKey, BlobMissing
+from terrapod_control_plane.kernel.blobs.base import PLAIN, BadKey, BlobMissing, Way
+from terrapod_control_plane.kernel.blobs.behind import Behind
 
 # What one hop to a worker thread moves: below this the hop costs more than the disk.
 _BATCH = 256 * 1024
+_SMALL = 64 * 1024  # what passes its way in the event loop
 _INCOMING = ".incoming"
+_SETTLED_AT_MOST = 20_000  # folders that are remembered
 _MANY = 1000  # keys that are looked for in one hop
 _LEFT_OVER_AFTER = 24 * 3600.0
 _NOT_A_BLOB = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -32,23 +37,46 @@ class LocalBlobs:
         self, root: Path, *, now: Callable[[], float] = time.time, durable: bool = True
     ) -> None:
         self._root = root
-        self._durable = durable  # else somebody syncs all at once, at the end
+        # Where nothing is durable somebody syncs all at once, at the end.
+        self._folders = _Folders(root if durable else None)
         self._incoming = root / _INCOMING
         self._now = now
 
-    async def put(self, key: str, chunks: AsyncIterable[bytes]) -> int:
-        """Stores all chunks, atomically and durably, and returns their size."""
-        target = self._path(key)
-        draft = self._incoming / secrets.token_hex(16)
+    async def put(self, key: str, chunks: AsyncIterable[bytes], way: Way = PLAIN) -> int:
+        """Stores all chunks, atomically and durably, and returns how much has been stored."""
+        async with aclosing(_pieces(chunks)) as pieces:
+            first = await anext(pieces, bytearray())
+            if len(first) > _SMALL:
+                return await self._put_large(self._path(key), first, pieces, way)
+        content = bytes(way.passed(first)) + way.last()
+        await way.agreed()
+        await self.put_whole(key, content)
+        return len(content)
+
+    async def _put_large(
+        self, target: Path, first: bytearray, rest: AsyncIterator[bytearray], way: Way
+    ) -> int:
+        """Writes in threads what comes, one piece behind; nothing counts until all agree."""
+        draft, behind = self._draft(), Behind()
         file = await run_sync(_create, draft)
         try:
-            size = await _fill(file, chunks)
-            top = self._root if self._durable else None
-            await run_sync(_publish, file, draft, target, top)
+            await behind.begin(_write, file, first, way)
+            async for piece in rest:
+                await behind.begin(_write, file, piece, way)
+            await behind.begin(partial(_end, file, way, durable=self._folders.top is not None))
+            await way.agreed()
+            await behind.settle()
+            size = os.fstat(file.fileno()).st_size
+            file.close()
+            await run_sync(self._folders.publish, draft, target)
         finally:
             with anyio.CancelScope(shield=True):
+                await behind.leave()
                 await run_sync(_discard, file, draft)
         return size
+
+    def _draft(self) -> Path:
+        return self._incoming / secrets.token_hex(16)
 
     async def read(
         self, key: str, start: int = 0, length: int | None = None
@@ -71,8 +99,7 @@ class LocalBlobs:
 
     async def put_whole(self, key: str, content: bytes) -> None:
         """As `put`, in one hop to a thread: for many small blobs."""
-        target, draft = self._path(key), self._incoming / secrets.token_hex(16)
-        await run_sync(_put_whole, draft, target, content, self._root if self._durable else None)
+        await run_sync(_put_whole, self._draft(), self._path(key), content, self._folders)
 
     async def read_whole(self, key: str, at_most: int) -> bytes | None:
         """A small blob in one hop to a thread; nothing when it is larger; raises BlobMissing."""
@@ -130,16 +157,15 @@ async def _all(file: BinaryIO) -> AsyncGenerator[bytes, None]:
             yield data
 
 
-async def _fill(file: BinaryIO, chunks: AsyncIterable[bytes]) -> int:
-    size, waiting = 0, bytearray()
+async def _pieces(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytearray, None]:
+    waiting = bytearray()
     async for chunk in chunks:
         waiting += chunk
-        size += len(chunk)
         if len(waiting) >= _BATCH:
-            await run_sync(file.write, waiting)
+            yield waiting
             waiting = bytearray()
-    await run_sync(file.write, waiting)
-    return size
+    if waiting:
+        yield waiting
 
 
 def _create(draft: Path) -> BinaryIO:
@@ -152,26 +178,58 @@ def _create(draft: Path) -> BinaryIO:
     return os.fdopen(descriptor, "wb")
 
 
-def _publish(file: BinaryIO, draft: Path, target: Path, root: Path | None) -> None:
+def _write(file: BinaryIO, piece: bytes | bytearray, way: Way) -> None:
+    file.write(way.passed(piece))
+
+
+def _end(file: BinaryIO, way: Way, *, durable: bool) -> None:
+    file.write(way.last())
     file.flush()
-    if root is not None:
+    if durable:
         os.fsync(file.fileno())
-    file.close()
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft.replace(target)
-    # All the way up, whoever made the folders: another put may have made one just now and not
-    # have reached its own sync yet.
-    folder = target
-    while root is not None and folder != root:
-        folder = folder.parent
-        files.sync_folder(folder)
 
 
-def _put_whole(draft: Path, target: Path, content: bytes, root: Path | None) -> None:
+class _Folders:
+    """Where blobs lie, so that each of them is found again after a power failure."""
+
+    def __init__(self, top: Path | None) -> None:
+        self.top = top  # without it nothing is synced
+        self._settled: set[Path] = set()  # those that are known to be found themselves
+
+    def publish(self, draft: Path, target: Path) -> None:
+        """Puts a file that is synced in its place; what is there afterwards stays there."""
+        folder = target.parent
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            self._settled.discard(folder)
+        except FileExistsError:
+            pass
+        draft.replace(target)
+        if self.top is not None:
+            files.sync_folder(folder)
+            self._settle(folder, self.top)
+
+    def _settle(self, folder: Path, top: Path) -> None:
+        if folder in self._settled or folder == top:
+            return
+        # All the way up, whoever made the folders: another put may have made one just now and
+        # not have reached its own sync yet.
+        above = folder
+        while above != top:
+            above = above.parent
+            files.sync_folder(above)
+        if len(self._settled) >= _SETTLED_AT_MOST:
+            self._settled.clear()
+        self._settled.add(folder)
+
+
+def _put_whole(draft: Path, target: Path, content: bytes, folders: _Folders) -> None:
     file = _create(draft)
     try:
-        file.write(content)
-        _publish(file, draft, target, root)
+        _write(file, content, PLAIN)
+        _end(file, PLAIN, durable=folders.top is not None)
+        file.close()
+        folders.publish(draft, target)
     finally:
         _discard(file, draft)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from terrapod_control_plane.kernel.blobs.base import Blobs
+from terrapod_control_plane.kernel.blobs.base import PLAIN, Blobs, Way
 from terrapod_control_plane.kernel.crypto.keys import KeyRing, Tampered
 
 _MAGIC = b"TPB1"
@@ -37,9 +37,13 @@ class SealedBlobs:
         self._inner = inner
         self._ring = ring
 
-    async def put(self, key: str, chunks: AsyncIterable[bytes]) -> int:
-        """Encrypts and stores all chunks; returns their plain size."""
-        return _plain_size(await self._inner.put(key, self._seal(key, chunks)), key)
+    async def put(self, key: str, chunks: AsyncIterable[bytes], way: Way = PLAIN) -> int:
+        """Encrypts and stores all chunks, as they have passed the way; returns their size."""
+        data_key = secrets.token_bytes(32)
+        sealed = self._ring.seal(data_key, _context(key))
+        head = (_MAGIC + len(sealed).to_bytes(2, "big") + sealed).ljust(_HEADER, b"\0")
+        stored = await self._inner.put(key, chunks, _Sealing(head, AESGCM(data_key), way))
+        return _plain_size(stored, key)
 
     async def read(
         self, key: str, start: int = 0, length: int | None = None
@@ -76,21 +80,6 @@ class SealedBlobs:
         """Raises when the inner store cannot be used."""
         await self._inner.check()
 
-    async def _seal(self, key: str, chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-        data_key = secrets.token_bytes(32)
-        cipher = AESGCM(data_key)
-        sealed = self._ring.seal(data_key, _context(key))
-        yield (_MAGIC + len(sealed).to_bytes(2, "big") + sealed).ljust(_HEADER, b"\0")
-        number, waiting = 0, bytearray()
-        async for chunk in chunks:
-            waiting += chunk
-            # A full frame waits until more follows: only then it is not the last one.
-            while len(waiting) > _PLAIN:
-                yield cipher.encrypt(_nonce(number, last=False), bytes(waiting[:_PLAIN]), None)
-                del waiting[:_PLAIN]
-                number += 1
-        yield cipher.encrypt(_nonce(number, last=True), bytes(waiting), None)
-
     async def _header(self, key: str) -> bytes:
         async with aclosing(self._inner.read(key, 0, _HEADER)) as stream:
             return await _Source(stream).take(_HEADER)
@@ -103,6 +92,44 @@ class SealedBlobs:
             return AESGCM(self._ring.open(head[6:end], _context(key)))
         except Tampered as error:
             raise BlobDamaged(f"the header of the blob {key} was changed or moved") from error
+
+
+class _Sealing(Way):
+    """Makes frames of what passes, behind what somebody else makes of it."""
+
+    def __init__(self, head: bytes, cipher: AESGCM, before: Way) -> None:
+        self._head = head
+        self._cipher = cipher
+        self._before = before
+        self._waiting = bytearray()
+        self._number = 0  # of the next frame
+
+    def passed(self, piece: bytes | bytearray) -> bytearray:
+        """The frames that are full, behind the header of the blob."""
+        return self._frames(self._before.passed(piece))
+
+    def last(self) -> bytearray:
+        """What is left of them, and the last one."""
+        sealed = self._frames(self._before.last())
+        nonce = _nonce(self._number, last=True)
+        return sealed + self._cipher.encrypt(nonce, bytes(self._waiting), None)
+
+    async def agreed(self) -> None:
+        """As the one before says."""
+        await self._before.agreed()
+
+    def _frames(self, plain: bytes | bytearray) -> bytearray:
+        self._waiting += plain
+        # A full frame waits until more follows: only then it is not the last one.
+        frames = max(len(self._waiting) - 1, 0) // _PLAIN
+        sealed, self._head = bytearray(self._head), b""
+        with memoryview(self._waiting) as waiting:
+            for at in range(0, frames * _PLAIN, _PLAIN):
+                nonce = _nonce(self._number, last=False)
+                sealed += self._cipher.encrypt(nonce, waiting[at : at + _PLAIN], None)
+                self._number += 1
+        del self._waiting[: frames * _PLAIN]
+        return sealed
 
 
 class _Span(NamedTuple):

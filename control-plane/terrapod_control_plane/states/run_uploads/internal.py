@@ -8,7 +8,7 @@ from msgspec import structs
 from terrapod_common.loops import each
 from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context
-from terrapod_control_plane.kernel.errors import Refused
+from terrapod_control_plane.kernel.errors import Refused, Unavailable
 from terrapod_control_plane.states import content, lifecycle
 from terrapod_control_plane.states import internal as states
 from terrapod_control_plane.states.events import StateRecovered
@@ -31,20 +31,32 @@ async def save_from_run(
     """
     workspace, run = writer.workspace, writer.run
     new = structs.replace(_of_run(ctx, workspace, run), intermediate=not final)
-    stored = await content.store(ctx.services.blobs, new.blob, chunks)
+    stored = await _stored(ctx, new, chunks)
     pruned: list[StateVersion] = []
-    await states.keep_excerpts(ctx, new.id, stored.parsed.excerpts)
+    many, few = states.excerpts_by_size(stored.parsed.excerpts)
+    await states.keep_excerpts(ctx, new.id, many)
     try:
         async with db.transaction():
             await workspaces.lock_row(ctx, workspace)
             await writer.still()
             kept = await _follow_run(ctx, _filled(ctx, new, stored))
+            if kept.id == new.id:
+                await states.keep_excerpts(ctx, new.id, few)
             pruned = await queries.prune(run, kept.id, 0 if final else _ON_THE_WAY)
     except Refused:
         await states.forget_contents(ctx, [new])
         raise
     await states.forget_contents(ctx, [*pruned, *([] if kept.id == new.id else [new])])
     return Saved(version=kept.id, size=stored.size, sha256=stored.sha256)
+
+
+async def _stored(ctx: Context, new: StateVersion, chunks: AsyncIterable[bytes]) -> Content:
+    seconds = ctx.settings.states.read_seconds
+    try:
+        return await content.store(ctx.services.blobs, new.blob, chunks, seconds=seconds)
+    except Unavailable:
+        await ctx.services.blobs.delete(new.blob)  # it comes again under another key
+        raise
 
 
 async def _follow_run(ctx: Context, new: StateVersion) -> StateVersion:
@@ -65,7 +77,7 @@ async def save_recovered(
 ) -> Saved:
     """Keep a state that came after its run had ended, beside the present one."""
     new = _of_run(ctx, workspace, run)
-    stored = await content.store(ctx.services.blobs, new.blob, chunks)
+    stored = await _stored(ctx, new, chunks)
     new = structs.replace(_filled(ctx, new, stored), status="recovered")
     await states.keep_excerpts(ctx, new.id, stored.parsed.excerpts)
     async with db.transaction():

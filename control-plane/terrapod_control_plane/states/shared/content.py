@@ -31,7 +31,7 @@ class _Shared(Struct):
     check_results: None = None
 
 
-def outputs_only(content: bytes) -> bytes:
+def outputs_only(content: bytes | memoryview) -> bytes:
     """The state with its outputs as they are, and without a resource."""
     state = msgspec.json.decode(content, type=_State)
     if state.encrypted_data is not UNSET:

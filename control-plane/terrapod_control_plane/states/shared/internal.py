@@ -1,10 +1,12 @@
 """States that other workspaces may read."""
 
-import anyio.to_process
+import anyio
 
 from terrapod_control_plane.kernel.blobs.base import whole
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.errors import NotFound, Unprocessable
+from terrapod_control_plane.kernel.readers import Unreadable
+from terrapod_control_plane.states import content
 from terrapod_control_plane.states import internal as states
 from terrapod_control_plane.states.model import StateVersion
 from terrapod_control_plane.states.outputs import internal as outputs
@@ -37,14 +39,14 @@ async def of_output(ctx: Context, id_: str) -> StateVersion:
 
 async def read(ctx: Context, version: StateVersion) -> bytes:
     """The state with its outputs, sensitive ones too, and without its resources."""
+    blobs, seconds = ctx.services.blobs, ctx.settings.states.read_seconds
     try:
         if version.size <= _HERE_AT_MOST:
-            return outputs_only(await whole(ctx.services.blobs, version.blob))
+            return outputs_only(await whole(blobs, version.blob))
         # One is in memory at a time, however many are asked for; read in another process.
         async with _at_once:
-            content = await whole(ctx.services.blobs, version.blob)
-            return await anyio.to_process.run_sync(outputs_only, content)
-    except Encrypted:
+            return await content.read_by(outputs_only, blobs, version.blob, seconds=seconds)
+    except (Encrypted, Unreadable):
         raise Unprocessable(
             f"The state {version.id} is encrypted, so that its outputs can't be shared."
         ) from None

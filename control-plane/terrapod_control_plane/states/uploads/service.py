@@ -96,8 +96,7 @@ async def upload(ctx: Context, token: str, chunks: AsyncIterable[bytes]) -> None
     if version.status != "finalized":
         await _receive(ctx, version, chunks)
         return
-    async for _ in content.Passing(chunks, version.md5).all():
-        pass
+    await content.compare(chunks, version.md5)
 
 
 async def upload_by_id(ctx: Context, id_: str, chunks: AsyncIterable[bytes]) -> None:
@@ -139,7 +138,10 @@ async def _receive(
 ) -> StateVersion:
     if version.status != "pending":
         raise Conflict(f"The state version {version.id} is {version.status}.")
-    stored = await content.store(ctx.services.blobs, version.blob, chunks, md5=version.md5)
+    seconds = ctx.settings.states.read_seconds
+    stored = await content.store(
+        ctx.services.blobs, version.blob, chunks, md5=version.md5, seconds=seconds
+    )
     if version.lineage not in ("", stored.parsed.lineage):
         raise Unprocessable(
             f"The lineage is {stored.parsed.lineage}, announced was {version.lineage}.",
@@ -151,7 +153,8 @@ async def _receive(
             pointer="/data/attributes/serial",
         )
     announced = replace(version, lineage=stored.parsed.lineage)
-    await states.keep_excerpts(ctx, version.id, stored.parsed.excerpts)
+    many, few = states.excerpts_by_size(stored.parsed.excerpts)
+    await states.keep_excerpts(ctx, version.id, many)
     async with db.transaction():
         await _must_follow(ctx, announced)
         now = await states.locked(version.id)
@@ -159,6 +162,7 @@ async def _receive(
             return now
         if now.status != "pending":
             raise Conflict(f"The state version {version.id} is {now.status}.")
+        await states.keep_excerpts(ctx, version.id, few)
         done = lifecycle.finalized(version, stored, ctx.now())
         await states.rewrite(ctx, done)
         await states.make_current(ctx, done)
