@@ -5,17 +5,18 @@ end inside, names are text that nobody mistakes, and the size is bounded before 
 anywhere.
 """
 
-import gzip
 import os
 import re
 import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import BinaryIO, Protocol, Self
+from typing import Self
 
 from msgspec import Struct
 
 from terrapod_common.overrides import OVERRIDE, rivals_override
+from terrapod_control_plane.configurations.unzipping import Readable, Unzipped
 
 _HEADER_AT_MOST = 256 * 1024
 _NAME_AT_MOST = 2048
@@ -53,35 +54,24 @@ class Bounds(Struct, frozen=True, kw_only=True):
     ratio_free_bytes: int  # unpacked bytes that no ratio is asked of
 
 
-class Readable(Protocol):
-    """The archive, from its beginning."""
+def check(archive: Readable, size: Callable[[int], int], bounds: Bounds) -> None:
+    """Read a gzip-compressed tar to its end; raises :class:`BadArchive`.
 
-    def read(self, size: int = -1, /) -> bytes:
-        """At most ``size`` bytes; none at the end."""
-        ...
-
-
-def check(archive: Readable, size: int, bounds: Bounds) -> None:
-    """Read a gzip-compressed tar of ``size`` bytes to its end; raises :class:`BadArchive`."""
-    allowed = min(bounds.bytes_at_most, bounds.ratio_free_bytes + size * bounds.ratio_at_most)
+    Its size is asked for when it matters, with what would be enough: it may not be known yet.
+    """
     try:
-        with gzip.GzipFile(fileobj=_opened(archive), mode="rb") as unzipped:
-            plain = _Bounded(unzipped, allowed)
-            _check_members(plain, bounds.files_at_most)
-            # The rest as well: only at its end the checksum tells that the archive is whole.
-            while plain.read(_PIECE):
-                pass
+        plain = _Bounded(Unzipped(archive), size, bounds)
+        _check_members(plain, bounds.files_at_most)
+        # The rest as well: only at its end the checksum tells that the archive is whole.
+        while plain.read(_PIECE):
+            pass
     except _UNREADABLE as error:
         raise BadArchive(f"The archive is not a whole gzip-compressed tar: {error}") from error
 
 
-def _opened(archive: Readable) -> BinaryIO:
-    return archive  # type: ignore[return-value]  # GzipFile only ever calls read
-
-
 def _check_members(plain: "_Bounded", files_at_most: int) -> None:
     tree = _Tree()
-    with tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as tar:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member, bufsize=_PIECE) as tar:  # type: ignore[call-overload]
         for number, member in enumerate(tar, 1):
             if number > files_at_most:
                 raise BadArchive(f"The archive has more than {files_at_most} members.")
@@ -93,10 +83,11 @@ def _check_members(plain: "_Bounded", files_at_most: int) -> None:
 class _Bounded:
     """Unpacked bytes, up to a limit."""
 
-    def __init__(self, source: gzip.GzipFile, allowed: int) -> None:
+    def __init__(self, source: Unzipped, size: Callable[[int], int], bounds: Bounds) -> None:
         self._source = source
-        self._left = allowed
-        self._allowed = allowed
+        self._size = size
+        self._bounds = bounds
+        self._read = 0
         self._ends = 0
 
     def read(self, size: int) -> bytes:
@@ -105,10 +96,18 @@ class _Bounded:
         self._ends += not data
         if self._ends > _ENDS_AT_MOST:
             raise BadArchive("The archive ends in the middle of a member.")
-        self._left -= len(data)
-        if self._left < 0:
-            raise BadArchive(f"The archive unpacks to more than {self._allowed} bytes.")
+        self._read += len(data)
+        allowed = self._allowed()
+        if self._read > allowed:
+            raise BadArchive(f"The archive unpacks to more than {allowed} bytes.")
         return data
+
+    def _allowed(self) -> int:
+        bounds, beyond = self._bounds, self._read - self._bounds.ratio_free_bytes
+        if beyond <= 0:
+            return min(bounds.bytes_at_most, bounds.ratio_free_bytes)
+        size = self._size(-(-beyond // bounds.ratio_at_most))
+        return min(bounds.bytes_at_most, bounds.ratio_free_bytes + size * bounds.ratio_at_most)
 
 
 class _Member(tarfile.TarInfo):

@@ -1,6 +1,5 @@
 """Use cases of configuration versions."""
 
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 
 from terrapod_control_plane.configurations import internal, queries
 from terrapod_control_plane.configurations.archive import BadArchive, Bounds, check
+from terrapod_control_plane.configurations.checking import Checking
 from terrapod_control_plane.configurations.events import (
     ConfigurationCreated,
     ConfigurationErrored,
@@ -115,16 +115,21 @@ async def _claimed(ctx: Context, id_: str) -> AsyncIterator[None]:
 async def _store(
     ctx: Context, pending: Configuration, chunks: AsyncIterator[bytes]
 ) -> Configuration:
-    digest = hashlib.sha256()
-    size = await ctx.services.blobs.put(pending.key, _digested(chunks, digest))
-    problem = await _problem(ctx, pending, size)
+    problem = ""
+    with Checking(_bounds(ctx)) as checking:
+        try:
+            await ctx.services.blobs.put(pending.key, chunks, checking)
+        except BadArchive as error:
+            problem = str(error)
+    if not (problem or checking.checked):
+        problem = await _problem(ctx, pending, checking.size)
     moment = "errored-at" if problem else "finished-at"
     checked = replace(
         pending,
         status="errored" if problem else "uploaded",
         error_message=problem,
-        size=size,
-        digest=digest.hexdigest(),
+        size=checking.size,
+        digest=checking.sha256,
         status_timestamps=pending.status_timestamps | {moment: internal.timestamp(ctx.now())},
     )
     await _settle(ctx, checked)
@@ -141,25 +146,22 @@ async def _pending(ctx: Context, id_: str) -> Configuration:
     return found
 
 
-async def _digested(
-    chunks: AsyncIterator[bytes], digest: "hashlib._Hash"
-) -> AsyncGenerator[bytes, None]:
-    async for chunk in chunks:
-        digest.update(chunk)
-        yield chunk
-
-
-async def _problem(ctx: Context, stored: Configuration, size: int) -> str:
+def _bounds(ctx: Context) -> Bounds:
     limits = ctx.settings.configurations
-    bounds = Bounds(
+    return Bounds(
         bytes_at_most=limits.unpacked_bytes_at_most,
         files_at_most=limits.files_at_most,
         ratio_at_most=limits.ratio_at_most,
         ratio_free_bytes=limits.ratio_free_bytes,
     )
+
+
+async def _problem(ctx: Context, stored: Configuration, size: int) -> str:
     async with aclosing(ctx.services.blobs.read(stored.key)) as stream:
         try:
-            await to_thread.run_sync(check, _Pulled(stream), size, bounds, limiter=_checks)
+            await to_thread.run_sync(
+                check, _Pulled(stream), lambda _: size, _bounds(ctx), limiter=_checks
+            )
         except BadArchive as error:
             return str(error)
     return ""
