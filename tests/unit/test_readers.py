@@ -1,5 +1,6 @@
 """Processes that read: what they are given, and what becomes of those that hang or end."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -53,7 +54,12 @@ def made() -> Iterator[Made]:
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for one in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended in this moment
+            if one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one)
+    return found
 
 
 async def test_a_process_reads_exactly_what_was_added(content: Memory, made: Made) -> None:
