@@ -16,8 +16,8 @@ from terrapod_control_plane.kernel.access import Resolver
 from terrapod_control_plane.kernel.context import AgentDirectory, Handler, Services
 from terrapod_control_plane.kernel.crypto import keys
 from terrapod_control_plane.kernel.crypto.authority import fingerprint
-from terrapod_control_plane.kernel.events import Event
 from terrapod_control_plane.kernel.jobs import Job
+from terrapod_control_plane.kernel.outbox import Event
 from terrapod_control_plane.kernel.policy import Actor
 from terrapod_control_plane.kernel.related import Fetch
 from terrapod_control_plane.kernel.slices import Slice

@@ -21,6 +21,7 @@ from terrapod_control_plane.identity import internal as identity
 from terrapod_control_plane.kernel import db, epochs, jobs
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
+from terrapod_control_plane.kernel.bus import Bus
 from terrapod_control_plane.kernel.caches import Caches
 from terrapod_control_plane.kernel.clock import Clock
 from terrapod_control_plane.kernel.condition import Condition
@@ -30,7 +31,6 @@ from terrapod_control_plane.kernel.crypto.authority import Authority
 from terrapod_control_plane.kernel.crypto.keys import KeyRing, Signer, ring_from
 from terrapod_control_plane.kernel.database_clock import DatabaseClock
 from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
-from terrapod_control_plane.kernel.events import Bus
 from terrapod_control_plane.kernel.single_instance import SingleInstanceLock, only_one
 from terrapod_control_plane.kernel.spared import SparedBlobs
 from terrapod_control_plane.migrations.run import migrate

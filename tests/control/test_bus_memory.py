@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from terrapod_control_plane.kernel.events import Bus
+from terrapod_control_plane.kernel.bus import Bus
 from tests.kit.control import Agent, Control
 
 pytestmark = pytest.mark.anyio

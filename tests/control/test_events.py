@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from terrapod_control_plane.health import jobs as health_jobs
 from terrapod_control_plane.identity import internal as identity
-from terrapod_control_plane.kernel import db, events
+from terrapod_control_plane.kernel import bus, db
 from terrapod_control_plane.kernel.context import Context, system
-from terrapod_control_plane.kernel.events import Event
+from terrapod_control_plane.kernel.outbox import Event
 from terrapod_control_plane.kernel.policy import Actor
 from tests.control.conftest import As
 from tests.kit import factories
@@ -57,7 +57,7 @@ async def hear(context: Context, dsn: str) -> None:
     """Another process commits, and we have heard of that, and so of all before it."""
     heard = context.services.bus.signal("other")
     connection = await asyncpg.connect(dsn)
-    await connection.execute("select pg_notify($1, 'other')", events.CHANNEL)
+    await connection.execute("select pg_notify($1, 'other')", bus.CHANNEL)
     await connection.close()
     with anyio.fail_after(20):
         await heard.wait()

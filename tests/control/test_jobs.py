@@ -9,9 +9,9 @@ import anyio.lowlevel
 import pytest
 from msgspec.structs import replace
 
-from terrapod_control_plane.kernel import db, events, jobs
+from terrapod_control_plane.kernel import bus, db, jobs
+from terrapod_control_plane.kernel.bus import Bus
 from terrapod_control_plane.kernel.context import Context, Services
-from terrapod_control_plane.kernel.events import Bus
 from terrapod_control_plane.kernel.jobs import Job
 from tests.kit.control import Control
 
@@ -62,7 +62,7 @@ async def test_a_job_is_woken_by_its_topic_before_its_period(control: Control) -
 
     async def wake() -> None:
         await until(lambda: turns.begun == 1)
-        await events.wake(["another", "topic"])
+        await bus.notify(["another", "topic"])
         await until(lambda: turns.begun == 2)
 
     await repeated(
@@ -78,7 +78,7 @@ async def test_a_job_is_not_woken_by_another_topic(control: Control) -> None:
     async def wake() -> None:
         await until(lambda: turns.begun == 1)
         heard = control.services.bus.signal("another")
-        await events.wake(["another"])
+        await bus.notify(["another"])
         await heard.wait()
         await anyio.wait_all_tasks_blocked()
 

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from terrapod_control_plane.kernel.caches import CREDENTIALS
-from terrapod_control_plane.kernel.events import Event
+from terrapod_control_plane.kernel.outbox import Event
 
 
 class _EndsCertificates(Event, frozen=True, kw_only=True):

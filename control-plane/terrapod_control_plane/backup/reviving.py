@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from terrapod_control_plane.kernel import db, epochs, events, ids
+from terrapod_control_plane.kernel import db, epochs, ids, outbox
 from terrapod_control_plane.kernel.crypto import keys
 
 REASON = "it was restored from a backup of"
 
 
-class Restored(events.Event, frozen=True, kw_only=True):
+class Restored(outbox.Event, frozen=True, kw_only=True):
     """This database was made from a backup."""
 
     kind: ClassVar[str] = "recovery.restored"
@@ -77,7 +77,7 @@ async def settle(now: datetime, made_at: datetime, *, revoke_tokens: bool) -> Re
             made = (ids.new("at"), admin["id"], keys.digest(text), now)
             await db.execute(_MINT, *made)
         who = ("system", "", "terrapod restore", ids.new("re"))
-        await events.store(Restored(epoch=epoch, made_at=made_at), now, *who)
+        await outbox.store(Restored(epoch=epoch, made_at=made_at), now, *who)
     return Revived(
         epoch=epoch,
         tokens=tokens,

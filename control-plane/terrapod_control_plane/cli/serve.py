@@ -18,7 +18,7 @@ from terrapod_control_plane.settings import Settings
 
 if TYPE_CHECKING:
     from terrapod_control_plane import boot
-    from terrapod_control_plane.kernel.events import Bus
+    from terrapod_control_plane.kernel.bus import Bus
     from terrapod_control_plane.kernel.postgres.embedded import Embedded
     from terrapod_control_plane.web import tls
 

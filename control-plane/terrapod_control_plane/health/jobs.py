@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from anyio import to_thread
 
 from terrapod_control_plane.health.internal import Looks
-from terrapod_control_plane.kernel import events, memory, spared
+from terrapod_control_plane.kernel import memory, outbox, spared
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.settings import Settings
@@ -18,14 +18,14 @@ _AT_ONCE = 1000  # rows that one statement removes, so that none takes long
 
 async def trim_outbox(ctx: Context) -> None:
     """Drop events that nobody will ask for any more."""
-    await _trim(events.trim, ctx.now() - timedelta(days=ctx.settings.database.outbox_days))
+    await _trim(outbox.trim, ctx.now() - timedelta(days=ctx.settings.database.outbox_days))
 
 
 async def trim_audit(ctx: Context) -> None:
     """Drop what the audit record keeps no longer."""
     days = ctx.settings.retention.audit_days
     if days > 0:
-        await _trim(events.trim_audit, ctx.now() - timedelta(days=days))
+        await _trim(outbox.trim_audit, ctx.now() - timedelta(days=days))
 
 
 async def _trim(some: Callable[[datetime, int], Awaitable[int]], before: datetime) -> None:

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from terrapod_control_plane.kernel import access, db, events, ids
+from terrapod_control_plane.kernel import access, db, ids, outbox
 from terrapod_control_plane.kernel.blobs.base import Blobs
+from terrapod_control_plane.kernel.bus import Bus
 from terrapod_control_plane.kernel.caches import Caches
 from terrapod_control_plane.kernel.clock import Clock
 from terrapod_control_plane.kernel.condition import Condition
@@ -16,6 +17,7 @@ from terrapod_control_plane.kernel.crypto.authority import Authority
 from terrapod_control_plane.kernel.crypto.keys import BadToken, KeyRing, Signer
 from terrapod_control_plane.kernel.ephemeral.base import Ephemeral
 from terrapod_control_plane.kernel.errors import Forbidden, Refused
+from terrapod_control_plane.kernel.outbox import Event
 from terrapod_control_plane.kernel.policy import Action, Actor, Scope
 from terrapod_control_plane.settings import Settings
 
@@ -46,8 +48,8 @@ class Services(Struct, frozen=True, kw_only=True):
 
     settings: Settings
     clock: Clock
-    bus: events.Bus
     caches: Caches
+    bus: Bus
     blobs: Blobs  # sealed: state, plans, configurations, logs
     binaries: Blobs  # plain: tools, which are public anyway
     ephemeral: Ephemeral
@@ -55,7 +57,7 @@ class Services(Struct, frozen=True, kw_only=True):
     signer: Signer
     authority: Authority
     resolvers: Mapping[str, access.Resolver]
-    handlers: Mapping[type[events.Event], Sequence[Handler]]
+    handlers: Mapping[type[Event], Sequence[Handler]]
     agent_directory: AgentDirectory
     condition: Condition
 
@@ -92,7 +94,7 @@ class Context(Struct, frozen=True, kw_only=True):
     def public(self, why: str) -> None:
         """Say that a use case needs no permission, and why: stands where others ask for it."""
 
-    async def emit(self, event: events.Event) -> None:
+    async def emit(self, event: Event) -> None:
         """Say what happened, inside the transaction in which it did."""
         if not db.in_transaction():
             raise RuntimeError(f"{type(event).__name__} was emitted outside of a transaction")
@@ -101,7 +103,7 @@ class Context(Struct, frozen=True, kw_only=True):
         for topic in event.changes:
             db.on_commit(partial(self.services.caches.heard, topic))
         actor = self.actor
-        await events.store(event, self.now(), actor.kind, actor.id, actor.name, self.request_id)
+        await outbox.store(event, self.now(), actor.kind, actor.id, actor.name, self.request_id)
 
 
 def system(services: Services) -> Context:

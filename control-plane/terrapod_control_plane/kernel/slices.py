@@ -9,8 +9,8 @@ from msgspec import Struct
 from terrapod_control_plane.kernel.access import Resolver
 from terrapod_control_plane.kernel.caches import Credential
 from terrapod_control_plane.kernel.context import AgentDirectory, Handler
-from terrapod_control_plane.kernel.events import Event
 from terrapod_control_plane.kernel.jobs import Job
+from terrapod_control_plane.kernel.outbox import Event
 from terrapod_control_plane.kernel.related import Fetch
 from terrapod_control_plane.settings import Settings
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from terrapod_control_plane.kernel.events import Event
+from terrapod_control_plane.kernel.outbox import Event
 
 
 class RunChanged(Event, frozen=True, kw_only=True):

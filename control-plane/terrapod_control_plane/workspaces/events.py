@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from terrapod_control_plane.kernel import caches
-from terrapod_control_plane.kernel.events import Event
+from terrapod_control_plane.kernel.outbox import Event
 
 
 class _OfWorkspace(Event, frozen=True, kw_only=True):

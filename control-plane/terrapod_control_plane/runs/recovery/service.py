@@ -6,7 +6,7 @@ from functools import partial
 import structlog
 from msgspec import structs
 
-from terrapod_control_plane.kernel import db, epochs, events
+from terrapod_control_plane.kernel import bus, db, epochs
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.errors import Conflict, NotFound
 from terrapod_control_plane.runs import lifecycle
@@ -63,7 +63,7 @@ async def resume(ctx: Context, *, new_epoch: bool = False) -> Recovery:
         await queries.forget()
         await epochs.go_on()
         await ctx.emit(RecoveryEnded(epoch=epoch, ended_runs=len(ended), held_workspaces=len(held)))
-        await events.wake([f"pool:{pool}" for pool in await queries.pools()])
+        await bus.notify([f"pool:{pool}" for pool in await queries.pools()])
     for place in stale:
         await ctx.services.blobs.delete(place.key)
     log.info("resumed", epoch=epoch, ended_runs=len(ended), held_workspaces=sorted(held))

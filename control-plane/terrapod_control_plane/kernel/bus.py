@@ -1,18 +1,15 @@
-"""What happened: an outbox row and a wake-up, both in the transaction of the change.
+"""Who waits, and how they are woken: by the commits of every process.
 
-Handlers run inside that transaction, so what must not have a gap has none. A wake-up reaches
-every process at commit and carries no data but a topic: whoever waits looks again.
+A wake-up reaches every process at commit and carries no data but a topic: whoever waits looks
+again.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
-import structlog
-from msgspec import Struct
 
 from terrapod_control_plane.kernel import db, transaction_end
 from terrapod_control_plane.kernel.caches import Caches
@@ -27,59 +24,13 @@ _NOTIFY = "select pg_notify($1, $2)"
 # for longer: a row that was skipped because somebody held its lock is said by nobody.
 _IN_VAIN = 5.0
 
-log = structlog.get_logger()
 
-
-class Event(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """Base of what slices say has happened, in the past tense."""
-
-    kind: ClassVar[str] = ""
-
-    @property
-    def subject(self) -> str:
-        """The id of what it happened to; the audit record names it."""
-        return ""
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Whom to wake."""
-        return ()
-
-    @property
-    def changes(self) -> tuple[str, ...]:
-        """What this process drops of its caches at commit, before others hear of it."""
-        return ()
-
-
-async def store(emitted: Event, *who: object) -> None:
-    """Write the event and its audit row, and wake its topics, at the end of the transaction."""
-    row = (emitted.kind, db.encode(emitted), *who, emitted.subject)
-    transaction_end.say(row, emitted.topics)
-
-
-async def wake(topics: Sequence[str]) -> None:
+async def notify(topics: Sequence[str]) -> None:
     """Wake topics at commit, without an event."""
     await transaction_end.wake(topics)
 
 
-# By where they lie, which is safe for rows that are never changed: no plan reads the whole table.
-_TRIM = """
-delete from {table}
-where ctid = any(array(select ctid from {table} where at < $1 order by at limit $2))
-"""
-
-
-async def trim(before: datetime, at_most: int) -> int:
-    """Drop events that nobody will ask for any more; how many they were."""
-    return await db.execute(_TRIM.format(table="outbox"), before, at_most)
-
-
-async def trim_audit(before: datetime, at_most: int) -> int:
-    """Drop entries of the audit record that are older than it is kept; how many they were."""
-    return await db.execute(_TRIM.format(table="audit_entries"), before, at_most)
-
-
-class Line:
+class WaitingLine:
     """Waiters for the same thing, in the order of their coming: one looks, the others stand."""
 
     def __init__(self) -> None:
@@ -111,7 +62,7 @@ class Bus:
         self._caches = caches or Caches()
         # Whoever waits for a signal holds it.
         self._signals: WeakValueDictionary[str, anyio.Event] = WeakValueDictionary()
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, WaitingLine] = {}
         self._alone: dict[str, anyio.CancelScope] = {}
         self._until: dict[str, set[anyio.CancelScope]] = {}
         self._closed = False
@@ -183,8 +134,8 @@ class Bus:
                 stood.turn.release()
 
     @contextmanager
-    def _line(self, key: str) -> Iterator[Line]:
-        stood = self._lines.setdefault(key, Line())
+    def _line(self, key: str) -> Iterator[WaitingLine]:
+        stood = self._lines.setdefault(key, WaitingLine())
         stood.standing += 1
         try:
             yield stood
@@ -194,7 +145,11 @@ class Bus:
                 del self._lines[key]
 
     async def _at_the_head(
-        self, topic: str, attempt: Callable[[], Awaitable[T | None]], deadline: float, line: Line
+        self,
+        topic: str,
+        attempt: Callable[[], Awaitable[T | None]],
+        deadline: float,
+        line: WaitingLine,
     ) -> T | None:
         while not self._closed:
             woken = self.signal(topic)  # taken before looking, so no wake-up falls between
