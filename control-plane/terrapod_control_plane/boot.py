@@ -31,6 +31,7 @@ from terrapod_control_plane.kernel.crypto.authority import Authority
 from terrapod_control_plane.kernel.crypto.keys import KeyRing, Signer, ring_from
 from terrapod_control_plane.kernel.database_clock import DatabaseClock
 from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
+from terrapod_control_plane.kernel.locks import LockSession
 from terrapod_control_plane.kernel.single_instance import SingleInstanceLock, only_one
 from terrapod_control_plane.kernel.spared import SparedBlobs
 from terrapod_control_plane.migrations.run import migrate
@@ -57,8 +58,12 @@ async def opened(
 ) -> AsyncIterator[Opened]:
     """Everything open and the loops running, until the block ends; ``paused`` hands out nothing."""
     name, patience = socket.gethostname(), settings.database.alone_within_seconds
-    async with only_one(dsn, name, patience=patience) as alone, _database(dsn, settings):
-        services = await _services(settings, clock or await DatabaseClock.connected())
+    async with (
+        only_one(dsn, name, patience=patience) as alone,
+        _database(dsn, settings),
+        _locks(dsn) as locks,
+    ):
+        services = await _services(settings, clock or await DatabaseClock.connected(), locks)
         keep = partial(_keep_token, settings.token_file)
         first_token = await identity.first_admin(system(services), settings.first_admin, keep)
         if paused:
@@ -91,12 +96,21 @@ async def _database(dsn: str, settings: Settings) -> AsyncIterator[None]:
         await db.close_pool()
 
 
+@asynccontextmanager
+async def _locks(dsn: str) -> AsyncIterator[LockSession]:
+    locks = LockSession(dsn)
+    try:
+        yield locks
+    finally:
+        await locks.close()
+
+
 def _keep_token(path: Path, token: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     files.write_atomically(path, f"{token}\n".encode())
 
 
-async def _services(settings: Settings, clock: Clock) -> Services:
+async def _services(settings: Settings, clock: Clock, locks: LockSession) -> Services:
     ring = await _ring(settings)
     signing = await vault.secret("url-signing", ring, lambda: KeyRing.generate().export().encode())
     authority = await vault.secret("authority", ring, partial(_new_authority, clock))
@@ -106,6 +120,7 @@ async def _services(settings: Settings, clock: Clock) -> Services:
         clock=clock,
         bus=Bus(caches),
         caches=caches,
+        locks=locks,
         blobs=SparedBlobs(SealedBlobs(LocalBlobs(data / "blobs"), ring), "blobs"),
         binaries=SparedBlobs(LocalBlobs(data / "binaries"), "binaries"),
         ephemeral=MemoryEphemeral(time.monotonic),
@@ -133,12 +148,14 @@ async def _ring(settings: Settings) -> KeyRing:
 def _loops(services: Services, dsn: str, alone: SingleInstanceLock) -> list[Loop]:
     listening = Loop("bus", lambda: services.bus.listen(dsn))
     alone_still = Loop("single-node", alone.keep)
+    locked_still = Loop("locks", services.locks.keep)
     timing = []
     if isinstance(services.clock, DatabaseClock):
         timing.append(Loop("clock", partial(services.clock.keep, services.bus)))
     return [
         listening,
         alone_still,
+        locked_still,
         *timing,
         *(jobs.loop(job, services) for job in app.jobs(services.settings)),
     ]

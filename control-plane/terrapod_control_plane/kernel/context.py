@@ -17,6 +17,7 @@ from terrapod_control_plane.kernel.crypto.authority import Authority
 from terrapod_control_plane.kernel.crypto.keys import BadToken, KeyRing, Signer
 from terrapod_control_plane.kernel.ephemeral.base import Ephemeral
 from terrapod_control_plane.kernel.errors import Forbidden, Refused
+from terrapod_control_plane.kernel.locks import LockSession
 from terrapod_control_plane.kernel.outbox import Event
 from terrapod_control_plane.kernel.policy import Action, Actor, Scope
 from terrapod_control_plane.settings import Settings
@@ -50,6 +51,7 @@ class Services(Struct, frozen=True, kw_only=True):
     clock: Clock
     caches: Caches
     bus: Bus
+    locks: LockSession
     blobs: Blobs  # sealed: state, plans, configurations, logs
     binaries: Blobs  # plain: tools, which are public anyway
     ephemeral: Ephemeral

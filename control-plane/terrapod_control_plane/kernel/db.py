@@ -161,9 +161,3 @@ async def advisory_lock(dsn: str, name: str) -> AsyncIterator[Any]:
     finally:
         with anyio.move_on_after(5, shield=True):
             await connection.close()
-
-
-async def try_transaction_lock(name: str) -> bool:
-    """Take a lock until the end of this transaction, unless another process holds it."""
-    sql = "select pg_try_advisory_xact_lock(hashtextextended($1, 0))"
-    return bool(await value(sql, name))

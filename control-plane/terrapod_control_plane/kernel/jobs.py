@@ -7,14 +7,15 @@ import anyio
 from msgspec import Struct
 
 from terrapod_common.loops import Loop
-from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, Services, system
 
 
 class Job(Struct, frozen=True, kw_only=True):
     """What to do, how often at the least, and what wakes it before that.
 
-    An exclusive job runs in one process of all replicas at a time.
+    An exclusive job runs in one process of all replicas at a time. It opens the transactions that
+    it needs; the lock is none, so it may speak to a network. When the lock is lost with its
+    connection, the turn is cancelled where it waits: what it had committed stays.
     """
 
     name: str
@@ -42,8 +43,8 @@ async def turn(job: Job, services: Services) -> None:
     if not job.exclusive:
         await job.run(context)
         return
-    async with db.transaction():
-        if await db.try_transaction_lock(f"job:{job.name}"):
+    async with services.locks.held(f"job:{job.name}") as mine:
+        if mine:
             await job.run(context)
 
 
