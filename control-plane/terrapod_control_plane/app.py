@@ -13,6 +13,7 @@ from terrapod_control_plane.health.slice import SLICE as HEALTH
 from terrapod_control_plane.identity.slice import SLICE as IDENTITY
 from terrapod_control_plane.kernel import ids
 from terrapod_control_plane.kernel.access import Resolver
+from terrapod_control_plane.kernel.consumers import Consumer
 from terrapod_control_plane.kernel.context import AgentDirectory, Handler, Services
 from terrapod_control_plane.kernel.crypto import keys
 from terrapod_control_plane.kernel.crypto.authority import fingerprint
@@ -78,6 +79,11 @@ def agent_directory() -> AgentDirectory:
 def jobs(settings: Settings) -> list[Job]:
     """What runs by itself."""
     return [job for one in SLICES for declared in one.jobs for job in declared(settings)]
+
+
+def consumers(settings: Settings) -> list[Consumer]:
+    """Who follows what has happened."""
+    return [each for one in SLICES for declared in one.consumers for each in declared(settings)]
 
 
 def related() -> Mapping[str, Fetch]:

@@ -18,7 +18,7 @@ from terrapod_common.loops import Backoff, Loop, supervise
 from terrapod_control_plane import app
 from terrapod_control_plane.health import internal as health
 from terrapod_control_plane.identity import internal as identity
-from terrapod_control_plane.kernel import db, epochs, jobs
+from terrapod_control_plane.kernel import consumers, db, epochs, jobs
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.blobs.sealed import SealedBlobs
 from terrapod_control_plane.kernel.bus import Bus
@@ -32,6 +32,7 @@ from terrapod_control_plane.kernel.crypto.keys import KeyRing, Signer, ring_from
 from terrapod_control_plane.kernel.database_clock import DatabaseClock
 from terrapod_control_plane.kernel.ephemeral.memory import MemoryEphemeral
 from terrapod_control_plane.kernel.locks import LockSession
+from terrapod_control_plane.kernel.outbox_cursors import register
 from terrapod_control_plane.kernel.single_instance import SingleInstanceLock, only_one
 from terrapod_control_plane.kernel.spared import SparedBlobs
 from terrapod_control_plane.migrations.run import migrate
@@ -64,6 +65,8 @@ async def opened(
         _locks(dsn) as locks,
     ):
         services = await _services(settings, clock or await DatabaseClock.connected(), locks)
+        # Before anything happens, so that the first start is told of too.
+        await register([one.name for one in app.consumers(settings)], services.clock.now())
         keep = partial(_keep_token, settings.token_file)
         first_token = await identity.first_admin(system(services), settings.first_admin, keep)
         if paused:
@@ -158,6 +161,7 @@ def _loops(services: Services, dsn: str, alone: SingleInstanceLock) -> list[Loop
         locked_still,
         *timing,
         *(jobs.loop(job, services) for job in app.jobs(services.settings)),
+        *consumers.loops(app.consumers(services.settings), services),
     ]
 
 

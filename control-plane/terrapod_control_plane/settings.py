@@ -70,7 +70,7 @@ class Database(Struct, frozen=True, kw_only=True):
     start_timeout_seconds: Duration = 30.0  # how long the embedded server may take to start
     dead_at_most_seconds: Duration = 300.0  # an embedded one that can't be started again ends us
     alone_within_seconds: Wait = 60.0  # how long to wait for another process to let go of it
-    outbox_days: Duration = 7.0  # events older than this are dropped
+    outbox_days: Duration = 7.0  # events older than this are dropped, if no consumer needs them
 
 
 class Encryption(Struct, frozen=True, kw_only=True):
@@ -147,6 +147,7 @@ class Logging(Struct, frozen=True, kw_only=True):
 
     format: Literal["console", "json"] = "json"
     level: Literal["debug", "info", "warning", "error"] = "info"
+    events: bool = True  # a line for everything that happens to runs, workspaces and all else
 
 
 class Settings(Struct, frozen=True, kw_only=True):

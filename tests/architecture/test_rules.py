@@ -19,6 +19,7 @@ LONGEST_FUNCTION = 40
 # Where an unknown error ends: a loop goes on, a request is answered, a run is errored.
 CATCH_ALL = {
     COMMON / "loops.py",
+    CONTROL / "kernel" / "consumers.py",  # an event is tried again
     CONTROL / "web" / "errors.py",
     AGENT / "error_capture.py",  # and a phase that has ended is reported
     AGENT / "work" / "phase.py",

@@ -1,7 +1,8 @@
 """Locks of a process: held by one at a time, let go of however the work ends, lost with a word."""
 
-from collections.abc import AsyncIterator, Iterator
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+import os
+import signal
+from collections.abc import AsyncIterator
 
 import anyio
 import pytest
@@ -9,7 +10,6 @@ import pytest
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.locks import LockLost, LockSession
 from tests.kit.control import Control
-from tests.kit.proxy import BOTH, Proxy, Weather
 
 pytestmark = pytest.mark.anyio
 
@@ -117,36 +117,30 @@ async def test_what_is_lost_with_one_lock_are_all(mine: LockSession) -> None:
     assert sorted(lost) == ["a", "b"]
 
 
-@pytest.fixture
-def network(dsn: str) -> Iterator[Proxy]:
-    """A network between a process and the database."""
-    query = parse_qs(urlsplit(dsn).query)
-    host, port = query["host"][0], int(query["port"][0])
-    proxy = Proxy(f"{host}/.s.PGSQL.{port}" if host.startswith("/") else port)
-    proxy.start()
-    yield proxy
-    proxy.close()
-
-
 async def test_silence_is_noticed_before_the_database_gives_the_lock_away(
-    control: Control, dsn: str, network: Proxy
+    mine: LockSession,
 ) -> None:
-    parts = urlsplit(dsn)
-    place = f"{parts.username}:{parts.password}@127.0.0.1:{network.port}"
-    session = LockSession(urlunsplit(parts._replace(netloc=place, query="sslmode=disable")))
-    noticed = []
+    """The session's end in PostgreSQL stands still, and so says nothing more."""
+    lost = anyio.Event()
+    holding = anyio.Event()
 
     async def work() -> None:
         try:
-            async with session.held("a"):
-                network.weather(Weather(silent=BOTH))
+            async with mine.held("a"):
+                holding.set()
                 await anyio.sleep_forever()
         except LockLost:
-            noticed.append("lost")
+            lost.set()
 
     with anyio.fail_after(25):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(work)
-            with pytest.raises(LockLost):
-                await session.keep()
-    assert noticed
+            await holding.wait()
+            (row,) = await mine.rows("select pg_backend_pid() as pid")
+            os.kill(row["pid"], signal.SIGSTOP)
+            try:
+                with pytest.raises(LockLost):
+                    await mine.keep()
+                await lost.wait()
+            finally:
+                os.kill(row["pid"], signal.SIGCONT)

@@ -1,5 +1,6 @@
 """The embedded PostgreSQL dies under a server: it is started again, and nothing is lost."""
 
+import json
 import os
 import signal
 import subprocess
@@ -96,8 +97,15 @@ def killed_and_back(server: Server) -> None:
     assert postmaster(server.data / "postgres") != before
 
 
+def logged(server: Server) -> list[str]:
+    """The workspaces of whose making the log of events tells, each once."""
+    lines = [line for line in server.log.splitlines() if '"kind": "workspace.created"' in line]
+    return list(dict.fromkeys(json.loads(line)["workspace"] for line in lines))
+
+
 def test_nothing_that_was_answered_is_lost_and_the_gap_is_503(own: Server) -> None:
     names = []
+    made = []
     statuses = set()
     with own.client() as client:
         for number in range(150):
@@ -108,7 +116,9 @@ def test_nothing_that_was_answered_is_lost_and_the_gap_is_503(own: Server) -> No
             body = {"data": {"type": "workspaces", "attributes": attributes}}
             answer = client.post("/api/v2/organizations/default/workspaces", json=body)
             statuses.add(answer.status_code)
-            names += [f"w{number}"] if answer.status_code == 201 else []
+            if answer.status_code == 201:
+                names.append(f"w{number}")
+                made.append(answer.json()["data"]["id"])
             assert client.get("/health").status_code == 200
         assert statuses == {201, 503}
         assert names
@@ -116,6 +126,9 @@ def test_nothing_that_was_answered_is_lost_and_the_gap_is_503(own: Server) -> No
         for name in names:
             path = f"/api/v2/organizations/default/workspaces/{name}"
             assert client.get(path).status_code == 200, name
+    # Consumers of events go on where they were, in their order.
+    until(lambda: set(made) <= set(logged(own)), "every event is logged")
+    assert [id_ for id_ in logged(own) if id_ in made] == made
 
 
 def test_one_that_cannot_be_started_again_ends_the_server_with_a_reason(hasty: Server) -> None:

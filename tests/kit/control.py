@@ -21,7 +21,7 @@ from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Services, system
 from terrapod_control_plane.runs import service as runs_service
 from terrapod_control_plane.runs.phases.leases import jobs as leases_jobs
-from terrapod_control_plane.settings import Runs, Server, Settings
+from terrapod_control_plane.settings import Logging, Runs, Server, Settings
 from terrapod_control_plane.web import tls
 from tests.kit.clock import MovableClock
 
@@ -195,7 +195,8 @@ class Control(Struct, kw_only=True):
 def settings(folder: Path) -> Settings:
     """Settings of a server that only moves when it is told to."""
     server = Server(port=0, agent_port=0, stop_grace_seconds=0.5, look_every_seconds=_NEVER)
-    return Settings(data_dir=folder, server=server, runs=Runs(sweep_seconds=_NEVER))
+    runs, logging = Runs(sweep_seconds=_NEVER), Logging(events=False)
+    return Settings(data_dir=folder, server=server, runs=runs, logging=logging)
 
 
 @asynccontextmanager

@@ -14,11 +14,6 @@ class _OfConfiguration(Event, frozen=True, kw_only=True):
         """The configuration."""
         return self.configuration
 
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Whoever waits for the configuration or its workspace."""
-        return (f"configuration:{self.configuration}", f"workspace:{self.workspace}")
-
 
 class ConfigurationCreated(_OfConfiguration, frozen=True, kw_only=True):
     """There is a place for an upload."""

@@ -8,9 +8,11 @@ import anyio
 import structlog
 from anyio import to_thread
 
+from terrapod_control_plane.health import model
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.condition import try_database
 from terrapod_control_plane.kernel.context import Context
+from terrapod_control_plane.kernel.outbox_lag import Lag, lags
 from terrapod_control_plane.kernel.postgres.home import recorded_folder
 
 _PATIENCE = 3.0
@@ -68,6 +70,30 @@ class Looks:
             elif before and not trouble:
                 log.warning("ready again", part=part)
         self._last |= found
+
+
+class LagWatch:
+    """Looks how far consumers are behind; tells it once, and again when it has doubled."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}  # consumer -> the age that the last line told
+
+    async def look(self, ctx: Context) -> None:
+        """Look once."""
+        found = await lags()
+        ctx.services.condition.lags = found
+        for lag in found:
+            self._tell(lag, lag.age(ctx.now()))
+
+    def _tell(self, lag: Lag, age: float) -> None:
+        told = self._told.get(lag.consumer)
+        about = {"consumer": lag.consumer, "behind": lag.behind, "oldest_seconds": int(age)}
+        if age < model.LATE:
+            if self._told.pop(lag.consumer, None) is not None:
+                log.warning("a consumer has caught up", **about)
+        elif told is None or age >= 2 * told:
+            self._told[lag.consumer] = age
+            log.warning("a consumer is late", attempts=lag.attempts, error=lag.error, **about)
 
 
 async def _trouble(check: Callable[[], Awaitable[object]]) -> str:

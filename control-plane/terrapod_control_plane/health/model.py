@@ -5,6 +5,8 @@ from typing import Literal
 from msgspec import Struct
 
 Health = Literal["healthy", "unhealthy"]
+# Seconds after which a consumer of events is late.
+LATE = 60.0
 
 
 class Checks(Struct, frozen=True):
@@ -15,9 +17,19 @@ class Checks(Struct, frozen=True):
     storage: Health
 
 
+class Behind(Struct, frozen=True, rename="kebab"):
+    """What a consumer of events has still to do, and what it has given up."""
+
+    behind: int
+    oldest_seconds: int
+    attempts: int
+    dead_letters: int
+
+
 class Readiness(Struct, frozen=True, omit_defaults=True):
     """The answer of ``GET /ready``."""
 
     status: Literal["ready", "not ready"]
     checks: Checks
     paused: bool = False  # ready, but nothing is handed out until `terrapod resume`
+    consumers: dict[str, Behind] = {}  # of events, where one is late or has given something up

@@ -1,5 +1,7 @@
 """Liveness and readiness."""
 
+from typing import Literal
+
 from terrapod_control_plane.health import model
 from terrapod_control_plane.kernel.context import Context
 
@@ -9,9 +11,17 @@ async def readiness(ctx: Context) -> model.Readiness:
     ctx.public("load balancers ask without a token")
     checks = model.Checks(*(_health(ctx, part) for part in model.Checks.__struct_fields__))
     healthy = {checks.database, checks.redis, checks.storage} == {"healthy"}
-    return model.Readiness(
-        "ready" if healthy else "not ready", checks, ctx.services.condition.paused
-    )
+    status: Literal["ready", "not ready"] = "ready" if healthy else "not ready"
+    return model.Readiness(status, checks, ctx.services.condition.paused, _behind(ctx))
+
+
+def _behind(ctx: Context) -> dict[str, model.Behind]:
+    now = ctx.now()
+    return {
+        lag.consumer: model.Behind(lag.behind, int(lag.age(now)), lag.attempts, lag.dead_letters)
+        for lag in ctx.services.condition.lags
+        if lag.age(now) >= model.LATE or lag.dead_letters
+    }
 
 
 def _health(ctx: Context, part: str) -> model.Health:

@@ -3,4 +3,4 @@
 from terrapod_control_plane.health import api, jobs
 from terrapod_control_plane.kernel.slices import Slice
 
-SLICE = Slice(name="health", root_routes=api.ROUTES, jobs=[jobs.jobs])
+SLICE = Slice(name="health", root_routes=api.ROUTES, jobs=[jobs.jobs], consumers=[jobs.consumers])

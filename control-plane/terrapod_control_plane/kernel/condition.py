@@ -4,9 +4,10 @@ The server looks at them by itself. What it saw counts for a while only, so that
 loops stand still is not taken for a healthy one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.outbox_lag import Lag
 
 # A look may take this long, with its time limits, and a little more.
 _LONGEST_LOOK = 15.0
@@ -17,6 +18,7 @@ class Condition:
 
     def __init__(self, monotonic: Callable[[], float], *, every: float) -> None:
         self.paused = False  # nothing is handed out, after a restore
+        self.lags: Sequence[Lag] = ()  # of the consumers of events
         self._monotonic = monotonic
         self._counts_for = every + _LONGEST_LOOK
         self._seen: dict[str, str] = {}

@@ -106,6 +106,7 @@ class Context(Struct, frozen=True, kw_only=True):
             db.on_commit(partial(self.services.caches.heard, topic))
         actor = self.actor
         await outbox.store(event, self.now(), actor.kind, actor.id, actor.name, self.request_id)
+        db.on_commit(partial(self.services.bus.wake, outbox.COMMITTED))
 
 
 def system(services: Services) -> Context:

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.transaction_end import WAKE
 
 _TAKE = "select pg_try_advisory_lock(hashtextextended($1, 0)) as mine"
 _LET_GO = "select pg_advisory_unlock(hashtextextended($1, 0))"
@@ -57,6 +58,12 @@ class LockSession:
         async with self._speaking:
             return await self._ask(sql, *args)
 
+    async def notify(self, topic: str) -> None:
+        """Wake a topic in every process, which needs no lock and no place in the pool."""
+        async with self._speaking:
+            await self._connect()
+            await self._ask(WAKE, [topic])
+
     async def keep(self) -> None:
         """Notice a connection that ended without a word; runs as a supervised loop."""
         while True:
@@ -76,9 +83,7 @@ class LockSession:
             # PostgreSQL would give a session twice what it has already.
             if name in self._held:
                 return False
-            if self._connection is None:
-                self._connection = await db.connect(self._dsn, command_timeout=_ANSWER)
-                self._connection.add_termination_listener(self._ended)
+            await self._connect()
             # Cut off between the answer and us, the lock would stay in the session unseen.
             with anyio.CancelScope(shield=True):
                 mine = bool((await self._ask(_TAKE, name))[0]["mine"])
@@ -93,6 +98,11 @@ class LockSession:
             except LockLost:
                 return  # nothing is held any more
         self._held.pop(name, None)
+
+    async def _connect(self) -> None:
+        if self._connection is None:
+            self._connection = await db.connect(self._dsn, command_timeout=_ANSWER)
+            self._connection.add_termination_listener(self._ended)
 
     async def _ask(self, sql: str, *args: object) -> Sequence[Mapping[str, Any]]:
         if self._connection is None:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from terrapod_control_plane.kernel.access import Resolver
 from terrapod_control_plane.kernel.caches import Credential
+from terrapod_control_plane.kernel.consumers import Consumer
 from terrapod_control_plane.kernel.context import AgentDirectory, Handler
 from terrapod_control_plane.kernel.jobs import Job
 from terrapod_control_plane.kernel.outbox import Event
@@ -30,6 +31,7 @@ class Slice(Struct, frozen=True, kw_only=True):
     related: Mapping[str, Fetch] = {}  # JSON:API type -> how `?include=` fetches it
     handlers: Mapping[type[Event], Sequence[Handler]] = {}  # inside the event's transaction
     jobs: Sequence[Callable[[Settings], Sequence[Job]]] = ()  # what runs by itself
+    consumers: Sequence[Callable[[Settings], Sequence[Consumer]]] = ()  # what follows from events
     by_token: ByToken | None = None
     by_certificate: ByCertificate | None = None
     agent_directory: AgentDirectory | None = None

@@ -11,20 +11,23 @@ from terrapod_control_plane.kernel import db, transactions
 # kind, payload, at, kind of actor, its id, its name, request, subject; in the order of the emitting
 Said = tuple[object, ...]
 
+# The condition comes first, so the transaction has its id before a row takes its own: who sees a
+# later row then finds this transaction among those that are open.
 _SAY = """
 with said as materialized (
     select * from unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[],
         $6::text[], $7::text[], $8::text[]) with ordinality
         as e (kind, payload, at, actor_kind, actor_id, actor_name, request_id, subject, position)),
-outbox as (insert into outbox (kind, payload, at)
-    select kind, payload::jsonb, at from said order by position),
+outbox as (insert into outbox (kind, payload, at, actor_kind, actor_id, request_id)
+    select kind, payload::jsonb, at, actor_kind, actor_id, request_id from said
+    where pg_current_xact_id() is not null order by position),
 trail as (insert into audit_entries
         (at, actor_kind, actor_id, actor_name, request_id, action, subject, detail)
     select at, actor_kind, actor_id, actor_name, request_id, kind, subject, payload::jsonb
     from said order by position)
 select pg_notify('terrapod', topic) from unnest($9::text[]) topic
 """
-_WAKE = "select pg_notify('terrapod', topic) from unnest($1::text[]) topic"
+WAKE = "select pg_notify('terrapod', topic) from unnest($1::text[]) topic"
 
 
 class _End:
@@ -47,7 +50,7 @@ class _End:
         if said:
             await db.execute(_SAY, *(list(column) for column in zip(*said, strict=True)), topics)
         elif topics:
-            await db.execute(_WAKE, topics)
+            await db.execute(WAKE, topics)
 
     def mark(self) -> Callable[[], None]:
         """How to unsay what is said from now on."""
@@ -77,6 +80,6 @@ async def wake(topics: Sequence[str]) -> None:
     """Wake topics at commit; at once outside of a transaction."""
     opened = transactions.current()
     if opened is None:
-        await db.execute(_WAKE, list(topics))
+        await db.execute(WAKE, list(topics))
     else:
         opened.participant(_End).topics.extend(topics)

@@ -23,10 +23,10 @@ class RunChanged(Event, frozen=True, kw_only=True):
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """Viewers of the run, agents of the pool, the agent with the order."""
+        """Agents of the pool, the agent with the order."""
         pool = (f"pool:{self.pool}",) if self.pool else ()
         orders = (f"orders:{self.listener}",) if self.listener else ()
-        return (f"run:{self.run}", *pool, *orders)
+        return (*pool, *orders)
 
 
 class HoldSet(Event, frozen=True, kw_only=True):

@@ -14,11 +14,6 @@ class _OfState(Event, frozen=True, kw_only=True):
         """The version."""
         return self.state_version
 
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Whoever looks at the workspace."""
-        return (f"workspace:{self.workspace}",)
-
 
 class StateAnnounced(_OfState, frozen=True, kw_only=True):
     """Somebody is about to upload a state."""

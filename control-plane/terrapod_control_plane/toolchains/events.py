@@ -14,11 +14,6 @@ class _OfTool(Event, frozen=True, kw_only=True):
         """Tool and version."""
         return f"{self.tool}/{self.version}"
 
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Whoever waits for an executable."""
-        return ("tools",)
-
 
 class ToolImported(_OfTool, frozen=True, kw_only=True):
     """An executable is in the cache."""

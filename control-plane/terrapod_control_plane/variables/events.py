@@ -15,11 +15,6 @@ class _OfVariable(Event, frozen=True, kw_only=True):
         """The variable."""
         return self.variable
 
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Whoever looks at the workspace."""
-        return (f"workspace:{self.workspace}",)
-
 
 class VariableCreated(_OfVariable, frozen=True, kw_only=True):
     """A variable exists."""

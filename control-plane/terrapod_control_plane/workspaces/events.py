@@ -15,11 +15,6 @@ class _OfWorkspace(Event, frozen=True, kw_only=True):
         """The workspace."""
         return self.workspace
 
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """Whoever looks at it, and the queue."""
-        return (f"workspace:{self.workspace}", "queue")
-
 
 class _ChangesScope(_OfWorkspace, frozen=True, kw_only=True):
     @property
