@@ -18,7 +18,7 @@ _TAKES = (
     re.compile(r"\brename\b"),
     re.compile(r"\balter column \w+ (?:set data )?type\b"),
     re.compile(r"\bset not null\b"),
-    re.compile(r"\btruncate\b"),
+    re.compile(r"\btruncate\b(?! on\b)"),  # a trigger may be told of one
     re.compile(r"\bcommit\b"),  # all of an upgrade is one transaction
     # An insert of before does not know the column.
     re.compile(r"\badd column (?![^,;]*\bdefault\b)[^,;]*\bnot null\b"),

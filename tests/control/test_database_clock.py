@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.bus import Bus
 from terrapod_control_plane.kernel.database_clock import DatabaseClock
-from terrapod_control_plane.kernel.events import Bus
 from tests.kit.control import Control
 from tests.kit.hearing import until
 from tests.kit.skew import clock_ahead

@@ -10,10 +10,10 @@ import anyio.lowlevel
 from terrapod_common.loops import Backoff, Loop, supervise
 from terrapod_control_plane.identity import internal as identity
 from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.bus import Bus
 from terrapod_control_plane.kernel.caches import Caches, Credential
 from terrapod_control_plane.kernel.crypto import keys
 from terrapod_control_plane.kernel.echo import Echo
-from terrapod_control_plane.kernel.events import Bus
 from terrapod_control_plane.kernel.policy import Actor
 
 _NUMBERS = count(1)

@@ -10,7 +10,7 @@ import structlog
 from msgspec import Struct
 
 from terrapod_control_plane.kernel import db
-from terrapod_control_plane.kernel.events import Bus
+from terrapod_control_plane.kernel.bus import Bus
 
 _EVERY = 60.0  # seconds
 _TRIES = 5
