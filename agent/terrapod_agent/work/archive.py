@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from terrapod_agent.errors import OperationFailed
+from terrapod_common.tar_filter import objection
 
 _MEMBERS = 1_000_000  # the server has looked at the archive, with limits of its own
 _BLOCK = 1024 * 1024
@@ -30,14 +31,22 @@ def _unpack(tar: tarfile.TarFile, root: Path, limit: int) -> None:
         left -= member.size if member.isreg() else 0
         if left < 0:
             raise OperationFailed(f"the archive is larger than {limit} bytes when unpacked")
-        _put(tar, member, target, root)
         if member.issym():
-            links.append(target)
-    for link in links:  # where it leads is known once all are there
+            links.append((member, target))
+        else:
+            _look_again(member, root)
+        _put(tar, member, target, root)
+    for member, link in links:  # where it leads is known once all are there
         if link_escapes(link, root):
             raise OperationFailed(
                 f"the archive has a link that leaves it: {str(link.relative_to(root))!r}"
             )
+        _look_again(member, root)
+
+
+def _look_again(member: tarfile.TarInfo, root: Path) -> None:
+    if why := objection(member, str(root)):
+        raise OperationFailed(f"the archive has an entry that Python refuses: {why}")
 
 
 def _target(name: str, root: Path) -> Path | None:
@@ -46,11 +55,12 @@ def _target(name: str, root: Path) -> Path | None:
         raise OperationFailed(f"the archive has an entry outside of its folder: {name!r}")
     if path == PurePosixPath("."):
         return None
-    target = root / path
-    # A link that came earlier in the archive could lead out of it.
-    if not target.parent.resolve().is_relative_to(root):
-        raise OperationFailed(f"the archive has an entry outside of its folder: {name!r}")
-    return target
+    # A link that came earlier in the archive could lead out of it. The way is not followed to see
+    # where it ends: a path can be too long to be looked at and still be walked by the kernel.
+    for parent in list(path.parents)[:-1]:
+        if (root / parent).is_symlink():
+            raise OperationFailed(f"the archive has an entry behind a link: {name!r}")
+    return root / path
 
 
 def _put(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, root: Path) -> None:
@@ -87,9 +97,12 @@ def link_escapes(link: Path, root: Path) -> bool:
     if not link.is_symlink():
         return False
     try:
-        return link.readlink().is_absolute() or not link.resolve().is_relative_to(root)
-    except RuntimeError:  # links that lead to each other
+        end = link.resolve(strict=True)
+    except FileNotFoundError:  # it leads to nothing yet, and would lead there
+        end = link.resolve()
+    except (OSError, RuntimeError):  # links that lead to each other, or farther than can be seen
         return True
+    return link.readlink().is_absolute() or not end.is_relative_to(root)
 
 
 def _hard_link(member: tarfile.TarInfo, target: Path, root: Path) -> None:

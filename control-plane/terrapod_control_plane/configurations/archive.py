@@ -10,6 +10,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable
+from itertools import dropwhile
 from pathlib import PurePosixPath
 from typing import Self
 
@@ -17,6 +18,7 @@ from msgspec import Struct
 
 from terrapod_common.overrides import OVERRIDE, rivals_override
 from terrapod_control_plane.configurations.unzipping import Readable, Unzipped
+from terrapod_common.tar_filter import objection
 
 _HEADER_AT_MOST = 256 * 1024
 _NAME_AT_MOST = 2048
@@ -39,6 +41,7 @@ _UNREADABLE = (
     RecursionError,  # a header that announces a header that announces ...
 )
 _ENDS_AT_MOST = 100
+_NOWHERE = "/nonexistent"  # a folder in which no link can lie
 
 
 class BadArchive(Exception):
@@ -77,7 +80,18 @@ def _check_members(plain: "_Bounded", files_at_most: int) -> None:
                 raise BadArchive(f"The archive has more than {files_at_most} members.")
             tar.members = []  # else it keeps them all
             tree.add(member)
+            _look_again(member)
     tree.check_links()
+
+
+def _look_again(member: tarfile.TarInfo) -> None:
+    # Python judges a link by what lies on the disk, and here nothing does: where a link leads that
+    # goes up behind a name, it could not know. Agents ask it again when all of them are there.
+    names = iter(PurePosixPath(member.linkname).parts)
+    if member.issym() and ".." in dropwhile("..".__eq__, names):
+        return
+    if why := objection(member, _NOWHERE):
+        raise BadArchive(f"{_shown(member.name)} may not be unpacked: {why}")
 
 
 class _Bounded:
