@@ -19,7 +19,7 @@ from terrapod_agent.executors.process import read_exit
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may give user ids"),
+    pytest.mark.needs("root", "bwrap"),
 ]
 
 UID = 64998

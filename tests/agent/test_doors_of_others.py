@@ -13,7 +13,11 @@ from tests.agent.test_isolation import HOSTILE, HOSTILE_PROGRAM, MODES, Isolated
 from tests.agent.test_snapshots import made
 from tests.kit.agent_records import PhaseRecord
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.timeout(180),
+    pytest.mark.needs("root", "bwrap"),
+]
 __all__ = ["isolated", "place", "programs"]
 
 # Read once the run goes on, so through its door.

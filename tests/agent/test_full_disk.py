@@ -23,8 +23,7 @@ from tests.kit.scripted_terraform import script
 
 pytestmark = pytest.mark.anyio
 
-ROOT = os.geteuid() == 0
-mounts = pytest.mark.skipif(not ROOT, reason="only root may mount a disk of its own")
+mounts = pytest.mark.needs("root")
 MEGABYTE = 1024 * 1024
 EVERYTHING = 2**60
 

@@ -18,7 +18,7 @@ from tests.agent.test_shim import command, until
 
 pytestmark = pytest.mark.anyio
 
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become another user")
+AS_ROOT = pytest.mark.needs("root")
 UID = 64991
 
 
@@ -34,7 +34,7 @@ def test_a_workspace_does_not_say_where_the_system_finds_code(name: str) -> None
     assert reserved(name, "/tmp/x")
 
 
-@pytest.mark.parametrize("sandboxed", [False, True])
+@pytest.mark.parametrize("sandboxed", [False, pytest.param(True, marks=pytest.mark.needs("bwrap"))])
 async def test_what_runs_with_the_rights_of_the_agent_has_no_environment_of_the_run(
     tmp_path: Path, *, sandboxed: bool
 ) -> None:

@@ -31,7 +31,7 @@ from tests.kit.scripted_terraform import script
 pytestmark = pytest.mark.anyio
 
 SECRET = {"version": 4, "serial": 9, "lineage": "of another run", "outputs": {}, "resources": []}
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become another user")
+AS_ROOT = pytest.mark.needs("root")
 UID = 64991
 
 

@@ -24,7 +24,11 @@ from tests.kit.agents import AgentProcess, apply_of, phase, quick
 from tests.kit.listening import listening
 from tests.kit.public import Public, public
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.timeout(120),
+    pytest.mark.needs("root", "bwrap"),
+]
 
 UIDS = "64000-64999"
 # As an ordinary user, whom the kernel lets into files of root as before: their owner is the same.

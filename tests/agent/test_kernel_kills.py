@@ -15,9 +15,8 @@ from msgspec import Struct
 from terrapod_agent.executors import python_program
 from terrapod_agent.executors.base import Exit
 from terrapod_agent.executors.process import read_exit
-from tests.kit.disks import MAY_MOUNT
 
-pytestmark = pytest.mark.skipif(not MAY_MOUNT, reason="only root may mount")
+pytestmark = pytest.mark.needs("root")
 
 VMSTAT = "pgmajfault 7\noom_kill {}\nnumber 1\n"
 V1 = "oom_kill_disable 0\nunder_oom 0\noom_kill {}\n"

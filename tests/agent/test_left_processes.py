@@ -56,7 +56,7 @@ def leaves(file: Path) -> list[str]:
     return ["python", LEAVES.replace("PID", str(file)).replace("USER", str(USER))]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the user")
+@pytest.mark.needs("root")
 @pytest.mark.parametrize("code", [2, 1])
 async def test_a_process_that_cannot_be_ended_is_named(
     server: AgentServer, process: AgentProcess, left: Path, code: int
@@ -73,7 +73,7 @@ async def test_a_process_that_cannot_be_ended_is_named(
     assert plan.status == ("planned" if code == 2 else "errored")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the user")
+@pytest.mark.needs("root")
 async def test_it_is_named_where_the_shim_was_killed_too(
     server: AgentServer, process: AgentProcess, left: Path, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_who_has_left_is_nobody(listening: socket.socket) -> None:
         assert not peers.peer_allowed(taken, os.getuid() + 1)
 
 
+@pytest.mark.needs("ip")
 def test_where_the_kernel_tells_nothing_everybody_may_enter() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:

@@ -11,7 +11,7 @@ from terrapod_common import wire
 from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import apply_of, phase, quick, running
-from tests.kit.terraforms import terraforms
+from tests.kit.terraforms import TERRAFORMS, terraforms
 
 pytestmark = pytest.mark.anyio
 
@@ -72,12 +72,9 @@ class Job:
         return {name: output["value"] for name, output in outputs.items()}
 
 
-@pytest.fixture(params=["ours", "another"])
+@pytest.fixture(params=TERRAFORMS)
 def job(server: AgentServer, tmp_path: Path, request: pytest.FixtureRequest) -> Job:
-    found = list(terraforms(tmp_path / "tool").items())
-    if request.param == "another" and len(found) == 1:
-        pytest.skip("there is no other terraform on PATH")
-    version, path = found[0 if request.param == "ours" else 1]
+    version, path = terraforms(tmp_path / "tool")[request.param]
     server.tools[f"terraform/{version}"] = path.read_bytes()
     return Job(server, tmp_path, version)
 
@@ -107,6 +104,7 @@ async def test_a_hash_over_the_folder_is_the_same_in_every_run(job: Job) -> None
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.needs("git")
 async def test_the_modules_of_the_plan_are_those_of_the_apply(job: Job, tmp_path: Path) -> None:
     module = tmp_path / "module"
     module.mkdir()

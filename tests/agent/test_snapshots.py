@@ -16,7 +16,7 @@ from tests.kit.agent_records import PhaseRecord
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import AgentProcess, apply_of, phase, quick, running
 from tests.kit.scripted_terraform import alive, parent
-from tests.kit.terraforms import terraforms
+from tests.kit.terraforms import TERRAFORMS, terraforms
 
 pytestmark = pytest.mark.anyio
 
@@ -46,12 +46,9 @@ resource "terraform_data" "pause" {
 """
 
 
-@pytest.fixture(params=["ours", "another"])
+@pytest.fixture(params=TERRAFORMS)
 def job(server: AgentServer, tmp_path: Path, request: pytest.FixtureRequest) -> Job:
-    found = list(terraforms(tmp_path / "tool").items())
-    if request.param == "another" and len(found) == 1:
-        pytest.skip("there is no other terraform on PATH")
-    version, path = found[0 if request.param == "ours" else 1]
+    version, path = terraforms(tmp_path / "tool")[request.param]
     server.tools[f"terraform/{version}"] = path.read_bytes()
     return Job(server, tmp_path, version)
 
@@ -120,7 +117,7 @@ async def test_what_an_apply_sees_does_not_depend_on_how_its_state_is_kept(
 
 async def applying(server: AgentServer, tmp_path: Path, main: str) -> PhaseRecord:
     """An apply that is queued behind its plan, which has ended."""
-    server.tools["terraform/1.15.5"] = terraforms(tmp_path / "tool")["1.15.5"].read_bytes()
+    server.tools["terraform/1.15.5"] = terraforms(tmp_path / "tool")["ours"][1].read_bytes()
     files: dict[str, str | bytes] = {"main.tf": main.replace("FOLDER", str(tmp_path))}
     async with running(quick(tmp_path / "planner", server, name="planner")):
         plan = server.add(phase("plan", files))

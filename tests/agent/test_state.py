@@ -13,7 +13,7 @@ from terrapod_agent.work.terraform import Counts
 from terrapod_common import files, wire
 from tests.kit.agent_server import AgentServer
 from tests.kit.agents import AgentProcess, apply_phase, phase, quick, running
-from tests.kit.disks import MAY_MOUNT, small_disk
+from tests.kit.disks import small_disk
 from tests.kit.scripted_terraform import script
 
 pytestmark = pytest.mark.anyio
@@ -129,7 +129,7 @@ async def test_what_lies_beside_after_a_good_end_is_not_the_state(
     assert b'"serial": 3' in apply.states[-1][0]
 
 
-@pytest.mark.skipif(not MAY_MOUNT, reason="only root may make a small disk")
+@pytest.mark.needs("root")
 async def test_a_copy_for_which_there_is_no_room_does_not_end_the_apply(
     server: AgentServer, data: Path, tmp_path: Path
 ) -> None:

@@ -51,7 +51,7 @@ def test_an_id_that_has_an_account_is_not_given(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has user ids to give")
+@pytest.mark.needs("root")
 def test_what_a_run_leaves_where_everybody_may_write_is_removed(
     users: UserIds, shared: Path, tmp_path: Path
 ) -> None:

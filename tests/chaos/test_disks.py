@@ -9,11 +9,11 @@ from tests.chaos.blows import at_step
 from tests.chaos.history import FINAL, faults
 from tests.chaos.world import Place, World, seen
 from tests.kit import processes
-from tests.kit.disks import MAY_MOUNT, Disk, small_disk
+from tests.kit.disks import Disk, small_disk
 
 pytestmark = [
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not MAY_MOUNT, reason="only root may mount a small disk"),
+    pytest.mark.needs("root"),
 ]
 
 _MEGABYTES = 400  # terraform itself is most of it

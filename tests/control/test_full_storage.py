@@ -13,11 +13,11 @@ from terrapod_control_plane.kernel.context import system
 from terrapod_control_plane.runs.logs import internal as logs
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control, problems
-from tests.kit.disks import MAY_MOUNT, Disk, small_disk
+from tests.kit.disks import Disk, small_disk
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.skipif(not MAY_MOUNT, reason="only root may mount a small disk"),
+    pytest.mark.needs("root"),
 ]
 
 LARGE = 300_000

@@ -10,7 +10,7 @@ import pytest
 from tests.kit.skew import clock_ahead
 from tests.kit.stack import Agent, Server, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.needs("faketime")]
 
 NewAgent = Callable[[str, float], Agent]
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.disks import MAY_MOUNT, Disk, small_disk
+from tests.kit.disks import Disk, small_disk
 from tests.kit.restored import Scene
 from tests.kit.stack import until
 from tests.kit.terraforms import real_terraform, terraform_version
 
 pytestmark = [
     pytest.mark.timeout(180),
-    pytest.mark.skipif(not MAY_MOUNT, reason="only root may mount a small disk"),
+    pytest.mark.needs("root"),
 ]
 
 _TRIES = 3

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-MAY_MOUNT = os.geteuid() == 0
-
 
 class Disk(Struct, frozen=True):
     """A tmpfs of its own."""

@@ -18,6 +18,9 @@ argv = (ctypes.c_char_p * len(arguments))(*arguments)
 os._exit(library.RunCli(len(arguments), argv, os.dup(1), os.dup(2)))
 """
 
+# Those that are here: ours, and the one on PATH if there is one.
+TERRAFORMS = ["ours", "on-path"] if shutil.which("terraform") else ["ours"]
+
 
 def real_terraform(folder: Path) -> Path:
     """Write the executable ``terraform`` into ``folder``."""
@@ -38,10 +41,10 @@ def terraform_version() -> str:
     return "1.15.5"
 
 
-def terraforms(folder: Path) -> dict[str, Path]:
-    """Every terraform that is here, by its version: ours, and the one on PATH."""
-    found = {terraform_version(): real_terraform(folder)}
+def terraforms(folder: Path) -> dict[str, tuple[str, Path]]:
+    """Version and path of each of :data:`TERRAFORMS`."""
+    found = {"ours": (terraform_version(), real_terraform(folder))}
     if (path := shutil.which("terraform")) is not None:
         told = subprocess.run([path, "version", "-json"], capture_output=True, check=True).stdout
-        found[json.loads(told)["terraform_version"]] = Path(path)
+        found["on-path"] = (json.loads(told)["terraform_version"], Path(path))
     return found

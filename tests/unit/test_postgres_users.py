@@ -21,10 +21,8 @@ from tests.kit.embedded import (
 
 pytestmark = pytest.mark.anyio
 
-ROOT = os.geteuid() == 0
 
-
-@pytest.mark.skipif(not ROOT, reason="only root has to become another user")
+@pytest.mark.needs("root")
 @pytest.mark.parametrize("parent_mode", [0o700, 0o755])
 async def test_root_finds_it_again(parent_mode: int) -> None:
     with TemporaryDirectory() as folder:
@@ -45,7 +43,7 @@ async def test_root_finds_it_again(parent_mode: int) -> None:
             server.erase()
 
 
-@pytest.mark.skipif(not ROOT, reason="other tests run as an ordinary user then")
+@pytest.mark.needs("root")
 def test_an_ordinary_user_needs_no_copy() -> None:
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
