@@ -112,7 +112,7 @@ async def test_another_door_s_password_opens_nothing(server: AgentServer, tmp_pa
         door_of(server, tmp_path / "b", server.add(second)) as other,
     ):
         assert (await one.get(WORKSPACE)).status == 200
-        assert (await Caller(one.port, other._bearer).get(WORKSPACE)).status == 401
+        assert (await Caller(one.port, other.bearer).get(WORKSPACE)).status == 401
         url = msgspec.json.decode((await other.get(CURRENT)).body)["data"]["attributes"]
         assert (await one.get(url["hosted-state-download-url"])).status == 403
         assert (await one.get(url["hosted-state-download-url"], "")).status == 401

@@ -29,7 +29,7 @@ class Slow(AgentServer):
         answer = await super().on_next_work(named, _)
         if isinstance(answer, wire.NextWork) and answer.work and not self.claimed:
             self.claimed = True
-            self._wake()
+            self.wake()
             await self.arrives.wait()
         return answer
 

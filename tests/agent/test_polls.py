@@ -46,7 +46,7 @@ async def test_a_drain_reaches_an_idle_agent_by_its_question_for_work(
     async with running(quick(data, server)):
         await server.until(lambda: server.calls.count("next_work") == 1 and server.heartbeats)
         server.drain = True
-        server._wake()
+        server.wake()
         await server.until(lambda: "orders" in server.calls)  # which waits for the end of it
         plan = server.add(phase("plan", script()))
         assert plan.status == "pending"

@@ -86,6 +86,26 @@ def test_nothing_is_left_to_do_in_a_comment() -> None:
     hold_paths([*OURS, *TESTS], lambda path: left_to_do(path.read_text()))
 
 
+def watched_in_secret(tree: ast.Module) -> list[str]:
+    """Loops that wait for a private member of something else."""
+    return [
+        f"line {loop.lineno} waits for {ast.unparse(part)}"
+        for loop in ast.walk(tree)
+        if isinstance(loop, ast.While)
+        for part in ast.walk(loop.test)
+        if isinstance(part, ast.Attribute)
+        and part.attr.startswith("_")
+        and ast.unparse(part.value) != "self"
+    ]
+
+
+def test_tests_wait_for_nothing_private() -> None:
+    hold(TESTS, watched_in_secret)
+    loops = "while x not in a.b._c: pass\nwhile self._d and a._e(): pass"
+    found = watched_in_secret(ast.parse(loops))
+    assert found == ["line 1 waits for a.b._c", "line 2 waits for a._e"]
+
+
 def test_the_searches_for_sizes_and_words(tmp_path: Path) -> None:
     file = tmp_path / "file.py"
     file.write_text("\n" * LONGEST_FILE)

@@ -3,6 +3,8 @@
 from itertools import pairwise
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import given as drawn
@@ -190,11 +192,14 @@ async def test_who_takes_plans_only_does_not_keep_applies_from_others(
     control: Control, api: Client, listener: Agent, foreign: Agent, workspace: str
 ) -> None:
     await confirmed(api, listener, workspace)
-    # As an agent that waits for a plan.
-    with control.services.bus._line(f"pool:{listener.pool} plan") as line:
-        async with line.turn:
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.get, f"{listener.at}/runs/next?wait=30&key=k&accept=plan")
+            while not control.services.bus.waiting(f"pool:{listener.pool}"):
+                await anyio.lowlevel.checkpoint()
             assert await foreign.claim("k", "plan") is None
             assert await foreign.claim("k", "apply") is not None
+            tasks.cancel_scope.cancel()
 
 
 async def test_a_report_that_is_repeated_says_the_same(

@@ -39,7 +39,7 @@ async def test_a_force_cancel_reaches_who_waits_with_the_cancel_before_it(
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
-            while topic not in control.services.bus._signals:
+            while not control.services.bus.waiting(topic):
                 await anyio.lowlevel.checkpoint()
             await api.post(f"/api/v2/runs/{run}/actions/force-cancel")
     assert [order["kind"] for order in found[0]["orders"]] == ["force_cancel"]
@@ -59,7 +59,7 @@ async def test_orders_that_are_known_are_not_said_at_once(
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
-            while f"orders:{listener.id}" not in control.services.bus._signals:
+            while not control.services.bus.waiting(f"orders:{listener.id}"):
                 await anyio.lowlevel.checkpoint()
             await anyio.wait_all_tasks_blocked()
             assert found == []

@@ -77,13 +77,13 @@ class AgentServer(Sharing):
         """Queue a phase."""
         self.phases[phase.work.phase_id] = phase
         self.waiting.append(phase.work.phase_id)
-        self._wake()
+        self.wake()
         return phase
 
     def order(self, phase: PhaseRecord, kind: wire.OrderKind) -> None:
         """Give an order that stands."""
         self.orders.append(wire.Order(phase_id=phase.work.phase_id, fence=phase.fence, kind=kind))
-        self._wake()
+        self.wake()
 
     def fault(self, call: str, how: Any, status: int = 503, times: int = 1) -> None:
         """Let the next calls of that name go wrong."""
@@ -96,7 +96,8 @@ class AgentServer(Sharing):
                 with anyio.move_on_after(0.5):  # a condition may also be about files
                     await self._changed.wait()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let those who wait look again, after a change from outside."""
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -106,7 +107,7 @@ class AgentServer(Sharing):
         fault = next((fault for fault in self.faults if fault.call == call.name), None)
         if fault:
             self.faults.remove(fault)
-            self._wake()
+            self.wake()
             if fault.how == "lose_question":
                 raise Reset
             if fault.how == "status":
@@ -115,7 +116,7 @@ class AgentServer(Sharing):
             answer = await self._handle(call, named, question, peer)
         except Refusal as refusal:
             answer = refusal.answer()
-        self._wake()
+        self.wake()
         if fault:
             raise Reset
         return answer

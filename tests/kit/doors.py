@@ -49,11 +49,11 @@ class Caller:
 
     def __init__(self, port: int, bearer: str) -> None:
         self.port = port
-        self._bearer = bearer
+        self.bearer = bearer
 
     async def get(self, target: str, bearer: str | None = None, method: str = "GET") -> Told:
         """The answer to a request."""
-        shown = self._bearer if bearer is None else bearer
+        shown = self.bearer if bearer is None else bearer
         authorization = f"Authorization: Bearer {shown}\r\n" if shown else ""
         lines = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{authorization}\r\n"
         return await self.raw(lines.encode())
@@ -67,7 +67,7 @@ class Caller:
     def with_password(self, request: str) -> bytes:
         """Lines of a request, with the right password in them."""
         lines = request.replace("\n", "\r\n")
-        return lines.replace("PASSWORD", self._bearer).encode()
+        return lines.replace("PASSWORD", self.bearer).encode()
 
 
 async def answer(stream: ByteStream) -> Told:

@@ -28,9 +28,9 @@ def test_has():
 
 def ran(file: Path, *, strict: bool, workers: int) -> subprocess.CompletedProcess[str]:
     """A session of its own over one file."""
-    command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "-n", str(workers)]
+    settings = ("-c", ROOT / "pyproject.toml", "--rootdir", file.parent, "-p", "tests.conftest")
     return subprocess.run(
-        [*command, "--rootdir", file.parent, "-p", "tests.conftest", file],
+        [sys.executable, "-m", "pytest", *settings, "-n", str(workers), file],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)} | ({STRICT: "1"} if strict else {}),
         capture_output=True,

@@ -4,6 +4,7 @@ A wake-up reaches every process at commit and carries no data but a topic: whoev
 again.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -63,9 +64,19 @@ class Bus:
         # Whoever waits for a signal holds it.
         self._signals: WeakValueDictionary[str, anyio.Event] = WeakValueDictionary()
         self._lines: dict[str, WaitingLine] = {}
+        self._waiting: Counter[str] = Counter()
         self._alone: dict[str, anyio.CancelScope] = {}
         self._until: dict[str, set[anyio.CancelScope]] = {}
         self._closed = False
+
+    @property
+    def lines(self) -> frozenset[str]:
+        """Those that somebody stands in."""
+        return frozenset(self._lines)
+
+    def waiting(self, topic: str) -> int:
+        """How many have looked in vain and wait for the topic; not those behind in a line."""
+        return self._waiting[topic]
 
     def signal(self, topic: str) -> anyio.Event:
         """The event that the next wake-up for this topic will set."""
@@ -99,11 +110,18 @@ class Bus:
             woken = self.signal(topic)  # taken before looking, so no wake-up falls between
             if (found := await attempt()) is not None or self._closed:
                 return found
-            # Only the waiting has a limit: an attempt is never cut off in its transaction.
-            with anyio.move_on_after(deadline - anyio.current_time()) as limit:
-                await woken.wait()
-            if limit.cancelled_caught:
+            if not await self._woken(topic, woken, deadline):
                 return None
+
+    async def _woken(self, topic: str, signal: anyio.Event, deadline: float) -> bool:
+        # Only the waiting has a limit: an attempt is never cut off in its transaction.
+        self._waiting[topic] += 1
+        try:
+            with anyio.move_on_after(deadline - anyio.current_time()) as limit:
+                await signal.wait()
+        finally:
+            self._waiting -= Counter((topic,))  # forgets who is at zero
+        return not limit.cancelled_caught
 
     async def first_in_line(
         self,
@@ -157,10 +175,7 @@ class Bus:
                 if (found := await attempt()) is not None:
                     return found
                 line.looked(woken)
-            # Only the waiting has a limit: an attempt is never cut off in its transaction.
-            with anyio.move_on_after(deadline - anyio.current_time()) as limit:
-                await woken.wait()
-            if limit.cancelled_caught:
+            if not await self._woken(topic, woken, deadline):
                 return None
         return None
 
