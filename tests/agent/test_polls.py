@@ -3,10 +3,11 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from tests.kit.agent_server import AgentServer
-from tests.kit.agents import phase, quick, running
+from tests.kit.agents import QUICK, phase, quick, running
 from tests.kit.scripted_terraform import script
 from tests.kit.sockets import peers_of
 
@@ -43,15 +44,17 @@ async def test_a_drain_reaches_an_idle_agent_by_its_question_for_work(
     server: AgentServer, data: Path
 ) -> None:
     server.every = 60
-    async with running(quick(data, server)):
-        await server.until(lambda: server.calls.count("next_work") == 1 and server.heartbeats)
+    # The agent hears of the end of the drain when its poll for orders ends: that is soon, then.
+    short = msgspec.structs.replace(QUICK, poll=1.0)
+    async with running(quick(data, server, waits=short)):
+        await server.until(lambda: server.calls.count("next_work") and server.heartbeats)
         server.drain = True
         server.wake()
         await server.until(lambda: "orders" in server.calls)  # which waits for the end of it
         plan = server.add(phase("plan", script()))
         assert plan.status == "pending"
         assert len(held(server)) <= 2
-        server.drain = False  # which it hears when its poll for orders ends
+        server.drain = False
         await server.until(lambda: plan.ended)
 
 
