@@ -17,8 +17,8 @@ from typing import Self
 from msgspec import Struct
 
 from terrapod_common.overrides import OVERRIDE, rivals_override
-from terrapod_control_plane.configurations.unzipping import Readable, Unzipped
 from terrapod_common.tar_filter import objection
+from terrapod_control_plane.configurations.unzipping import Readable, Unzipped
 
 _HEADER_AT_MOST = 256 * 1024
 _NAME_AT_MOST = 2048
