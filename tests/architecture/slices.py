@@ -29,7 +29,7 @@ WITHIN: Mapping[str, frozenset[str]] = {
     "jobs": _USES,
     "service": _USES,
     "internal": _USES,
-    "queries": _MODELS | {"tables"},
+    "queries": _MODELS | {"tables", "queries"},  # of a folder above, for its repositories
     "schema": _MODELS | {"schema"},
     "events": _MODELS | {"events"},
     "lifecycle": _MODELS,

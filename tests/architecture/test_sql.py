@@ -22,6 +22,8 @@ ALSO = {
     "states": {"state_excerpts"},
     "workspaces": {"deleted_workspaces", "remote_state_consumers"},
 }
+# Of the kernel: the epoch of fences and the pause.
+EVERYBODYS = {"installation"}
 QUERIES = sorted(CONTROL.rglob("queries.py"))
 NAMED = re.compile(r"\b(?:from|join|into|update)\s+(\w+)", re.IGNORECASE)
 
@@ -29,7 +31,7 @@ NAMED = re.compile(r"\b(?:from|join|into|update)\s+(\w+)", re.IGNORECASE)
 def owned(slice_: str) -> set[str]:
     """The tables that a slice and its sub-slices declare."""
     declared = "".join(path.read_text() for path in (CONTROL / slice_).rglob("tables.py"))
-    return set(re.findall(r'tablename="(\w+)"', declared)) | ALSO.get(slice_, set())
+    return set(re.findall(r'tablename="(\w+)"', declared)) | ALSO.get(slice_, set()) | EVERYBODYS
 
 
 def named(tree: ast.Module) -> set[str]:

@@ -71,7 +71,7 @@ async def test_a_plan_waits_for_ever_if_that_is_wanted(
     runs = replace(control.services.settings.runs, wait_for_person_days=0)
     patient = replace(control.services, settings=replace(control.services.settings, runs=runs))
     control.clock.move(1000 * DAY)
-    await replace(control, parts=patient).sweep()
+    await replace(control, services=patient).sweep()
     assert await control.status(run) == "planned"
 
 

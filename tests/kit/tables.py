@@ -17,10 +17,8 @@ from terrapod_control_plane.identity.tables import Tokens, Users
 from terrapod_control_plane.kernel.repository import Repository
 from terrapod_control_plane.organizations.model import Organization
 from terrapod_control_plane.organizations.tables import Organizations
-from terrapod_control_plane.runs.model import Phase, Run
 from terrapod_control_plane.runs.recovery.model import Finding
 from terrapod_control_plane.runs.recovery.tables import RecoveryFindings
-from terrapod_control_plane.runs.tables import Phases, Runs
 from terrapod_control_plane.states.model import StateVersion
 from terrapod_control_plane.states.tables import StateVersions
 from terrapod_control_plane.toolchains.model import Tool
@@ -56,8 +54,6 @@ _BY_HAND = [
     Rows(Tokens, identity.Token),
     Rows(Organizations, Organization),
     Rows(RecoveryFindings, Finding),
-    Rows(Runs, Run, made=frozenset({"number"})),
-    Rows(Phases, Phase, computed=frozenset({"shown_at"}), beside=frozenset({"left_gone"})),
     Rows(StateVersions, StateVersion, beside=frozenset({"number"})),
     Rows(Tools, Tool),
     Rows(Workspaces, Workspace),
@@ -84,9 +80,11 @@ def tables() -> dict[str, type[Table]]:
 def rows() -> dict[str, Rows]:
     """What rows become: told by the repositories, and by hand where there is none."""
     known, found = tables(), {each.name: each for each in _BY_HAND}
+    seen: dict[str, Repository[Any]] = {}
     for module in _modules("queries.py"):
         for value in vars(module).values():
-            if isinstance(value, Repository):
+            if isinstance(value, Repository) and value is not seen.get(value.table):
+                seen[value.table] = value  # a queries.py below may use it too
                 if value.table in found:
                     raise AssertionError(f"{value.table} has a repository: take it off the list")
                 found[value.table] = Rows(

@@ -17,7 +17,7 @@ async def work_of_phase(ctx: Context, phase: Phase, platform: str) -> wire.Work:
     run = await phase_inputs.run_of(ctx, phase)
     workspace = await workspaces.get(ctx, phase.workspace_id)
     plan = await phase_inputs.plan_of(ctx, run)
-    lease = getattr(leases.leases(ctx), phase.kind)
+    lease = getattr(leases.lease_times(ctx), phase.kind)
     return wire.Work(
         run_id=run.id,
         phase_id=phase.id,

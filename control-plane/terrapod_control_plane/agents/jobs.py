@@ -7,7 +7,7 @@ from terrapod_control_plane.agents.events import ListenerForgotten
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jobs import Job
-from terrapod_control_plane.runs import internal as runs
+from terrapod_control_plane.runs.pools import internal as run_pools
 from terrapod_control_plane.settings import Settings
 
 _HOUR = 3600.0
@@ -24,7 +24,7 @@ async def forget_certificates(ctx: Context) -> None:
 async def _some(ctx: Context, before: datetime) -> int:
     async with db.transaction():
         ended = await queries.forget_certificates(before, _AT_ONCE)
-        busy = await runs.busy_among(ctx, ended)
+        busy = await run_pools.busy_among(ctx, ended)
         for gone in await queries.forget_listeners([*set(ended).difference(busy)]):
             await ctx.emit(ListenerForgotten(listener=gone.id, pool=gone.pool_id, name=gone.name))
     return len(ended)

@@ -20,8 +20,8 @@ from terrapod_control_plane.kernel.context import Context, system
 from terrapod_control_plane.kernel.errors import Conflict, NotFound, Unprocessable
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.organizations import internal as organizations
-from terrapod_control_plane.runs import internal as runs
 from terrapod_control_plane.runs.phases.leases import internal as leases
+from terrapod_control_plane.runs.pools import internal as run_pools
 from terrapod_control_plane.workspaces import internal as workspaces
 
 
@@ -39,7 +39,7 @@ async def create_pool(ctx: Context, name: str, service_account_name: str) -> Poo
             await queries.insert_pool(new)
             # Workspaces before the organization, as whoever makes a run locks them.
             if await organizations.default_pool_now(ctx) is None:
-                await runs.pool_created(ctx, new.id)
+                await run_pools.pool_created(ctx, new.id)
             await organizations.pool_created(ctx, new.id)
             await ctx.emit(PoolCreated(pool=new.id, name=new.name))
     except db.Duplicate:
@@ -53,7 +53,7 @@ async def _take_late_comers(ctx: Context, pool: str) -> None:
     async with db.transaction():
         await queries.lock_pool(pool)
         if await organizations.default_pool_now(ctx) == pool:
-            await runs.pool_created(ctx, pool)
+            await run_pools.pool_created(ctx, pool)
 
 
 async def pools(ctx: Context, search: str, paging: Paging) -> Page[Pool]:
@@ -103,12 +103,12 @@ async def _empty(ctx: Context, id_: str, move_to: str | None) -> None:
         heir = others[0] if others else None
     await workspaces.leave_pool(ctx, id_, move_to)
     if heir is not None:
-        await runs.pool_left(ctx, id_, heir)
+        await run_pools.pool_left(ctx, id_, heir)
     # After the workspaces, which a run that is made just now holds while it asks for the default.
     await organizations.pool_left(ctx, id_, heir)
-    if await runs.any_open_in(ctx, id_):
+    if await run_pools.any_open_in(ctx, id_):
         raise Conflict("Runs still wait for this pool: let them end, or say where they move to.")
-    if await runs.busy_among(ctx, await queries.listener_ids(id_)):
+    if await run_pools.busy_among(ctx, await queries.listener_ids(id_)):
         raise Conflict("Agents of this pool carry out runs: cancel them or let them end first.")
 
 

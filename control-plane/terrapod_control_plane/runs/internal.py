@@ -2,24 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from terrapod_control_plane.configurations import internal as configurations
 from terrapod_control_plane.configurations.events import ConfigurationUploaded
 from terrapod_control_plane.identity import internal as identity
-from terrapod_control_plane.kernel import epochs
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.errors import NotFound
 from terrapod_control_plane.kernel.policy import Scope
-from terrapod_control_plane.organizations import internal as organizations
 from terrapod_control_plane.runs import queries
 from terrapod_control_plane.runs.creation import internal as creation
 from terrapod_control_plane.runs.model import NewRun, Phase, Run, Standing, Status
 from terrapod_control_plane.runs.scheduler import internal as scheduler
 from terrapod_control_plane.runs.wait_reason import Facts
 from terrapod_control_plane.workspaces import internal as workspaces
-from terrapod_control_plane.workspaces.events import WorkspaceUnlocked, WorkspaceUpdated
+from terrapod_control_plane.workspaces.events import WorkspaceUnlocked
 from terrapod_control_plane.workspaces.model import Workspace
 
 
@@ -40,7 +37,8 @@ async def configuration_uploaded(ctx: Context, event: ConfigurationUploaded) -> 
                 source="tfe-configuration-version",
                 plan_only=event.speculative,
             )
-            await creation.create(ctx, new, event.configuration)
+            configuration = await configurations.get(ctx, event.configuration)
+            await creation.create(ctx, new, workspace, configuration)
 
 
 async def workspace_unlocked(ctx: Context, event: WorkspaceUnlocked) -> None:
@@ -83,48 +81,6 @@ async def locked(ctx: Context, id_: str) -> Run:
     return found(id_, await queries.locked(id_))
 
 
-async def any_open_in(ctx: Context, pool: str) -> bool:
-    """Whether a run that is not over counts on the agents of a pool."""
-    return await queries.any_open_in(pool)
-
-
-async def busy_among(ctx: Context, listeners: Sequence[str]) -> set[str]:
-    """Those of the agents that carry out a run."""
-    return await queries.busy_among(listeners)
-
-
-async def pool_created(ctx: Context, pool: str) -> None:
-    """Runs that no pool could get go to the new default one."""
-    for waiting in await queries.without_pool():
-        await _move(ctx, waiting, pool, left=None)
-
-
-async def pool_left(ctx: Context, old: str, new: str) -> None:
-    """What is not over in a pool goes to another; what an agent has stays with it."""
-    for waiting in await queries.open_in(old):
-        await _move(ctx, waiting, new, left=old)
-
-
-async def workspace_updated(ctx: Context, event: WorkspaceUpdated) -> None:
-    """Runs that wait move with their workspace to another pool."""
-    if "agent_pool_id" in event.changed:
-        workspace = await workspaces.get(ctx, event.workspace)
-        pool = workspace.agent_pool_id or await organizations.default_pool(ctx)
-        for waiting in await queries.open_of(event.workspace):
-            await _move(ctx, waiting, pool)
-
-
-async def _move(
-    ctx: Context, id_: str, pool: str | None, *, left: str | UnsetType | None = UNSET
-) -> None:
-    run = await locked(ctx, id_)
-    if not run.final and run.pool_id != pool and left in (UNSET, run.pool_id):
-        moved = [
-            msgspec.structs.replace(phase, pool_id=pool) for phase in await queries.waiting(run.id)
-        ]
-        await scheduler.store(ctx, msgspec.structs.replace(run, pool_id=pool), *moved, pool=pool)
-
-
 _QUEUED = (Status.PLAN_QUEUED, Status.APPLY_QUEUED)
 
 
@@ -141,36 +97,34 @@ async def wait_facts(
     ctx: Context, runs: Sequence[Run], workspaces: Mapping[str, Workspace]
 ) -> dict[str, Facts]:
     """The facts of runs by their ids; asks only for what their statuses depend on."""
-    standing = await _standing(run.id for run in runs if run.status in _WITH_AGENTS)
+    open_ = [run for run in runs if not run.final]
+    if not open_:
+        return {}
+    stands = await queries.standing([r.id for r in open_ if r.status in _WITH_AGENTS])
+    standing = stands.by_run
     agents = {found.listener_id for found in standing.values() if found.listener_id}
     names = await ctx.services.agent_directory.names(ctx, list(agents)) if agents else {}
     wanted = {run.pool_id for run in runs if run.status in _QUEUED and run.pool_id}
     pools = await ctx.services.agent_directory.pools(ctx, list(wanted)) if wanted else {}
     of_turn = {run.workspace_id for run in runs if run.status in _TURN}
-    paused = await epochs.paused() if any(not run.final for run in runs) else None
     people = await _people(ctx, [workspaces[id_] for id_ in of_turn if id_ in workspaces])
 
     def facts(run: Run) -> Facts:
-        stands = standing.get(run.id, _NOTHING)
-        pool, agent = pools.get(run.pool_id or ""), names.get(stands.listener_id or "")
+        at = standing.get(run.id, _NOTHING)
+        pool, agent = pools.get(run.pool_id or ""), names.get(at.listener_id or "")
         with_agent = Facts(
             now=ctx.now(),
-            paused=paused or "",
+            paused=stands.paused or "",
             pool=pool,
             agent=agent,
-            ahead=stands.ahead,
-            busy=stands.busy,
-            log_at=stands.log_at,
-            root=stands.root,
+            ahead=at.ahead,
+            busy=at.busy,
+            log_at=at.log_at,
+            root=at.root,
         )
         return _in_workspace(with_agent, workspaces.get(run.workspace_id), people)
 
-    return {run.id: facts(run) for run in runs if not run.final}
-
-
-async def _standing(ids: Iterable[str]) -> dict[str, Standing]:
-    wanted = list(ids)
-    return await queries.standing(wanted) if wanted else {}
+    return {run.id: facts(run) for run in open_}
 
 
 async def _people(ctx: Context, workspaces: Iterable[Workspace]) -> dict[str, str]:

@@ -173,6 +173,13 @@ class Standing(Struct, frozen=True, kw_only=True):
     root: str | None = None  # where its plan was made, if it is an apply that waits
 
 
+class Stands(Struct, frozen=True, kw_only=True):
+    """Where some runs stand, and why nothing at all is handed out, if so."""
+
+    paused: str | None
+    by_run: dict[str, Standing]
+
+
 class Artifact(Struct, frozen=True):
     """Something a plan left for its apply."""
 

@@ -2,11 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TypeVar
 
-from terrapod_control_plane.kernel import db
+from msgspec import Struct
+from msgspec.structs import replace
+
+from terrapod_control_plane.kernel import db, statements, unit_of_work
 from terrapod_control_plane.kernel.pages import Page, Paging
-from terrapod_control_plane.runs.model import MANY, Phase, Run, Standing
+from terrapod_control_plane.kernel.repository import Repository
+from terrapod_control_plane.runs.model import MANY, Phase, Run, Standing, Stands
 from terrapod_control_plane.runs.tables import Phases, Runs
+
+M = TypeVar("M", bound=Struct)
+
+RUNS = Repository(Runs, Run, made=("number",))
+PHASES = Repository(Phases, Phase, beside=("left_gone",), computed=("shown_at",))
+PHASE_COLUMNS = statements.columns(PHASES.fields, "p")
 
 # What a move of the lifecycle may change.
 _RUN_FIELDS = (
@@ -57,44 +68,54 @@ _KNOWN_AT_MOST = 20_000
 
 async def insert(run: Run, phases: Sequence[Phase]) -> Run:
     """Store a run with its phases; the database numbers it."""
-    await db.insert(Runs, run)
-    for phase in phases:
-        await db.insert(Phases, phase)
-    return await locked(run.id) or run
+    stored = await unit_of_work.insert(RUNS, run)
+    for phase in await PHASES.insert_all(phases):
+        unit_of_work.adopt(PHASES, phase)
+    return stored
 
 
 async def save(run: Run) -> None:
-    """Write what a move changed."""
-    await db.update(Runs, run, *_RUN_FIELDS)
-
-
-async def reads(plan: str, state: str | None, variables: bytes) -> None:
-    """Note which state and which variables a plan reads; needs a transaction.
-
-    Two statements: PostgreSQL runs those of one in an order of its own, and the run comes first.
-    """
-    await db.execute("update runs set state_version_id = $2 where plan_id = $1", plan, state)
-    await db.execute("update phases set variables = $2 where id = $1", plan, variables)
+    """Write what a move changed, at the end of the transaction."""
+    if known := await unit_of_work.lock(RUNS, run.id):
+        unit_of_work.save(RUNS, known, _moved(known, run, _RUN_FIELDS))
 
 
 async def save_phase(phase: Phase) -> None:
-    """Write what a move changed."""
-    await db.update(Phases, phase, *_PHASE_FIELDS)
+    """Write what a move changed, at the end of the transaction."""
+    if known := await unit_of_work.lock(PHASES, phase.id):
+        unit_of_work.save(PHASES, known, _moved(known, phase, _PHASE_FIELDS))
+
+
+def _moved(known: M, new: M, names: Sequence[str]) -> M:
+    # What the move does not know of, such as the end of a log, is newer in the row.
+    return replace(known, **{name: getattr(new, name) for name in names})
+
+
+# The run comes first, as everywhere: the phase is found by what that part has written.
+_READS = """
+with read as (update runs set state_version_id = $2 where plan_id = $1 returning plan_id)
+update phases set variables = $3 from read where phases.id = read.plan_id
+"""
+
+
+async def reads(plan: str, state: str | None, variables: bytes) -> None:
+    """Note which state and which variables a plan reads."""
+    await db.execute(_READS, plan, state, variables)
 
 
 async def get(id_: str) -> Run | None:
     """A run by id."""
-    return await db.one(Run, "select * from runs where id = $1", id_)
+    return await RUNS.get(id_)
 
 
 async def many(ids: Sequence[str]) -> list[Run]:
     """Runs by their ids."""
-    return await db.many(Run, "select * from runs where id = any($1)", ids)
+    return await RUNS.many(ids)
 
 
 async def locked(id_: str) -> Run | None:
     """A run, locked until the end of the transaction; its workspace is locked before it."""
-    return await db.one(Run, "select * from runs where id = $1 for update", id_)
+    return await unit_of_work.lock(RUNS, id_)
 
 
 async def workspace_of(id_: str) -> str | None:
@@ -117,13 +138,18 @@ async def workspace_of(id_: str) -> str | None:
 
 async def phase(id_: str) -> Phase | None:
     """A phase by id."""
-    return await db.one(Phase, "select * from phases where id = $1", id_)
+    return await PHASES.get(id_)
+
+
+_WITH_RUN = f"""
+select {PHASE_COLUMNS}, r.shown_at from phases p join runs r on r.id = p.run_id
+where p.id = any($1)
+"""  # noqa: S608 - names of columns
 
 
 async def phases(ids: Sequence[str]) -> list[Phase]:
     """Phases by their ids, with the moment from which the ends of their runs are shown."""
-    sql = "select p.*, r.shown_at from phases p join runs r on r.id = p.run_id where p.id = any($1)"
-    return await db.many(Phase, sql, ids)
+    return await PHASES.all(_WITH_RUN, list(ids))
 
 
 async def show_end(run: str, at: datetime) -> None:
@@ -134,8 +160,12 @@ async def show_end(run: str, at: datetime) -> None:
 
 async def unstarted(run: str) -> list[Phase]:
     """The phases of a run that were never queued, locked until the end of the transaction."""
-    sql = "select * from phases where run_id = $1 and status = 'pending' order by id for update"
-    return await db.many(Phase, sql, run)
+    return await _locked_phases("run_id = $1 and status = 'pending'", run)
+
+
+async def _locked_phases(condition: str, run: str) -> list[Phase]:
+    found = await PHASES.where(f"{condition} order by id for update", run)
+    return [unit_of_work.adopt(PHASES, phase) for phase in found]
 
 
 async def waiting(run: str) -> list[Phase]:
@@ -143,54 +173,48 @@ async def waiting(run: str) -> list[Phase]:
 
     What an agent has is not locked: a beat may be renewing it among others, in another order.
     """
-    sql = (
-        "select * from phases where run_id = $1 and status = 'queued' and lease_until is null "
-        "order by id for update"
-    )
-    return await db.many(Phase, sql, run)
+    return await _locked_phases("run_id = $1 and status = 'queued' and lease_until is null", run)
 
 
 async def locked_phase(id_: str) -> Phase | None:
     """A phase, locked until the end of the transaction."""
-    return await db.one(Phase, "select * from phases where id = $1 for update", id_)
+    return await unit_of_work.lock(PHASES, id_)
+
+
+_IN_WORKSPACE = (
+    "workspace_id = $1 and (cardinality($2::text[]) = 0 "
+    "or case when shown_at > $3 then 'applying' else status end = any($2))"
+)
 
 
 async def of_workspace(
     workspace: str, statuses: Sequence[str], now: datetime, paging: Paging
 ) -> Page[Run]:
     """The runs of a workspace, newest first; all statuses when none is named."""
-    where = (
-        "from runs where workspace_id = $1 and (cardinality($2::text[]) = 0 "
-        "or case when shown_at > $3 then 'applying' else status end = any($2))"
-    )
-    total = await db.value(f"select count(*) {where}", workspace, list(statuses), now)
-    found = await db.many(
-        Run,
-        f"select * {where} order by number desc limit $4 offset $5",
-        workspace,
-        list(statuses),
-        now,
-        paging.size,
-        paging.offset,
-    )
-    return Page(found, paging, total)
+    args = (workspace, list(statuses), now)
+    return await RUNS.page(_IN_WORKSPACE, *args, order="number desc", paging=paging)
 
 
 async def current(workspace: str) -> Run | None:
     """The run that has the workspace, locked until the end of the transaction."""
-    return await db.one(
-        Run, "select * from runs where workspace_id = $1 and is_current for update", workspace
-    )
+    return _known(await RUNS.first("workspace_id = $1 and is_current for update", workspace))
 
 
 async def next_waiting(workspace: str) -> Run | None:
     """The run whose turn it is, locked until the end of the transaction."""
-    return await db.one(
-        Run,
-        "select * from runs where workspace_id = $1 and status = 'pending' "
-        "order by number limit 1 for update",
-        workspace,
-    )
+    waiting = "workspace_id = $1 and status = 'pending' order by number limit 1 for update"
+    return _known(await RUNS.first(waiting, workspace))
+
+
+async def any_before(workspace: str) -> bool:
+    """Whether a run has the workspace, or waits for it."""
+    sql = "select exists (select from runs where workspace_id = $1 and is_current)"
+    waiting = "exists (select from runs where workspace_id = $1 and status = 'pending')"
+    return bool(await db.value(f"{sql} or {waiting}", workspace))
+
+
+def _known(found: Run | None) -> Run | None:
+    return None if found is None else unit_of_work.adopt(RUNS, found)
 
 
 _AHEAD = """
@@ -209,42 +233,41 @@ async def ahead(runs: Sequence[str]) -> dict[str, int]:
 
 
 _STANDING = """
-select f.run_id, f.log_at,
+select i.pause_reason, i.paused_at, f.run_id, f.log_at,
     case when f.lease_until is not null then f.listener_id end as listener_id,
-    (select count(*) from (select from phases a where a.pool_id = f.pool_id
+    coalesce((select count(*) from (select from phases a where a.pool_id = f.pool_id
         and a.status = 'queued' and a.lease_until is null and a.rank < f.rank
-        and f.status = 'queued' limit $2) first) as ahead,
-    (select count(*) from phases b
-        where b.pool_id = f.pool_id and b.lease_until is not null) as busy,
+        and f.status = 'queued' limit $2) first), 0) as ahead,
+    coalesce((select count(*) from phases b
+        where b.pool_id = f.pool_id and b.lease_until is not null), 0) as busy,
     (select p.root from phases p where f.kind = 'apply' and f.lease_until is null
         and p.run_id = f.run_id and p.kind = 'plan') as root
-from phases f where f.run_id = any($1) and f.status in ('queued', 'running')
+from installation i
+left join phases f on f.run_id = any($1) and f.status in ('queued', 'running')
 """
 
 
-async def standing(runs: Sequence[str]) -> dict[str, Standing]:
-    """Where runs stand that wait for an agent or have one, by their ids."""
-    found = await db.many(Standing, _STANDING, runs, MANY)
-    return {one.run_id: one for one in found}
+async def standing(runs: Sequence[str]) -> Stands:
+    """Where runs stand that wait for an agent or have one, and whether all is paused."""
+    found = await db.rows(_STANDING, runs, MANY)
+    paused = found[0]["pause_reason"] if found and found[0]["paused_at"] is not None else None
+    phases = [db.model(row, Standing) for row in found if row["run_id"] is not None]
+    return Stands(paused=paused, by_run={one.run_id: one for one in phases})
 
 
-_OPEN = (
-    "from runs where status in "
-    "('pending', 'plan_queued', 'planning', 'confirmed', 'apply_queued', 'applying')"
-)
+_OPEN = "status in ('pending', 'plan_queued', 'planning', 'confirmed', 'apply_queued', 'applying')"
 
 
 async def open_workspaces() -> list[str]:
     """The workspaces of the runs that wait for or have an agent."""
-    return [row["id"] for row in await db.rows(f"select distinct workspace_id as id {_OPEN}")]
+    sql = f"select distinct workspace_id as id from runs where {_OPEN}"  # noqa: S608 - our text
+    return [row["id"] for row in await db.rows(sql)]
 
 
 async def open_runs(workspaces: Sequence[str], paging: Paging) -> Page[Run]:
     """The runs of these workspaces that wait for or have an agent, oldest first."""
     where = f"{_OPEN} and workspace_id = any($1)"
-    total = await db.value(f"select count(*) {where}", workspaces)
-    sql = f"select * {where} order by number limit $2 offset $3"
-    return Page(await db.many(Run, sql, workspaces, paging.size, paging.offset), paging, total)
+    return await RUNS.page(where, list(workspaces), order="number", paging=paging)
 
 
 async def capacity() -> tuple[int, int]:
@@ -256,44 +279,3 @@ async def capacity() -> tuple[int, int]:
         "('applied', 'discarded', 'errored', 'canceled', 'planned_and_finished')"
     )
     return (found["pending"], found["running"]) if found else (0, 0)
-
-
-async def any_open_in(pool: str) -> bool:
-    """Whether a run that is not over counts on the agents of a pool."""
-    sql = (
-        "select exists (select from runs where pool_id = $1 and status not in "
-        "('applied', 'discarded', 'errored', 'canceled', 'planned_and_finished'))"
-    )
-    return bool(await db.value(sql, pool))
-
-
-async def busy_among(listeners: Sequence[str]) -> set[str]:
-    """Those of the agents that have a phase."""
-    sql = (
-        "select distinct listener_id as id from phases "
-        "where listener_id = any($1) and lease_until is not null"
-    )
-    return {row["id"] for row in await db.rows(sql, listeners)}
-
-
-# In the order in which their workspaces are locked.
-_NOT_OVER = """
-select id from runs
-where status not in ('applied', 'discarded', 'errored', 'canceled', 'planned_and_finished')
-  and {} order by workspace_id, number
-"""
-
-
-async def open_in(pool: str) -> list[str]:
-    """The runs that are not over and count on the agents of a pool."""
-    return [row["id"] for row in await db.rows(_NOT_OVER.format("pool_id = $1"), pool)]
-
-
-async def open_of(workspace: str) -> list[str]:
-    """The runs of a workspace that are not over."""
-    return [row["id"] for row in await db.rows(_NOT_OVER.format("workspace_id = $1"), workspace)]
-
-
-async def without_pool() -> list[str]:
-    """The runs that are not over and that no pool can get yet."""
-    return [row["id"] for row in await db.rows(_NOT_OVER.format("pool_id is null"))]

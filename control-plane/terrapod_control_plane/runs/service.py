@@ -25,13 +25,14 @@ from terrapod_control_plane.workspaces.actions import RUN_APPLY, RUN_PLAN, RUN_R
 async def create(ctx: Context, new: NewRun) -> Run:
     """A new run; one that may apply waits for its turn, others plan at once."""
     await ctx.must(RUN_PLAN, new.workspace_id)
-    configuration = await _configuration(ctx, new)
-    plan_only = new.plan_only or configuration.speculative
-    if not plan_only:
-        await ctx.must(RUN_APPLY, new.workspace_id)
-    return await creation.create(
-        ctx, msgspec.structs.replace(new, plan_only=plan_only), configuration.id
-    )
+    async with db.transaction():
+        workspace = await workspaces.lock_row(ctx, new.workspace_id)
+        configuration = await _configuration(ctx, new)
+        plan_only = new.plan_only or configuration.speculative
+        if not plan_only:
+            await ctx.must(RUN_APPLY, new.workspace_id)
+        new = msgspec.structs.replace(new, plan_only=plan_only)
+        return await creation.create(ctx, new, workspace, configuration)
 
 
 async def _configuration(ctx: Context, new: NewRun) -> Configuration:
@@ -93,8 +94,9 @@ async def confirm(ctx: Context, id_: str) -> Run:
         reason = await _unfit(ctx, run)
         if reason is None:
             run = await scheduler.store(ctx, lifecycle.confirm(run, ctx.now(), by=ctx.actor.id))
-            await scheduler.advance(ctx, run.workspace_id)
-            return await queries.locked(id_) or run
+            workspace = await workspaces.lock_row(ctx, run.workspace_id)
+            # Whatever else keeps an apply back was looked at above.
+            return await scheduler.enqueue_apply(ctx, run) if not workspace.locked_by else run
         await scheduler.finish(ctx, lifecycle.discard(run, ctx.now(), reason=reason))
     # After the commit: nobody can ever apply this plan.
     raise Conflict(f"transition not allowed: {reason}; the run is discarded")

@@ -9,6 +9,7 @@ from terrapod_control_plane.runs.logs import jobs as logs_jobs
 from terrapod_control_plane.runs.phases.artifacts import api as artifacts_api
 from terrapod_control_plane.runs.phases.artifacts import jobs as artifacts_jobs
 from terrapod_control_plane.runs.phases.leases import jobs as leases_jobs
+from terrapod_control_plane.runs.pools import internal as run_pools
 from terrapod_control_plane.runs.recovery import api as recovery_api
 from terrapod_control_plane.runs.recovery import jobs as recovery_jobs
 from terrapod_control_plane.workspaces.events import WorkspaceUnlocked, WorkspaceUpdated
@@ -32,7 +33,7 @@ SLICE = Slice(
     handlers={
         ConfigurationUploaded: [internal.configuration_uploaded],
         WorkspaceUnlocked: [internal.workspace_unlocked],
-        WorkspaceUpdated: [internal.workspace_updated],
+        WorkspaceUpdated: [run_pools.workspace_updated],
     },
     jobs=[leases_jobs.jobs, logs_jobs.jobs, recovery_jobs.jobs, artifacts_jobs.jobs],
 )

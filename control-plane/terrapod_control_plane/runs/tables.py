@@ -90,3 +90,4 @@ class Phases(Table, tablename="phases", db=ENGINE):
     late_size = BigInt()
     late_at = Timestamptz(null=True, default=None)
     root = Text(null=True, default=None)
+    left_gone = Boolean()  # of a plan: what it left was removed

@@ -5,12 +5,12 @@ from typing import Never
 import msgspec
 
 from terrapod_common.wire import PhaseKind
-from terrapod_control_plane.configurations import internal as configurations
 from terrapod_control_plane.configurations.model import Configuration
-from terrapod_control_plane.kernel import db, ids
+from terrapod_control_plane.kernel import epochs, ids
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.errors import Unprocessable
 from terrapod_control_plane.organizations import internal as organizations
+from terrapod_control_plane.runs import lifecycle
 from terrapod_control_plane.runs import queries as runs_queries
 from terrapod_control_plane.runs.model import NewRun, Phase, Run, Status
 from terrapod_control_plane.runs.scheduler import internal as scheduler
@@ -22,24 +22,38 @@ _INVOKES = "1.14.0"
 _INVOKE_POINTER = "/data/attributes/invoke-action-addrs"
 
 
-async def create(ctx: Context, new: NewRun, configuration: str) -> Run:
-    """Store a run with its phases and let it go as far as it may."""
-    async with db.transaction():
-        workspace = await workspaces.lock_row(ctx, new.workspace_id)
-        if workspace.execution_mode == "local":
-            raise Unprocessable("The workspace runs locally: its execution-mode is local.")
-        # Archives are removed under the same lock.
-        may_use(await configurations.get(ctx, configuration))
-        if new.is_destroy and not workspace.allow_destroy_plan:
-            raise Unprocessable("The workspace does not allow destroy plans.")
-        run = await _fresh(ctx, new, workspace, configuration)
-        stored = await runs_queries.insert(run, [_phase(run, "plan"), _phase(run, "apply")])
-        await workspaces.count_run(ctx, workspace.id)
-        await scheduler.store(ctx, stored)
-        if not stored.queues:
-            await scheduler.enqueue_plan(ctx, stored)
-        await scheduler.advance(ctx, workspace.id)
+async def create(
+    ctx: Context, new: NewRun, workspace: Workspace, configuration: Configuration
+) -> Run:
+    """Store a run with its phases and let it go as far as it may; the workspace is locked."""
+    if workspace.execution_mode == "local":
+        raise Unprocessable("The workspace runs locally: its execution-mode is local.")
+    may_use(configuration)  # archives are removed under the same lock
+    if new.is_destroy and not workspace.allow_destroy_plan:
+        raise Unprocessable("The workspace does not allow destroy plans.")
+    run = await _fresh(ctx, new, workspace, configuration.id)
+    plan, apply = _phase(run, "plan"), _phase(run, "apply")
+    others = run.queues and await runs_queries.any_before(workspace.id)
+    at_once = not run.queues or (
+        not others and workspace.locked_by is None and await epochs.paused() is None
+    )
+    if not at_once:
+        stored = await runs_queries.insert(run, [plan, apply])
+        await _made(ctx, stored)
+        if others:
+            await scheduler.advance(ctx, workspace.id)
         return await runs_queries.locked(stored.id) or stored
+    # Nothing is before it: it is stored as it goes on, which says less to the database.
+    now = ctx.now()
+    queued = lifecycle.take_turn(run, now)
+    stored = await runs_queries.insert(queued, [lifecycle.phase_queued(plan, queued, now), apply])
+    await _made(ctx, msgspec.structs.replace(run, number=stored.number))
+    return await scheduler.announce(ctx, stored, pool=stored.pool_id)
+
+
+async def _made(ctx: Context, run: Run) -> None:
+    await workspaces.count_run(ctx, run.workspace_id)
+    await scheduler.announce(ctx, run)
 
 
 def may_use(configuration: Configuration) -> None:

@@ -1,5 +1,6 @@
 """Whose turn it is in a workspace, decided under the workspace's row lock."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
@@ -17,12 +18,15 @@ from terrapod_control_plane.workspaces.model import Workspace
 log = structlog.get_logger()
 
 
-async def advance(ctx: Context, workspace_id: str) -> None:
-    """Let the workspace's runs go as far as they may; safe to call at any time."""
+async def advance(ctx: Context, workspace_id: str, *, current: Run | None = None) -> None:
+    """Let the workspace's runs go as far as they may; safe to call at any time.
+
+    Who knows which run has the workspace says so.
+    """
     workspace = await workspaces.lock_row(ctx, workspace_id)
-    current = await runs_queries.current(workspace_id)
     if workspace.locked_by is not None:
         return
+    current = current or await runs_queries.current(workspace_id)
     if current is None:
         waiting = await runs_queries.next_waiting(workspace_id)
         if waiting is not None and await epochs.paused() is None:
@@ -31,8 +35,12 @@ async def advance(ctx: Context, workspace_id: str) -> None:
         reason = stale(current, workspace)
         if reason is not None:
             await finish(ctx, lifecycle.discard(current, ctx.now(), reason=reason))
-        elif current.status is Status.CONFIRMED and workspace.hold_run_id is None:
-            await _enqueue_apply(ctx, current)
+        elif (
+            current.status is Status.CONFIRMED
+            and workspace.hold_run_id is None
+            and await epochs.paused() is None
+        ):
+            await enqueue_apply(ctx, current)
 
 
 def stale(run: Run, workspace: Workspace) -> str | None:
@@ -48,13 +56,12 @@ async def enqueue_plan(ctx: Context, run: Run) -> Run:
     return await store(ctx, run, plan, pool=run.pool_id)
 
 
-async def _enqueue_apply(ctx: Context, run: Run) -> None:
-    if await epochs.paused() is not None:
-        return
+async def enqueue_apply(ctx: Context, run: Run) -> Run:
+    """Hand the apply of a confirmed run to the agents."""
     now = ctx.now()
     run = lifecycle.moved(run, Status.APPLY_QUEUED, now)
     apply = lifecycle.phase_queued(await phase(run.apply_id), run, now)
-    await store(ctx, run, apply, pool=run.pool_id)
+    return await store(ctx, run, apply, pool=run.pool_id)
 
 
 async def phase(id_: str) -> Phase:
@@ -79,6 +86,13 @@ async def store(
     await runs_queries.save(run)
     for moved in phases:
         await runs_queries.save_phase(moved)
+    return await announce(ctx, run, pool=pool, listener=listener)
+
+
+async def announce(
+    ctx: Context, run: Run, *, pool: str | None = None, listener: str | None = None
+) -> Run:
+    """Tell the workspace of a move of a run, and say what happened."""
     await _tell_workspace(ctx, run)
     await ctx.emit(
         RunChanged(
@@ -104,14 +118,18 @@ async def _tell_workspace(ctx: Context, run: Run) -> None:
 
 async def finish(ctx: Context, run: Run, *phases: Phase, listener: str | None = None) -> Run:
     """Write the end of a run and of what it will never reach; let the next one go."""
-    known = {phase.id for phase in phases}
-    never = [
-        lifecycle.phase_moved(phase, "unreachable", ctx.now())
-        for phase in await runs_queries.unstarted(run.id)
-        if phase.id not in known
-    ]
+    never = [] if any(phase.kind == "apply" for phase in phases) else await _never(ctx, run, phases)
     await store(ctx, run, *phases, *never, listener=listener)
     told = {"run": run.id, "workspace": run.workspace_id, "status": run.status.value}
     db.on_commit(partial(log.info, "a run has ended", **told, reason=run.reason))
     await advance(ctx, run.workspace_id)
     return run
+
+
+async def _never(ctx: Context, run: Run, phases: Sequence[Phase]) -> list[Phase]:
+    known = {phase.id for phase in phases}
+    return [
+        lifecycle.phase_moved(phase, "unreachable", ctx.now())
+        for phase in await runs_queries.unstarted(run.id)
+        if phase.id not in known
+    ]

@@ -23,7 +23,7 @@ from terrapod_control_plane.runs.scheduler import internal as scheduler
 _DROPPED_AT_MOST = 100
 
 
-def leases(ctx: Context) -> Leases:
+def lease_times(ctx: Context) -> Leases:
     """How long a claim lasts without a beat."""
     runs = ctx.settings.runs
     return Leases(
@@ -39,17 +39,14 @@ async def claim(
     ``still`` raises when the listener was shut out while it waited.
     """
     topic = f"pool:{claimer.pool}"
-    if (before := await queries.claimed_before(claimer)) is not None:
-        return before
 
     async def attempt() -> Phase | None:
         await still()
         # Whoever is sent away meanwhile still gets what was claimed, for nobody else would.
+        found: Phase | None = None
         with anyio.CancelScope(shield=True):
-            found = await queries.claimed_before(claimer)
-            if found is None:
-                found = await queries.claim(claimer, ctx.now(), leases(ctx))
-        return found
+            found = await queries.claim(claimer, ctx.now(), lease_times(ctx))
+        return found  # noqa: RET504 - mypy: a scope may swallow what is raised inside
 
     # Who can't take what was queued must not stand before those who can.
     line = " ".join(filter(None, (",".join(sorted(claimer.accept)), claimer.root)))
@@ -60,7 +57,7 @@ async def renew(ctx: Context, listener: str, holding: list[wire.HeldPhase]) -> d
     """Renew the leases of what an agent says it holds: phase id -> seconds from now."""
     if not holding:
         return {}
-    return await queries.renew(listener, holding, ctx.now(), leases(ctx))
+    return await queries.renew(listener, holding, ctx.now(), lease_times(ctx))
 
 
 async def orders(ctx: Context, listener: str) -> list[wire.Order]:
@@ -129,7 +126,7 @@ async def _start(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> t
         raise Conflict(f"{run.id} is being canceled.")
     await epochs.must_go_on()
     to = Status.PLANNING if phase.kind == "plan" else Status.APPLYING
-    lease = getattr(leases(ctx), phase.kind)
+    lease = getattr(lease_times(ctx), phase.kind)
     now = ctx.now()
     run = lifecycle.moved(run, to, now)
     phase = lifecycle.phase_moved(
@@ -179,4 +176,4 @@ async def settle(ctx: Context, listener: str) -> None:
 
 async def extend_all(ctx: Context) -> None:
     """At start: no lease ends before this process has been there for one full lease."""
-    await queries.extend_all(ctx.now(), leases(ctx))
+    await queries.extend_all(ctx.now(), lease_times(ctx))

@@ -7,37 +7,35 @@ from terrapod_common.wire import HeldPhase
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.runs.model import Phase
 from terrapod_control_plane.runs.phases.leases import model as internal
+from terrapod_control_plane.runs.queries import PHASES
 
-_CLAIM = """
+# The same question again gets what it was given: its answer was lost.
+_CLAIM = f"""
+with before as (
+    select {PHASES.columns} from phases
+    where listener_id = $2 and claim_key = $4 and lease_until is not null and hands_out()),
+claimed as (
 update phases set
     listener_id = $2, slot = $3, claim_key = $4, claimed_at = $6::timestamptz,
     fence = fence_after(fence), root = $9,
     claims = claims + 1, start_confirmed = false, log_base = log_size,
     lease_until = $6::timestamptz + case kind when 'plan' then $7::interval else $8::interval end
-where hands_out() and id = (
+where hands_out() and not exists (select from before) and id = (
     select id from phases q
     where pool_id = $1 and status = 'queued' and lease_until is null and kind = any($5)
       and (kind = 'plan' or $9::text is null or coalesce((select p.root from phases p
         where p.run_id = q.run_id and p.kind = 'plan'), $9) = $9)
     order by rank limit 1 for update skip locked
 )
-returning *
-"""
-
-
-async def claimed_before(claimer: internal.Claimer) -> Phase | None:
-    """The phase that this very question has claimed already; its answer was lost."""
-    sql = (
-        "select * from phases where listener_id = $1 and claim_key = $2 "
-        "and lease_until is not null and hands_out()"
-    )
-    return await db.one(Phase, sql, claimer.listener, claimer.key)
+returning {PHASES.columns})
+select * from before union all select * from claimed
+"""  # noqa: S608 - names of columns
 
 
 async def claim(claimer: internal.Claimer, now: datetime, leases: internal.Leases) -> Phase | None:
-    """Take the phase that is due first; two never take the same."""
+    """Take the phase that is due first, or was taken by this very question before."""
     who = (claimer.pool, claimer.listener, claimer.slot, claimer.key, claimer.accept)
-    return await db.one(Phase, _CLAIM, *who, now, leases.plan, leases.apply, claimer.root)
+    return await PHASES.one(_CLAIM, *who, now, leases.plan, leases.apply, claimer.root)
 
 
 _RENEW = """
@@ -63,7 +61,7 @@ async def renew(
 
 
 _ORDERS = """
-select * from phases where listener_id = $1 and order_kind is not null
+listener_id = $1 and order_kind is not null
   and (lease_until is not null or (order_kind = 'force_cancel' and ordered_at > $2))
 order by id
 """
@@ -71,25 +69,22 @@ order by id
 
 async def ordered(listener: str, since: datetime) -> list[Phase]:
     """The agent's phases with an order that stands."""
-    return await db.many(Phase, _ORDERS, listener, since)
+    return await PHASES.where(_ORDERS, listener, since)
 
 
 async def latest_of_run(run: str, listener: str) -> Phase | None:
     """The phase of a run that the agent holds, or held last."""
-    sql = (
-        "select * from phases where run_id = $1 and listener_id = $2 "
-        "order by claimed_at desc limit 1"
-    )
-    return await db.one(Phase, sql, run, listener)
+    sql = "run_id = $1 and listener_id = $2 order by claimed_at desc limit 1"
+    return await PHASES.first(sql, run, listener)
 
 
 async def expired(now: datetime) -> list[Phase]:
     """Phases whose agent was silent for too long."""
-    return await db.many(Phase, "select * from phases where lease_until < $1", now)
+    return await PHASES.where("lease_until < $1", now)
 
 
 _OVERDUE = """
-select * from phases where lease_until is not null
+lease_until is not null
   and claimed_at < $1::timestamptz - case kind when 'plan' then $2::interval else $3::interval end
   and (ordered_at is null or ordered_at < $1::timestamptz - $4::interval)
 """
@@ -97,7 +92,7 @@ select * from phases where lease_until is not null
 
 async def overdue(now: datetime, limits: internal.Leases, patience: timedelta) -> list[Phase]:
     """Held phases that have passed their time limit; ordered ones when patience has ended too."""
-    return await db.many(Phase, _OVERDUE, now, limits.plan, limits.apply, patience)
+    return await PHASES.where(_OVERDUE, now, limits.plan, limits.apply, patience)
 
 
 async def extend_all(now: datetime, leases: internal.Leases) -> None:
@@ -114,8 +109,7 @@ async def extend_all(now: datetime, leases: internal.Leases) -> None:
 
 async def held_by(listener: str) -> list[Phase]:
     """What an agent has."""
-    sql = "select * from phases where listener_id = $1 and lease_until is not null"
-    return await db.many(Phase, sql, listener)
+    return await PHASES.where("listener_id = $1 and lease_until is not null", listener)
 
 
 async def let_go(listener: str, now: datetime) -> None:

@@ -137,8 +137,9 @@ async def _planned(ctx: Context, run: Run, plan: Phase) -> Run:
         return await scheduler.finish(ctx, run, plan)
     else:
         await scheduler.store(ctx, run, plan)
-    await scheduler.advance(ctx, run.workspace_id)  # a plan that is stale already ends here
-    return await runs_queries.get(run.id) or run
+    # A plan that is stale already ends here.
+    await scheduler.advance(ctx, run.workspace_id, current=run if run.is_current else None)
+    return await runs_queries.locked(run.id) or run
 
 
 async def lost(ctx: Context, phase_id: str) -> None:

@@ -1,0 +1,1 @@
+"""Runs and the pools whose agents carry them out."""
