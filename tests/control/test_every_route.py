@@ -7,8 +7,7 @@ import pytest
 
 from terrapod_control_plane.kernel import db
 from tests.control.conftest import As
-from tests.kit import factories
-from tests.kit.bodies import BODIES
+from tests.kit import factories, samples
 from tests.kit.control import Agent, Client, Control
 from tests.kit.routes import FOR_AGENTS, OPEN, PUBLIC, Route, changes, routes
 
@@ -34,7 +33,7 @@ async def ids(control: Control, as_: As, listener: Agent, pool: str) -> dict[str
     account = await owner.get("/api/v2/account/details")
     user = account["data"]["id"]
     token = await owner.get(f"/api/v2/users/{user}/authentication-tokens")
-    return {
+    known = {
         "organization": "default",
         "workspace_id": workspace,
         "name": "app",
@@ -57,6 +56,9 @@ async def ids(control: Control, as_: As, listener: Agent, pool: str) -> dict[str
         "os": "linux",
         "arch": "amd64",
     }
+    for name, make in samples.in_workspace().items():
+        known[name] = await make(owner, known)
+    return known
 
 
 Everybody = Callable[[str], Awaitable[Client]]
@@ -97,7 +99,7 @@ async def contents() -> dict[str, Any]:
 
 async def test_every_route_that_takes_a_body_has_a_valid_one_here(serving: Control) -> None:
     takers = {(route.method, route.path) for route in routes(serving.app) if route.takes_body}
-    assert takers == set(BODIES)
+    assert takers == set(samples.bodies())
 
 
 async def test_the_bodies_are_valid(

@@ -14,8 +14,7 @@ from terrapod_control_plane.health import service as health_service
 from terrapod_control_plane.kernel.condition import Condition
 from terrapod_control_plane.kernel.context import system
 from terrapod_control_plane.kernel.jsonapi import Payload
-from tests.kit import factories
-from tests.kit.bodies import BODIES
+from tests.kit import factories, samples
 from tests.kit.control import Agent, Client, Control
 from tests.kit.routes import changes, routes
 
@@ -26,6 +25,7 @@ IDS = dict.fromkeys(
         *("organization", "workspace_id", "name", "run_id", "plan_id", "phase_id", "apply_id"),
         *("variable_id", "configuration_id", "version_id", "output_id", "user_id", "token_id"),
         *("token", "pool_id", "listener_id", "tool", "version", "os", "arch", "join_token"),
+        *samples.in_workspace(),
     ),
     "nonsense",
 )
@@ -148,9 +148,9 @@ async def test_no_number_of_a_document_is_a_mistake_of_ours(
     }
     tried = 0
     for route in changes(control.app):
-        if (route.method, route.path) not in BODIES or route.public:
+        if (route.method, route.path) not in samples.bodies() or route.public:
             continue
-        body = BODIES[route.method, route.path].filled(ids)
+        body = samples.bodies()[route.method, route.path].filled(ids)
         data = handlers[route.method, route.path].parsed_fn_signature.parameters.get("data")
         for name in numbers_of(data.annotation if data else None):
             for text in EXTREMES:

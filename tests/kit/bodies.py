@@ -32,7 +32,8 @@ class Body(Struct, frozen=True):
         return re.sub(rb"{([a-z_]+)}", named, self.content)
 
 
-def _document(type_: str, attributes: dict[str, Any], **related: tuple[str, str]) -> Body:
+def document(type_: str, attributes: dict[str, Any], **related: tuple[str, str]) -> Body:
+    """A document of one resource; relationships are given as type and id."""
     links = {name: {"data": {"type": kind, "id": id_}} for name, (kind, id_) in related.items()}
     return _plain({"data": {"type": type_, "attributes": attributes, "relationships": links}})
 
@@ -45,8 +46,8 @@ def _plain(value: Any, query: str = "") -> Body:
     return Body(json.dumps(value).encode(), query)
 
 
-_TOKEN = _document("authentication-tokens", {"description": "for a test"})
-_DESCRIBED = _document("workspaces", {"description": "another"})
+_TOKEN = document("authentication-tokens", {"description": "for a test"})
+_DESCRIBED = document("workspaces", {"description": "another"})
 _COMMENT = _plain({"comment": "for a test"})
 _JOIN = _plain({"join_token": "{join_token}", "name": "another", "csr": _CSR})
 _CONSUMERS = _plain({"data": [{"type": "workspaces", "id": "{workspace_id}"}]})
@@ -61,7 +62,7 @@ _PHASE = f"{_LISTENER}/phases/{{phase_id}}"
 
 BODIES: Mapping[tuple[str, str], Body] = {
     ("POST", "/api/v2/users/{user_id}/authentication-tokens"): _TOKEN,
-    ("POST", f"{_ORGANIZATION}/workspaces"): _document("workspaces", {"name": "another"}),
+    ("POST", f"{_ORGANIZATION}/workspaces"): document("workspaces", {"name": "another"}),
     ("PATCH", f"{_ORGANIZATION}/workspaces/{{name}}"): _DESCRIBED,
     ("PATCH", _WORKSPACE): _DESCRIBED,
     ("POST", f"{_WORKSPACE}/actions/lock"): _plain({"reason": "for a test"}),
@@ -73,14 +74,14 @@ BODIES: Mapping[tuple[str, str], Body] = {
     ("PATCH", f"{_WORKSPACE}/relationships/remote-state-consumers"): _CONSUMERS,
     ("DELETE", f"{_WORKSPACE}/relationships/remote-state-consumers"): _CONSUMERS,
     ("PATCH", f"{_WORKSPACE}/tag-bindings"): _linkage("tag-bindings", key="team", value="blue"),
-    ("POST", f"{_WORKSPACE}/vars"): _document(
+    ("POST", f"{_WORKSPACE}/vars"): document(
         "vars", {"key": "another", "value": "x", "category": "env"}
     ),
-    ("PATCH", f"{_WORKSPACE}/vars/{{variable_id}}"): _document("vars", {"value": "another"}),
-    ("POST", f"{_WORKSPACE}/configuration-versions"): _document(
+    ("PATCH", f"{_WORKSPACE}/vars/{{variable_id}}"): document("vars", {"value": "another"}),
+    ("POST", f"{_WORKSPACE}/configuration-versions"): document(
         "configuration-versions", {"auto-queue-runs": False}
     ),
-    ("POST", f"{_WORKSPACE}/state-versions"): _document(
+    ("POST", f"{_WORKSPACE}/state-versions"): document(
         "state-versions",
         {
             "serial": 2,
@@ -95,7 +96,7 @@ BODIES: Mapping[tuple[str, str], Body] = {
     ("PUT", "/api/v2/state-versions/{version_id}/content"): _STATE_BYTES,
     ("PUT", "/api/v2/state-versions/{version_id}/json-content"): _STATE_BYTES,
     ("PUT", "/api/v2/admin/binary-cache/{tool}/{version}/{os}/{arch}"): Body(b"#!/bin/sh\n"),
-    ("POST", "/api/v2/runs"): _document(
+    ("POST", "/api/v2/runs"): document(
         "runs", {"message": "for a test"}, workspace=("workspaces", "{workspace_id}")
     ),
     ("POST", f"{_RUN}/actions/apply"): _COMMENT,
@@ -103,7 +104,7 @@ BODIES: Mapping[tuple[str, str], Body] = {
     ("POST", f"{_RUN}/actions/discard"): _COMMENT,
     ("POST", f"{_RUN}/actions/cancel"): _COMMENT,
     ("POST", f"{_RUN}/actions/force-cancel"): _COMMENT,
-    ("POST", f"{_ORGANIZATION}/agent-pools"): _document("agent-pools", {"name": "another"}),
+    ("POST", f"{_ORGANIZATION}/agent-pools"): document("agent-pools", {"name": "another"}),
     ("POST", "/api/v2/agent-pools/{pool_id}/authentication-tokens"): _TOKEN,
     ("POST", "/api/v2/agent-pools/join"): _JOIN,
     ("POST", "/api/v2/agent-pools/{pool_id}/listeners/join"): _JOIN,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tests.kit.bodies import BODIES
+from tests.kit import samples
 
 # What needs no token: the URL or the body is the credential, or there is nothing to protect.
 PUBLIC = {
@@ -37,7 +37,7 @@ OPEN = {
 # What an agent may call on its own port beside the routes of its own id.
 FOR_AGENTS = {"/api/v2/binary-cache/{tool}/{version}/{os}/{arch}"}
 
-# A path with one of these is about something of one workspace.
+# A path with one of these is about something of one workspace; slices name more in `samples`.
 OF_WORKSPACE = (
     "{workspace_id}", "{name}", "{run_id}", "{plan_id}", "{apply_id}", "{variable_id}",
     "{configuration_id}", "{version_id}", "{output_id}",
@@ -89,7 +89,8 @@ class Route(NamedTuple):
         """Whose matter it is."""
         if self.public or self.agents:
             return "public" if self.public else "agents"
-        if any(name in self.path for name in OF_WORKSPACE) or self.path in NAMES_WORKSPACE:
+        names = (*OF_WORKSPACE, *(f"{{{name}}}" for name in samples.in_workspace()))
+        if any(name in self.path for name in names) or self.path in NAMES_WORKSPACE:
             return "workspace"
         if any(name in self.path for name in OF_USER):
             return "user"
@@ -99,13 +100,13 @@ class Route(NamedTuple):
         """Its path and query, with ids in their places."""
         # An artifact has a name too.
         ids = ids | {"name": "plan"} if self.agents else ids
-        body = BODIES.get((self.method, self.path))
+        body = samples.bodies().get((self.method, self.path))
         query = body.query if body else "wait=0&seen=0&filter[workspace][name]={name}"
         return re.sub(r"{(\w+)}", lambda found: ids[found[1]], f"{self.path}?{query}")
 
     def body(self, ids: dict[str, str]) -> bytes:
         """A valid body, or none where it takes none."""
-        return BODIES[self.method, self.path].filled(ids) if self.takes_body else b""
+        return samples.bodies()[self.method, self.path].filled(ids) if self.takes_body else b""
 
     def refusal(self, who: str) -> int | None:
         """What a change by somebody is answered with, unless they may make it."""

@@ -17,7 +17,6 @@ from terrapod_control_plane.kernel.policy import (
     Action,
     Actor,
     Scope,
-    Verdict,
     Where,
     allows,
 )
@@ -47,9 +46,9 @@ from terrapod_control_plane.workspaces.actions import (
     WORKSPACE_UNLOCK,
     WORKSPACE_UPDATE,
 )
+from tests.kit import samples
 from tests.kit.actions import declared
-
-A, F, U = Verdict.ALLOWED, Verdict.FORBIDDEN, Verdict.UNSEEN
+from tests.kit.verdicts import ADMIN, AUDIT, OWN, PERSON, READ, USER, WRITE, A, F, Row, U
 
 ACTORS = {
     "nobody": Actor(),
@@ -68,17 +67,7 @@ SCOPES = {
     Where.PLATFORM: PLATFORM,
 }
 
-READ = {"nobody": U, "stranger": U, "owner": A, "audit": A, "admin": A, "listener": U, "foreign": U}
-WRITE = READ | {"audit": F}
-PERSON = {
-    "nobody": F, "stranger": A, "owner": A, "audit": A, "admin": A, "listener": F, "foreign": F,
-}  # fmt: skip
-ADMIN = PERSON | {"stranger": F, "owner": F, "audit": F}
-AUDIT = ADMIN | {"audit": A}
-OWN = dict.fromkeys(READ, U) | {"listener": A}
-USER = {"nobody": U, "stranger": U, "owner": A, "audit": A, "admin": A, "listener": U, "foreign": U}
-
-TABLE = {
+TABLE: dict[Action, Row] = {
     WORKSPACE_CREATE: PERSON,
     WORKSPACE_LIST: PERSON,
     WORKSPACE_READ: READ,
@@ -117,6 +106,7 @@ TABLE = {
     ACCOUNT_READ: PERSON,
     TOKEN_READ: USER,
     TOKEN_MANAGE: USER | {"audit": F},
+    **samples.permissions(),
 }
 
 
@@ -129,7 +119,7 @@ def test_the_table_is_whole() -> None:
 def test_the_verdict(action: Action) -> None:
     scope = SCOPES[action.need.where]
     decided = {name: allows(actor, action, scope) for name, actor in ACTORS.items()}
-    assert decided == TABLE[action] | {"system": A}
+    assert decided == {**TABLE[action], "system": A}
 
 
 def test_no_owner_is_not_the_owner_of_what_nobody_owns() -> None:
