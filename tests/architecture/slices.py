@@ -55,7 +55,11 @@ ACROSS: Mapping[str, frozenset[str]] = {
     PURE: frozenset({"model", "actions"}),
 }
 SQL = {"queries", "tables"}  # may import piccolo
-TRANSACTIONS = {"queries", "tables", "service", "internal", "jobs"}  # may import kernel.db
+TRANSACTIONS = {"queries", "tables", "service", "internal", "jobs"}  # may import these:
+DATABASE = {
+    f"kernel.{name}"
+    for name in ("db", "engine", "repository", "statements", "transactions", "unit_of_work")
+}
 HTTP = {"api"}  # may import litestar and terrapod_control_plane.web
 
 
@@ -147,8 +151,11 @@ def _ground(kind: str, target: Module) -> str:
         return "" if kind in HTTP else "HTTP stays in api"
     if part not in {"kernel", "settings"}:
         return "it is above the slices"
-    database = target.name in {"kernel.db", "kernel.repository", "kernel.unit_of_work"}
-    return "" if not database or kind in TRANSACTIONS else "transactions stay in use cases"
+    return (
+        ""
+        if target.name not in DATABASE or kind in TRANSACTIONS
+        else "transactions stay in use cases"
+    )
 
 
 def cycle(known: Mapping[str, Module]) -> list[str]:
