@@ -1,7 +1,6 @@
 """`terrapod cache`: the executables that agents run."""
 
 import hashlib
-import json
 import platform
 import subprocess
 import zipfile
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from terrapod_control_plane.cli.client import CaFile, Token, Url, connected, failed, segment
@@ -18,6 +18,12 @@ _PIECE = 256 * 1024
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "i386": "386"}
 
 app = typer.Typer(help="The binary cache.", no_args_is_help=True)
+
+
+class _Told(msgspec.Struct):
+    """What an executable says of itself with ``version -json``; both tools use this name."""
+
+    terraform_version: str
 
 
 @app.command("import")
@@ -71,10 +77,9 @@ def _version_of(path: Path) -> str:
         ran = subprocess.run(
             [path, "version", "-json"], capture_output=True, timeout=30, check=True
         )
-        version: str = json.loads(ran.stdout)["terraform_version"]
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
+        return msgspec.json.decode(ran.stdout, type=_Told).terraform_version
+    except (OSError, subprocess.SubprocessError, msgspec.MsgspecError, UnicodeError):
         raise failed(f"{path} doesn't tell its version: use --version.") from None
-    return version
 
 
 def _digest(path: Path) -> str:
