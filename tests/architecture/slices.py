@@ -29,13 +29,14 @@ WITHIN: Mapping[str, frozenset[str]] = {
     "jobs": _USES,
     "service": _USES,
     "internal": _USES,
-    "queries": _MODELS | {"tables", "queries"},  # of a folder above, for its repositories
+    "queries": _MODELS | {"tables", "queries", "visibility"},  # queries of a folder above
     "schema": _MODELS | {"schema"},
     "events": _MODELS | {"events"},
     "lifecycle": _MODELS,
     "model": _MODELS,
     "tables": frozenset(),
     "actions": frozenset(),
+    "visibility": _MODELS,
     PURE: _MODELS,
 }
 # The same of the slices before its own.
@@ -51,7 +52,7 @@ ACROSS: Mapping[str, frozenset[str]] = {
     "events": frozenset({"model"}),
     "lifecycle": frozenset({"model"}),
     "model": frozenset({"model", "actions"}),
-    "queries": frozenset({"model"}),
+    "queries": frozenset({"model", "visibility"}),  # lists of what belongs to what may be seen
     PURE: frozenset({"model", "actions"}),
 }
 SQL = {"queries", "tables"}  # may import piccolo

@@ -40,7 +40,6 @@ NOT_HERE = {
     "runs.recovery.queries.unfinished",
     "runs.phases.late_results.queries.received",
     "runs.phases.late_results.queries.finished",
-    "variables.queries.workspace_of",
     "workspaces.sharing.queries.sharer_by_id",
     "workspaces.sharing.queries.sharer_by_name",
 }

@@ -8,23 +8,9 @@ from msgspec import Struct
 from piccolo.table import Table
 
 from terrapod_control_plane import migrations
-from terrapod_control_plane.agents import model as agents
-from terrapod_control_plane.agents import tables as agent_tables
-from terrapod_control_plane.configurations.model import Configuration
-from terrapod_control_plane.configurations.tables import ConfigurationVersions
-from terrapod_control_plane.identity import model as identity
-from terrapod_control_plane.identity.tables import Tokens, Users
 from terrapod_control_plane.kernel.repository import Repository
-from terrapod_control_plane.organizations.model import Organization
-from terrapod_control_plane.organizations.tables import Organizations
 from terrapod_control_plane.runs.recovery.model import Finding
 from terrapod_control_plane.runs.recovery.tables import RecoveryFindings
-from terrapod_control_plane.states.model import StateVersion
-from terrapod_control_plane.states.tables import StateVersions
-from terrapod_control_plane.toolchains.model import Tool
-from terrapod_control_plane.toolchains.tables import Tools
-from terrapod_control_plane.workspaces.model import Workspace
-from terrapod_control_plane.workspaces.tables import Workspaces
 
 _PACKAGE = Path(migrations.__path__[0]).parent
 
@@ -46,17 +32,7 @@ class Rows(Struct, frozen=True):
 
 # Without a repository yet.
 _BY_HAND = [
-    Rows(agent_tables.Pools, agents.Pool, computed=frozenset({"agent_count"})),
-    Rows(agent_tables.Listeners, agents.Listener),
-    Rows(agent_tables.Certificates, agents.Certificate),
-    Rows(ConfigurationVersions, Configuration),
-    Rows(Users, identity.User),
-    Rows(Tokens, identity.Token),
-    Rows(Organizations, Organization),
     Rows(RecoveryFindings, Finding),
-    Rows(StateVersions, StateVersion, beside=frozenset({"number"})),
-    Rows(Tools, Tool),
-    Rows(Workspaces, Workspace),
 ]
 
 

@@ -1,6 +1,7 @@
 """The whole table of who may do what, written out a second time."""
 
 import pytest
+from msgspec.structs import replace
 
 from terrapod_control_plane.agents.actions import (
     JOIN_TOKEN_MANAGE,
@@ -16,9 +17,12 @@ from terrapod_control_plane.kernel.policy import (
     PLATFORM,
     Action,
     Actor,
+    LabelRole,
+    Level,
     Scope,
     Where,
     allows,
+    level,
 )
 from terrapod_control_plane.organizations.actions import ORGANIZATION_READ
 from terrapod_control_plane.runs.actions import QUEUE_READ, RECOVERY_READ, RECOVERY_RESUME
@@ -46,6 +50,7 @@ from terrapod_control_plane.workspaces.actions import (
     WORKSPACE_UNLOCK,
     WORKSPACE_UPDATE,
 )
+from terrapod_control_plane.workspaces.model import _ASKED, permissions
 from tests.kit import samples
 from tests.kit.actions import declared
 from tests.kit.verdicts import ADMIN, AUDIT, OWN, PERSON, READ, USER, WRITE, A, F, Row, U
@@ -130,8 +135,49 @@ def test_no_owner_is_not_the_owner_of_what_nobody_owns() -> None:
     assert allows(Actor(), WORKSPACE_READ, empty) is U
 
 
-def test_lists_show_what_is_owned_or_everything() -> None:
-    assert ACTORS["stranger"].visibility.everything is False
-    assert ACTORS["stranger"].visibility.owner == "user-stranger"
-    assert ACTORS["admin"].visibility.everything
-    assert ACTORS["audit"].visibility.everything
+@pytest.mark.parametrize("actor", ACTORS.values(), ids=ACTORS)
+def test_a_workspace_shows_what_may_be_done_with_it(actor: Actor) -> None:
+    shown = permissions(actor, SCOPES[Where.WORKSPACE])
+    for name, action in _ASKED.items():
+        allowed = allows(actor, action, SCOPES[Where.WORKSPACE]) is A
+        assert getattr(shown, name) is allowed, name
+
+
+def workspace(name: str, **labels: str) -> Scope:
+    return Scope(where=Where.WORKSPACE, id=f"ws-{name}", name=name, owner="other", labels=labels)
+
+
+def test_roles_give_what_their_labels_and_names_say() -> None:
+    dev = LabelRole(level=Level.WRITE, allow_labels=frozenset({("env", "dev"), ("team", "web")}))
+    named = LabelRole(level=Level.READ, allow_names=frozenset({"shop"}))
+    nothing = LabelRole(level=Level.NONE, allow_names=frozenset({"closed"}))
+    actor = Actor(kind="user", id="user-1", label_roles=(dev, named, nothing))
+    given = {
+        "shop": level(actor, workspace("shop")),
+        "dev": level(actor, workspace("x", env="dev", team="db")),
+        "both": level(actor, workspace("shop", team="web")),
+        "prod": level(actor, workspace("x", env="prod")),
+        "closed": level(actor, workspace("closed")),
+    }
+    assert given == {
+        "shop": Level.READ,
+        "dev": Level.WRITE,
+        "both": Level.WRITE,
+        "prod": Level.NONE,
+        "closed": Level.NONE,
+    }
+
+
+def test_what_one_role_denies_no_other_gives_but_owners_and_the_platform_do() -> None:
+    dev = LabelRole(level=Level.ADMIN, allow_labels=frozenset({("env", "dev")}))
+    secret = LabelRole(
+        level=Level.READ, deny_names=frozenset({"vault"}), deny_labels=frozenset({("secret", "1")})
+    )
+    actor = Actor(kind="user", id="user-1", label_roles=(dev, secret))
+    denied = [workspace("vault", env="dev"), workspace("x", env="dev", secret="1")]
+    assert [level(actor, scope) for scope in denied] == [Level.NONE, Level.NONE]
+    assert level(actor, workspace("x", env="dev")) is Level.ADMIN
+    audit = replace(actor, roles=frozenset({"audit"}))
+    assert [level(audit, scope) for scope in denied] == [Level.READ, Level.READ]
+    owner = replace(actor, id="other")
+    assert [level(owner, scope) for scope in denied] == [Level.ADMIN, Level.ADMIN]

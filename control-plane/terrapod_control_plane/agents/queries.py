@@ -8,16 +8,21 @@ from msgspec import Struct
 from terrapod_common.wire import Heartbeat
 from terrapod_control_plane.agents.model import Certificate, Listener, Pool
 from terrapod_control_plane.agents.tables import Certificates, Listeners, Pools
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, unit_of_work
 from terrapod_control_plane.kernel.context import PoolSeen
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import PLATFORM, Scope, Where
+from terrapod_control_plane.kernel.repository import Repository
 
-_POOL = """
-select p.*, (select count(*) from listeners l where l.pool_id = p.id
-    and l.revoked_at is null and l.last_seen_at > $1)::int as agent_count
-from agent_pools p
+POOLS = Repository(Pools, Pool, computed=["agent_count"])
+LISTENERS = Repository(Listeners, Listener)
+CERTIFICATES = Repository(Certificates, Certificate)
+
+_AGENT_COUNT = """
+(select count(*) from listeners l where l.pool_id = agent_pools.id
+    and l.revoked_at is null and l.last_seen_at > $2)::int as agent_count
 """
+_POOL = f"select {POOLS.columns}, {_AGENT_COUNT} from agent_pools where id = $1"
 
 
 async def pool_scope(id_: str) -> Scope | None:
@@ -33,12 +38,12 @@ async def listener_scope(id_: str) -> Scope | None:
 
 async def insert_pool(new: Pool) -> None:
     """Store a pool."""
-    await db.insert(Pools, new)
+    await POOLS.insert(new)
 
 
 async def pool(id_: str, online_since: datetime) -> Pool | None:
     """A pool by id."""
-    return await db.one(Pool, f"{_POOL} where p.id = $2", online_since, id_)
+    return await POOLS.one(_POOL, id_, online_since)
 
 
 async def lock_pool(*ids: str) -> None:
@@ -61,14 +66,14 @@ async def listener_ids(pool_id: str) -> list[str]:
 
 async def pools(search: str, online_since: datetime, paging: Paging) -> Page[Pool]:
     """Pools by name."""
-    total = await db.value(
-        "select count(*) from agent_pools where position(lower($1) in lower(name)) > 0", search
+    return await POOLS.page(
+        "position(lower($1) in lower(name)) > 0",
+        search,
+        online_since,
+        order="name",
+        paging=paging,
+        also=_AGENT_COUNT,
     )
-    sql = (
-        f"{_POOL} where position(lower($2) in lower(p.name)) > 0 order by p.name limit $3 offset $4"
-    )
-    found = await db.many(Pool, sql, online_since, search, paging.size, paging.offset)
-    return Page(found, paging, total)
 
 
 _SEEN = """
@@ -113,31 +118,28 @@ async def delete_pool(id_: str) -> None:
 
 async def listener(id_: str) -> Listener | None:
     """A listener by id."""
-    return await db.one(Listener, "select * from listeners where id = $1", id_)
+    return await LISTENERS.get(id_)
 
 
 async def locked_listener(id_: str) -> Listener | None:
     """A listener by id, locked until the end of the transaction."""
-    return await db.one(Listener, "select * from listeners where id = $1 for update", id_)
+    return await unit_of_work.lock(LISTENERS, id_)
 
 
 async def listeners(pool_id: str, paging: Paging) -> Page[Listener]:
     """The listeners of a pool, by name."""
-    total = await db.value("select count(*) from listeners where pool_id = $1", pool_id)
-    sql = "select * from listeners where pool_id = $1 order by name limit $2 offset $3"
-    found = await db.many(Listener, sql, pool_id, paging.size, paging.offset)
-    return Page(found, paging, total)
+    return await LISTENERS.page("pool_id = $1", pool_id, order="name", paging=paging)
 
 
 async def named(pool_id: str, name: str) -> Listener | None:
     """The listener of that name, locked; names are unique in a pool."""
-    sql = "select * from listeners where pool_id = $1 and name = $2 for update"
-    return await db.one(Listener, sql, pool_id, name)
+    found = await LISTENERS.first("pool_id = $1 and name = $2 for update", pool_id, name)
+    return None if found is None else unit_of_work.adopt(LISTENERS, found)
 
 
 async def insert_listener(new: Listener) -> None:
     """Store a listener."""
-    await db.insert(Listeners, new)
+    await LISTENERS.insert(new)
 
 
 async def rejoined(id_: str, public_key: str, version: str) -> None:
@@ -165,7 +167,7 @@ async def revoke(listener_id: str, now: datetime) -> None:
 
 async def insert_certificate(new: Certificate) -> None:
     """Store a certificate."""
-    await db.insert(Certificates, new)
+    await CERTIFICATES.insert(new)
 
 
 class Holder(Struct, frozen=True):
@@ -191,11 +193,8 @@ async def holder(fingerprint: str, now: datetime) -> Holder | None:
 
 async def newest_certificate(listener_id: str) -> Certificate | None:
     """The certificate of a listener that ends last."""
-    return await db.one(
-        Certificate,
-        "select * from certificates where listener_id = $1 order by not_after desc limit 1",
-        listener_id,
-    )
+    where = "listener_id = $1 order by not_after desc limit 1"
+    return await CERTIFICATES.first(where, listener_id)
 
 
 _ENDED = """
@@ -210,16 +209,16 @@ async def forget_certificates(before: datetime, at_most: int) -> list[str]:
     return [row["listener_id"] for row in await db.rows(_ENDED, before, at_most)]
 
 
-_GONE = """
+_GONE = f"""
 delete from listeners l where id = any($1)
   and not exists (select from certificates c where c.listener_id = l.id)
-returning *
+returning {LISTENERS.columns}
 """
 
 
 async def forget_listeners(ids: Sequence[str]) -> list[Listener]:
     """Remove those of the listeners that have no certificate any more."""
-    return await db.many(Listener, _GONE, ids)
+    return await LISTENERS.all(_GONE, ids)
 
 
 async def seen(listener_id: str, beat: Heartbeat, now: datetime) -> None:

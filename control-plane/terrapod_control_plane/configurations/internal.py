@@ -21,8 +21,7 @@ _AT_ONCE = 100
 
 async def scope(id_: str) -> Scope | None:
     """A configuration belongs to its workspace."""
-    workspace = await queries.workspace_of(id_)
-    return await workspaces.scope(workspace) if workspace else None
+    return await workspaces.scope_of(queries.WORKSPACE_OF, id_)
 
 
 def timestamp(at: datetime) -> str:

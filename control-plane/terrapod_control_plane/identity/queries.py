@@ -10,6 +10,10 @@ from terrapod_control_plane.identity.tables import Tokens, Users
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.pages import Page, Paging
 from terrapod_control_plane.kernel.policy import Scope, Where
+from terrapod_control_plane.kernel.repository import Repository
+
+USERS = Repository(Users, User)
+TOKENS = Repository(Tokens, Token)
 
 
 async def user_scope(id_: str) -> Scope | None:
@@ -54,27 +58,27 @@ async def touch(token: str, now: datetime) -> None:
     await db.execute("update tokens set last_used_at = $2 where id = $1", token, now)
 
 
-_USE = """
+_USE = f"""
 update tokens set uses = uses + 1, last_used_at = $2
 where digest = $1 and kind = 'join' and (expires_at is null or expires_at > $2)
   and (uses_at_most is null or uses < uses_at_most)
-returning *
+returning {TOKENS.columns}
 """
 
 
 async def use(digest: bytes, now: datetime) -> Token | None:
     """Count one use of a join token, if it still has one."""
-    return await db.one(Token, _USE, digest, now)
+    return await TOKENS.one(_USE, digest, now)
 
 
 async def user(id_: str) -> User | None:
     """A user by id."""
-    return await db.one(User, "select * from users where id = $1", id_)
+    return await USERS.get(id_)
 
 
 async def users(ids: Sequence[str]) -> list[User]:
     """Users by their ids."""
-    return await db.many(User, "select * from users where id = any($1)", ids)
+    return await USERS.many(ids)
 
 
 async def any_user() -> bool:
@@ -84,37 +88,28 @@ async def any_user() -> bool:
 
 async def insert_user(new: User) -> None:
     """Store a user."""
-    await db.insert(Users, new)
+    await USERS.insert(new)
 
 
 async def insert_token(new: Token) -> None:
     """Store a token."""
-    await db.insert(Tokens, new)
+    await TOKENS.insert(new)
 
 
 async def token(id_: str) -> Token | None:
     """A token by id."""
-    return await db.one(Token, "select * from tokens where id = $1", id_)
+    return await TOKENS.get(id_)
 
 
 async def tokens_of(subject: str, kind: TokenKind, paging: Paging) -> Page[Token]:
     """The tokens of a user or a pool, newest first."""
-    where = "from tokens where subject_id = $1 and kind = $2"
-    total = await db.value(f"select count(*) {where}", subject, kind)
-    found = await db.many(
-        Token,
-        f"select * {where} order by created_at desc, id limit $3 offset $4",
-        subject,
-        kind,
-        paging.size,
-        paging.offset,
-    )
-    return Page(found, paging, total)
+    where, order = "subject_id = $1 and kind = $2", "created_at desc, id"
+    return await TOKENS.page(where, subject, kind, order=order, paging=paging)
 
 
 async def delete_token(id_: str) -> None:
     """Remove a token."""
-    await db.execute("delete from tokens where id = $1", id_)
+    await TOKENS.delete(id_)
 
 
 async def delete_tokens_of(subject: str) -> None:

@@ -1,6 +1,7 @@
 """Who may do what: pure, and the only place that decides."""
 
 import enum
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -45,6 +46,16 @@ class Action(Struct, frozen=True):
     by_listeners: bool = False  # on the platform: agents may do it too
 
 
+class LabelRole(Struct, frozen=True, kw_only=True):
+    """A role of a person on the workspaces that it names, or that have one of its labels."""
+
+    level: Level
+    allow_names: frozenset[str] = frozenset()
+    allow_labels: frozenset[tuple[str, str]] = frozenset()
+    deny_names: frozenset[str] = frozenset()
+    deny_labels: frozenset[tuple[str, str]] = frozenset()
+
+
 class Actor(Struct, frozen=True, kw_only=True):
     """Who asks."""
 
@@ -53,20 +64,9 @@ class Actor(Struct, frozen=True, kw_only=True):
     name: str = ""
     email: str = ""
     roles: frozenset[str] = frozenset()  # of the platform: admin, audit
+    label_roles: tuple[LabelRole, ...] = ()  # on workspaces; nobody is given one yet
     pool: str = ""  # of a listener
     credential: str = ""  # of a listener: the fingerprint of its certificate
-
-    @property
-    def visibility(self) -> "Visibility":
-        """Which workspaces a list may show."""
-        return Visibility(everything=bool(self.roles & AUDIT), owner=self.id)
-
-
-class Visibility(Struct, frozen=True):
-    """A filter for lists: everything, or what somebody owns."""
-
-    everything: bool
-    owner: str
 
 
 class Scope(Struct, frozen=True, kw_only=True):
@@ -91,14 +91,27 @@ class Verdict(enum.Enum):
 
 
 def level(actor: Actor, scope: Scope) -> Level:
-    """How far the actor's rights on a workspace go."""
+    """How far the actor's rights on a workspace go.
+
+    ``workspaces/visibility.py`` says in SQL where that is anything at all.
+    """
     if actor.kind == "system" or (actor.kind == "user" and "admin" in actor.roles):
         return Level.ADMIN
     if actor.kind != "user":
         return Level.NONE
     if scope.owner == actor.id:
         return Level.ADMIN
-    return Level.READ if "audit" in actor.roles else Level.NONE
+    everywhere = Level.READ if "audit" in actor.roles else Level.NONE
+    return max(everywhere, _by_labels(actor.label_roles, scope))
+
+
+def _by_labels(roles: Sequence[LabelRole], scope: Scope) -> Level:
+    """What roles give on a workspace; what one of them denies, no other gives."""
+    name, labels = scope.name, frozenset(scope.labels.items())
+    if any(name in role.deny_names or labels & role.deny_labels for role in roles):
+        return Level.NONE
+    given = [r.level for r in roles if name in r.allow_names or labels & r.allow_labels]
+    return max(given, default=Level.NONE)
 
 
 def allows(actor: Actor, action: Action, scope: Scope) -> Verdict:
@@ -108,7 +121,7 @@ def allows(actor: Actor, action: Action, scope: Scope) -> Verdict:
         return Verdict.ALLOWED
     match need.where:
         case Where.WORKSPACE:
-            return _on_workspace(actor, need, scope)
+            return at_level(level(actor, scope), need)
         case Where.PLATFORM:
             return _on_platform(actor, action)
         case Where.USER:
@@ -118,8 +131,8 @@ def allows(actor: Actor, action: Action, scope: Scope) -> Verdict:
             return Verdict.ALLOWED if own else Verdict.UNSEEN
 
 
-def _on_workspace(actor: Actor, need: Need, scope: Scope) -> Verdict:
-    has = level(actor, scope)
+def at_level(has: Level, need: Need) -> Verdict:
+    """The decision on a workspace, of which nothing counts but how far one's rights go."""
     if has >= need.level:
         return Verdict.ALLOWED
     return Verdict.FORBIDDEN if has >= Level.READ else Verdict.UNSEEN

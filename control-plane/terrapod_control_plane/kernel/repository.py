@@ -123,14 +123,19 @@ class Repository(Generic[M]):
         """The rows of a condition, which may go on with an order, a limit and a lock."""
         return await self.all(statements.where(self.table, self.columns, where), *args)
 
-    async def page(self, where: str, *args: object, order: str, paging: Paging) -> Page[M]:
-        """A page of the rows of a condition; counts them only if the page does not tell."""
-        listed = statements.page(self.table, self.columns, where, order, len(args))
-        found = await self.all(listed, *args, paging.size, paging.offset)
-        if (found or paging.number == 1) and len(found) < paging.size:
-            return Page(found, paging, paging.offset + len(found))
-        total = await db.value(statements.count(self.table, where), *args)
-        return Page(found, paging, total)
+    async def page(
+        self, where: str, *args: object, order: str, paging: Paging, also: str = ""
+    ) -> Page[M]:
+        """A page of the rows of a condition, with how many there are of them in all.
+
+        ``also`` selects the computed fields, if the model has some that shall be shown.
+        """
+        selected = f"{self.columns}, {also}" if also else self.columns
+        sql = statements.page(self.table, selected, where, order, len(args))
+        found = await db.rows(sql, *args, paging.size, paging.offset)
+        # Behind the end no row says how many there are, so the first one is asked.
+        told = found or (await db.rows(sql, *args, 1, 0) if paging.number > 1 else [])
+        return Page(self.to_models(found), paging, told[0][statements.IN_ALL] if told else 0)
 
     # writing ---------------------------------------------------------------------------------
 

@@ -39,16 +39,14 @@ def where(table: str, selected: str, condition: str) -> str:
     return f"select {selected} from {table} where {condition}"
 
 
-@_once
-def count(table: str, condition: str) -> str:
-    """How many rows a condition has."""
-    return f"select count(*) from {table} where {condition}"
+IN_ALL = "in_all"  # how many rows a condition has, beside each row of a page
 
 
 @_once
 def page(table: str, selected: str, condition: str, order: str, args: int) -> str:
     """The rows of a condition in an order; limit and offset are the last parameters."""
-    rows = where(table, selected, condition)
+    in_all = f"(select count(*) from {table} where {condition}) as {IN_ALL}"
+    rows = where(table, f"{selected}, {in_all}", condition)
     return f"{rows} order by {order} limit ${args + 1} offset ${args + 2}"
 
 

@@ -106,6 +106,11 @@ class UnitOfWork:
             return None
         return self._read(at, repository, found)
 
+    def known(self, repository: Repository[M], *key: object) -> M | None:
+        """See :func:`known`."""
+        row: _Row[M] | None = self._rows.get((repository.table, key))
+        return None if row is None or row.stale else row.latest
+
     def adopt(self, repository: Repository[M], stored: M) -> M:
         """See :func:`adopt`."""
         at = (repository.table, repository.key_of(stored))
@@ -205,6 +210,13 @@ async def lock(repository: Repository[M], *key: object) -> M | None:
     The workspace is locked first, then its run, then its phase.
     """
     return await _unit().lock(repository, *key)
+
+
+async def get(repository: Repository[M], *key: object) -> M | None:
+    """A row as it is for the caller: what the transaction knows of it, else read without a lock."""
+    opened = transactions.current()
+    known = opened and opened.participant(UnitOfWork).known(repository, *key)
+    return known or await repository.get(*key)
 
 
 def adopt(repository: Repository[M], stored: M) -> M:

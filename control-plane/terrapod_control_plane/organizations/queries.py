@@ -1,12 +1,16 @@
 """SQL of the organization."""
 
 from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel.repository import Repository
 from terrapod_control_plane.organizations.model import Organization
+from terrapod_control_plane.organizations.tables import Organizations
+
+ORGANIZATIONS = Repository(Organizations, Organization)
 
 
 async def get(name: str) -> Organization | None:
     """The organization by its name."""
-    return await db.one(Organization, "select * from organizations where id = $1", name)
+    return await ORGANIZATIONS.get(name)
 
 
 async def default_pool() -> str | None:

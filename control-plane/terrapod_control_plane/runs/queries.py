@@ -126,7 +126,7 @@ async def workspace_of(id_: str) -> str | None:
     if id_ in _WORKSPACES:
         return _WORKSPACES[id_]
     found: str | None = await db.value(
-        f"select workspace_id from runs where {column} = $1",  # noqa: S608 - one of three names
+        f"select workspace_id from runs where {column} = $1",
         id_,
     )
     if found is not None:
@@ -144,7 +144,7 @@ async def phase(id_: str) -> Phase | None:
 _WITH_RUN = f"""
 select {PHASE_COLUMNS}, r.shown_at from phases p join runs r on r.id = p.run_id
 where p.id = any($1)
-"""  # noqa: S608 - names of columns
+"""
 
 
 async def phases(ids: Sequence[str]) -> list[Phase]:
@@ -260,7 +260,7 @@ _OPEN = "status in ('pending', 'plan_queued', 'planning', 'confirmed', 'apply_qu
 
 async def open_workspaces() -> list[str]:
     """The workspaces of the runs that wait for or have an agent."""
-    sql = f"select distinct workspace_id as id from runs where {_OPEN}"  # noqa: S608 - our text
+    sql = f"select distinct workspace_id as id from runs where {_OPEN}"
     return [row["id"] for row in await db.rows(sql)]
 
 

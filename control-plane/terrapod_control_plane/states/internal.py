@@ -37,8 +37,7 @@ _RESOURCES_IN_LIST = 4096  # bytes of them, sealed
 
 async def scope(id_: str) -> Scope | None:
     """A version belongs to its workspace."""
-    workspace = await queries.workspace_of(id_)
-    return await workspaces.scope(workspace) if workspace else None
+    return await workspaces.scope_of(queries.WORKSPACE_OF, id_)
 
 
 async def output_scope(id_: str) -> Scope | None:
@@ -53,9 +52,7 @@ async def many(ctx: Context, wanted: Sequence[str]) -> list[Shown]:
 
 async def visible(ctx: Context, wanted: Sequence[str]) -> list[StateVersion]:
     """Those of the versions that the caller may see."""
-    found = await queries.many(wanted)
-    seen = {w.id for w in await workspaces.many(ctx, [one.workspace_id for one in found])}
-    return [one for one in found if one.workspace_id in seen]
+    return await queries.visible(ctx.actor, wanted)
 
 
 async def current_of(ctx: Context, workspace: str) -> StateVersion | None:

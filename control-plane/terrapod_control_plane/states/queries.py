@@ -3,70 +3,64 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from terrapod_control_plane.kernel import db
+from terrapod_control_plane.kernel import db, unit_of_work
 from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.kernel.policy import Actor
+from terrapod_control_plane.kernel.repository import Repository
 from terrapod_control_plane.states.model import Excerpt, ExcerptOf, StateVersion
 from terrapod_control_plane.states.tables import StateVersions
+from terrapod_control_plane.workspaces import visibility
+
+STATES = Repository(StateVersions, StateVersion, beside=["number"])
 
 
-async def workspace_of(id_: str) -> str | None:
-    """The workspace of a version."""
-    sql = "select workspace_id from state_versions where id = $1"
-    found: str | None = await db.value(sql, id_)
-    return found
+# The workspace of a version, for whoever knows what may be done there.
+WORKSPACE_OF = "select workspace_id from state_versions where id = $1"
 
 
 async def get(id_: str) -> StateVersion | None:
     """A version by id."""
-    return await db.one(StateVersion, "select * from state_versions where id = $1", id_)
+    return await unit_of_work.get(STATES, id_)
 
 
 async def locked(id_: str) -> StateVersion | None:
     """A version, locked until the end of the transaction; its workspace is locked before it."""
-    sql = "select * from state_versions where id = $1 for update"
-    return await db.one(StateVersion, sql, id_)
+    return await unit_of_work.lock(STATES, id_)
 
 
-async def many(ids: Sequence[str]) -> list[StateVersion]:
-    """Versions by their ids."""
-    return await db.many(StateVersion, "select * from state_versions where id = any($1)", ids)
-
-
-_LISTED = "from state_versions where workspace_id = $1 and status <> 'discarded'"
+async def visible(actor: Actor, ids: Sequence[str]) -> list[StateVersion]:
+    """Those of the versions that somebody sees."""
+    seen = visibility.of_column(actor, "workspace_id", after=1)
+    return await STATES.where(f"id = any($1) and {seen.sql}", ids, *seen.args)
 
 
 async def page(workspace: str, paging: Paging) -> Page[StateVersion]:
     """The versions of a workspace, newest first."""
-    total = await db.value(f"select count(*) {_LISTED}", workspace)
-    found = await db.many(
-        StateVersion,
-        f"select * {_LISTED} order by number desc limit $2 offset $3",
-        workspace,
-        paging.size,
-        paging.offset,
-    )
-    return Page(found, paging, total)
+    where = "workspace_id = $1 and status <> 'discarded'"
+    return await STATES.page(where, workspace, order="number desc", paging=paging)
 
 
 async def insert(new: StateVersion) -> None:
     """Store a version."""
-    await db.insert(StateVersions, new)
+    await unit_of_work.insert(STATES, new)
 
 
 async def update(changed: StateVersion) -> None:
-    """Write a version."""
-    await db.update(StateVersions, changed)
+    """Write what differs of a version, at the end of the transaction."""
+    if (locked_ := await locked(changed.id)) is not None:
+        unit_of_work.save(STATES, locked_, changed)
 
 
-_DISCARD = """
+_DISCARD = f"""
 update state_versions set status = 'discarded'
-where status = 'pending' and created_at < $1 returning *
+where status = 'pending' and created_at < $1
+returning {STATES.columns}
 """
 
 
 async def discard_pending(before: datetime) -> list[StateVersion]:
     """Give up versions whose content never came."""
-    return await db.many(StateVersion, _DISCARD, before)
+    return await STATES.all(_DISCARD, before)
 
 
 _INSERT_EXCERPTS = """

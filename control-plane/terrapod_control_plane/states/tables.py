@@ -25,3 +25,4 @@ class StateVersions(Table, tablename="state_versions", db=ENGINE):
     resource_count = Integer()
     output_count = Integer(null=True, default=None)
     finalized_at = Timestamptz(null=True, default=None)
+    number = BigInt()

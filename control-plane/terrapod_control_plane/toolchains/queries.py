@@ -2,16 +2,21 @@
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.kernel.repository import Repository
 from terrapod_control_plane.toolchains.model import Platform, Tool
 from terrapod_control_plane.toolchains.tables import Tools
 
-_GET = "select * from tools where tool = $1 and version = $2 and os = $3 and arch = $4"
-_TAKE = "delete from tools where tool = $1 and version = $2 and os = $3 and arch = $4 returning *"
+_KEY = ("tool", "version", "os", "arch")
+TOOLS = Repository(Tools, Tool, key=_KEY)
+
+_TAKEN = "returning " + TOOLS.columns
+_TAKE = f"delete from tools where tool = $1 and version = $2 and os = $3 and arch = $4 {_TAKEN}"
+_TAKE_VERSION = f"delete from tools where tool = $1 and version = $2 {_TAKEN}"
 
 
 async def get(at: Platform) -> Tool | None:
     """The executable for a platform."""
-    return await db.one(Tool, _GET, at.tool, at.version, at.os, at.arch)
+    return await TOOLS.get(at.tool, at.version, at.os, at.arch)
 
 
 async def versions(tool: str) -> list[str]:
@@ -28,22 +33,19 @@ async def versions_for(at: Platform) -> list[str]:
 
 async def page(paging: Paging) -> Page[Tool]:
     """All executables."""
-    total = await db.value("select count(*) from tools")
-    sql = "select * from tools order by tool, version, os, arch limit $1 offset $2"
-    return Page(await db.many(Tool, sql, paging.size, paging.offset), paging, total)
+    return await TOOLS.page("true", order=", ".join(_KEY), paging=paging)
 
 
 async def take(at: Platform) -> Tool | None:
     """Remove the executable for a platform and return it."""
-    return await db.one(Tool, _TAKE, at.tool, at.version, at.os, at.arch)
+    return await TOOLS.one(_TAKE, at.tool, at.version, at.os, at.arch)
 
 
 async def insert(new: Tool) -> None:
     """Store an executable."""
-    await db.insert(Tools, new)
+    await TOOLS.insert(new)
 
 
 async def take_version(tool: str, version: str) -> list[Tool]:
     """Remove the executables of a version and return them."""
-    sql = "delete from tools where tool = $1 and version = $2 returning *"
-    return await db.many(Tool, sql, tool, version)
+    return await TOOLS.all(_TAKE_VERSION, tool, version)

@@ -10,8 +10,7 @@ from terrapod_control_plane.workspaces import internal as workspaces
 
 async def scope(id_: str) -> Scope | None:
     """A variable belongs to its workspace."""
-    workspace = await queries.workspace_of(id_)
-    return await workspaces.scope(workspace) if workspace else None
+    return await workspaces.scope_of(queries.WORKSPACE_OF, id_)
 
 
 async def effective(ctx: Context, workspace: str) -> list[wire.RunVariable]:

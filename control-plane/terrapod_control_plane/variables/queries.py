@@ -1,6 +1,6 @@
 """SQL of variables."""
 
-from terrapod_control_plane.kernel import db, unit_of_work
+from terrapod_control_plane.kernel import unit_of_work
 from terrapod_control_plane.kernel.repository import Repository
 from terrapod_control_plane.variables.model import Variable
 from terrapod_control_plane.variables.tables import Variables
@@ -8,10 +8,8 @@ from terrapod_control_plane.variables.tables import Variables
 VARIABLES = Repository(Variables, Variable)
 
 
-async def workspace_of(id_: str) -> str | None:
-    """The workspace of a variable."""
-    found: str | None = await db.value("select workspace_id from variables where id = $1", id_)
-    return found
+# The workspace of a variable, for whoever knows what may be done there.
+WORKSPACE_OF = "select workspace_id from variables where id = $1"
 
 
 async def in_workspace(workspace: str) -> list[Variable]:

@@ -18,6 +18,14 @@ async def scope(id_: str) -> Scope | None:
     return await queries.scope(id_)
 
 
+async def scope_of(belongs: str, id_: str) -> Scope | None:
+    """The same by the id of what belongs to a workspace: ``belongs`` is SQL that finds whose it is.
+
+    It takes the id as its parameter, and is a text of the slice that it is of.
+    """
+    return await queries.scope_of(belongs, id_)
+
+
 async def get(ctx: Context, id_: str) -> Workspace:
     """A workspace."""
     found = await queries.get(id_)
@@ -36,12 +44,12 @@ async def lock_row(ctx: Context, id_: str) -> Workspace:
 
 async def many(ctx: Context, wanted: Sequence[str]) -> list[Workspace]:
     """Those of the workspaces that the caller may see."""
-    return await queries.many(ctx.actor.visibility, wanted)
+    return await queries.many(ctx.actor, wanted)
 
 
 async def visible(ctx: Context, wanted: Sequence[str]) -> list[str]:
     """The ids of those of the workspaces that the caller may see."""
-    return await queries.visible(ctx.actor.visibility, wanted)
+    return await queries.visible(ctx.actor, wanted)
 
 
 async def set_current_run(ctx: Context, id_: str, run: str | None) -> None:
@@ -77,12 +85,13 @@ async def set_current_configuration(ctx: Context, id_: str, version: str) -> Non
 
 async def count_run(ctx: Context, id_: str) -> None:
     """One more run was made."""
-    await queries.count_run(id_)
+    workspace = await lock_row(ctx, id_)
+    queries.save(workspace, structs.replace(workspace, runs_count=workspace.runs_count + 1))
 
 
 async def _set(ctx: Context, id_: str, **facts: Any) -> None:
-    changed = structs.replace(await get(ctx, id_), **facts)
-    await queries.update(changed, *facts)
+    workspace = await lock_row(ctx, id_)
+    queries.save(workspace, structs.replace(workspace, **facts))
 
 
 _CHANGED = ["agent_pool_id", "updated_at"]

@@ -1,5 +1,6 @@
 """Workspaces: what is set on them, what is known of them, who may do what with one."""
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -8,7 +9,16 @@ from typing import Literal
 
 from msgspec import Struct
 
-from terrapod_control_plane.kernel.policy import Action, Actor, Scope, Verdict, Where, allows
+from terrapod_control_plane.kernel.policy import (
+    Action,
+    Actor,
+    Level,
+    Scope,
+    Verdict,
+    Where,
+    at_level,
+    level,
+)
 from terrapod_control_plane.workspaces.actions import (
     RUN_APPLY,
     RUN_PLAN,
@@ -217,5 +227,10 @@ _ASKED: Mapping[str, Action] = {
 
 def permissions(actor: Actor, scope: Scope) -> Permissions:
     """Decided by the same rules as the requests themselves."""
-    verdicts = {name: allows(actor, action, scope) for name, action in _ASKED.items()}
+    return _permissions(level(actor, scope))
+
+
+@functools.cache
+def _permissions(has: Level) -> Permissions:
+    verdicts = {name: at_level(has, action.need) for name, action in _ASKED.items()}
     return Permissions(**{name: v is Verdict.ALLOWED for name, v in verdicts.items()})

@@ -30,8 +30,6 @@ from terrapod_control_plane.workspaces.events import (
 )
 from terrapod_control_plane.workspaces.model import Setup, SetupChange, Tag, Wanted, Workspace
 
-_LOCK = ("locked_by", "lock_reason", "locked_at")
-
 
 async def create(ctx: Context, organization: str, wanted: SetupChange) -> Workspace:
     """A new workspace, owned by whoever makes it."""
@@ -69,14 +67,14 @@ async def page(ctx: Context, organization: str, wanted: Wanted, paging: Paging) 
     """The workspaces that the caller may see."""
     await ctx.must(WORKSPACE_LIST)
     organizations_model.must_exist(organization)
-    return await queries.page(ctx.actor.visibility, wanted, paging)
+    return await queries.page(ctx.actor, wanted, paging)
 
 
 async def id_of(ctx: Context, organization: str, name: str) -> str:
     """The id of a visible workspace, else the name, which is nobody's id: a 404 for who uses it."""
     ctx.public("it finds only what the caller may see")
     organizations_model.must_exist(organization)
-    found = await queries.id_of(ctx.actor.visibility, name)
+    found = await queries.id_of(ctx.actor, name)
     # An id is no name: else it would be found after all.
     return found or (name if name and ids.kind(name) != "ws" else "-")
 
@@ -118,7 +116,7 @@ async def _change(ctx: Context, id_: str, change: Callable[[Workspace], Workspac
             new = change(old)
             names = lifecycle.differing(old, new)
             if names:
-                await queries.update(new, *names)
+                queries.save(old, new)
                 await ctx.emit(WorkspaceUpdated(workspace=id_, name=new.name, changed=names))
     except (db.Duplicate, db.Missing) as error:
         raise _refusal(error) from error
@@ -152,8 +150,9 @@ async def lock(ctx: Context, id_: str, reason: str) -> Workspace:
     """Keep a workspace for oneself."""
     await ctx.must(WORKSPACE_LOCK, id_)
     async with db.transaction():
-        new = lifecycle.locked(await internal.lock_row(ctx, id_), ctx.actor.id, reason, ctx.now())
-        await queries.update(new, *_LOCK)
+        old = await internal.lock_row(ctx, id_)
+        new = lifecycle.locked(old, ctx.actor.id, reason, ctx.now())
+        queries.save(old, new)
         await ctx.emit(
             WorkspaceLocked(workspace=id_, name=new.name, by=ctx.actor.id, reason=reason)
         )
@@ -176,7 +175,7 @@ async def _unlock(ctx: Context, id_: str, *, forced: bool) -> Workspace:
     async with db.transaction():
         old = await internal.lock_row(ctx, id_)
         new = lifecycle.force_unlocked(old) if forced else lifecycle.unlocked(old, ctx.actor.id)
-        await queries.update(new, *_LOCK)
+        queries.save(old, new)
         was = old.locked_by or ""
         await ctx.emit(
             WorkspaceUnlocked(workspace=id_, name=new.name, was_locked_by=was, forced=forced)

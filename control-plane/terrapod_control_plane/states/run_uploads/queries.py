@@ -4,16 +4,13 @@ from datetime import datetime
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.states.model import StateVersion
-
-_RECOVERED = """
-select * from state_versions where run_id = $1 and status = 'recovered'
-order by number desc limit 1
-"""
+from terrapod_control_plane.states.queries import STATES
 
 
 async def recovered_of(run: str) -> StateVersion | None:
     """The last state that was saved for a run after its end."""
-    return await db.one(StateVersion, _RECOVERED, run)
+    where = "run_id = $1 and status = 'recovered' order by number desc limit 1"
+    return await STATES.first(where, run)
 
 
 async def has_final(run: str) -> bool:
@@ -25,54 +22,50 @@ async def has_final(run: str) -> bool:
     return bool(await db.value(sql, run))
 
 
-_NEWEST = """
-select * from state_versions where run_id = $1 and status in ('finalized', 'recovered')
-order by number desc limit 1
-"""
-
-
 async def newest_of(run: str) -> StateVersion | None:
     """The state of a run that came last, in its turn or late."""
-    return await db.one(StateVersion, _NEWEST, run)
+    where = "run_id = $1 and status in ('finalized', 'recovered') order by number desc limit 1"
+    return await STATES.first(where, run)
 
 
-_SURPLUS = """
+_SURPLUS = f"""
 delete from state_versions where id = any(array(
     select id from state_versions where run_id = $1 and status = 'recovered'
     order by number desc offset $2))
-returning *
+returning {STATES.columns}
 """
 
 
 async def prune_recovered(run: str, keep: int) -> list[StateVersion]:
     """Remove all but the newest of the states that were saved for a run after its end."""
-    return await db.many(StateVersion, _SURPLUS, run, keep)
+    return await STATES.all(_SURPLUS, run, keep)
 
 
-_PRUNE = """
+_PRUNE = f"""
 delete from state_versions where run_id = $1 and id <> $2 and intermediate
   and not id = any(array(select id from state_versions where run_id = $1 and intermediate
                          order by number desc limit $3))
-returning *
+returning {STATES.columns}
 """
 
 
 async def prune(run: str, keep: str, newest: int) -> list[StateVersion]:
     """Remove what a run had saved on its way, but for one version and the newest of them."""
-    return await db.many(StateVersion, _PRUNE, run, keep, newest)
+    return await STATES.all(_PRUNE, run, keep, newest)
 
 
 _PASSED = """
-select * from state_versions v where intermediate and created_at < $1 and exists (
+intermediate and created_at < $1 and exists (
     select from state_versions n
-    where n.run_id = v.run_id and n.number > v.number and n.status = 'finalized')
+    where n.run_id = state_versions.run_id and n.number > state_versions.number
+      and n.status = 'finalized')
 order by created_at limit $2
 """
 
 
 async def passed(before: datetime, at_most: int) -> list[StateVersion]:
     """What runs had saved on their way before then, and went on from."""
-    return await db.many(StateVersion, _PASSED, before, at_most)
+    return await STATES.where(_PASSED, before, at_most)
 
 
 async def remove(version: str) -> bool:

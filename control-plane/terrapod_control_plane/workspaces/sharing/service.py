@@ -16,7 +16,7 @@ from terrapod_control_plane.workspaces.sharing import queries
 async def page(ctx: Context, id_: str, paging: Paging) -> Page[Workspace]:
     """The consumers of a workspace's state, as far as the caller may see them."""
     await ctx.must(WORKSPACE_READ, id_)
-    return await queries.page(ctx.actor.visibility, id_, paging)
+    return await queries.page(ctx.actor, id_, paging)
 
 
 async def add(ctx: Context, id_: str, wanted: Sequence[str]) -> None:
@@ -61,6 +61,3 @@ async def _change(ctx: Context, id_: str, change: Callable[[set[str]], set[str]]
                 )
     except db.Missing as error:
         raise NotFound("One of the workspaces was deleted meanwhile.") from error
-
-
-# --- for the slices above, which have asked for permission ----------------------------------------

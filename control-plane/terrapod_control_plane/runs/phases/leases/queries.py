@@ -29,7 +29,7 @@ where hands_out() and not exists (select from before) and id = (
 )
 returning {PHASES.columns})
 select * from before union all select * from claimed
-"""  # noqa: S608 - names of columns
+"""
 
 
 async def claim(claimer: internal.Claimer, now: datetime, leases: internal.Leases) -> Phase | None:
