@@ -43,8 +43,8 @@ async def get(ctx: Context, id_: str) -> Configuration:
 
 
 async def many(ctx: Context, wanted: Sequence[str]) -> list[Configuration]:
-    """Configurations by their ids."""
-    return await queries.many(wanted)
+    """Those of the configurations that the caller may see."""
+    return await queries.visible(ctx.actor, wanted)
 
 
 async def latest_uploaded(ctx: Context, workspace: str) -> Configuration | None:

@@ -7,7 +7,9 @@ from terrapod_control_plane.configurations.model import Aged, Configuration
 from terrapod_control_plane.configurations.tables import ConfigurationVersions
 from terrapod_control_plane.kernel import db, unit_of_work
 from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.kernel.policy import Actor
 from terrapod_control_plane.kernel.repository import Repository
+from terrapod_control_plane.workspaces import visibility
 
 CONFIGURATIONS = Repository(ConfigurationVersions, Configuration)
 
@@ -26,9 +28,10 @@ async def lock(id_: str) -> Configuration | None:
     return await unit_of_work.lock(CONFIGURATIONS, id_)
 
 
-async def many(ids: Sequence[str]) -> list[Configuration]:
-    """Configurations by their ids."""
-    return await CONFIGURATIONS.many(ids)
+async def visible(actor: Actor, ids: Sequence[str]) -> list[Configuration]:
+    """Those of the configurations that somebody sees."""
+    seen = visibility.of_column(actor, "workspace_id", after=1)
+    return await CONFIGURATIONS.where(f"id = any($1) and {seen.sql}", ids, *seen.args)
 
 
 async def of_workspace(workspace: str, paging: Paging) -> Page[Configuration]:

@@ -1,10 +1,9 @@
-"""The database: one engine for piccolo's tables and for plain SQL, one transaction at a time.
+"""The database: plain SQL, one transaction at a time; rows of tables go by repositories.
 
 A transaction lives in a context variable: whatever is awaited inside it uses its connection. So
 no task group is opened and nothing is fetched from a network inside of one.
 """
 
-import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -13,7 +12,6 @@ import anyio
 import asyncpg
 import msgspec
 from msgspec import Struct
-from piccolo.table import Table
 
 from terrapod_control_plane.kernel import engine, transactions
 from terrapod_control_plane.kernel.connecting import BROKEN, UNCLEAR, Unreachable, connect
@@ -114,38 +112,6 @@ async def one(into: type[M], sql: str, *args: object) -> M | None:
 async def many(into: type[M], sql: str, *args: object) -> list[M]:
     """All rows as structs."""
     return [model(found, into) for found in await rows(sql, *args)]
-
-
-async def insert(table: type[Table], new: Struct) -> None:
-    """Store a struct as a new row; its fields are the table's columns."""
-    known = {c._meta.name for c in table._meta.columns}  # noqa: SLF001 - piccolo documents it
-    values = {name: value for name, value in _columns(new).items() if name in known}
-    await _to(f"insert into {table._meta.tablename}")  # noqa: SLF001 - piccolo documents it
-    await table.insert(table(**values))
-
-
-async def update(table: type[Table], changed: Struct, *names: str) -> None:
-    """Write the named fields of a struct (all without names) to the row with its id."""
-    columns = _columns(changed)
-    id_ = columns.pop("id")
-    values: Any = {name: columns[name] for name in names or columns}
-    key = table._meta.primary_key  # noqa: SLF001 - piccolo documents it
-    await _to(f"update {table._meta.tablename}")  # noqa: SLF001 - piccolo documents it
-    await table.update(values).where(key == id_)
-
-
-def _columns(struct: Struct) -> dict[str, Any]:
-    return {f: _column(getattr(struct, f)) for f in struct.__struct_fields__}
-
-
-def _column(value: Any) -> Any:
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, dict | Struct) or (
-        isinstance(value, list | tuple) and value and isinstance(value[0], dict | Struct)
-    ):
-        return encode(value)
-    return list(value) if isinstance(value, tuple | frozenset) else value
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from terrapod_control_plane.configurations import internal as configurations
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, system
 from terrapod_control_plane.kernel.pages import Paging
@@ -18,6 +19,7 @@ from terrapod_control_plane.kernel.policy import (
     Where,
     allows,
 )
+from terrapod_control_plane.states import internal as states
 from terrapod_control_plane.workspaces import internal as workspaces
 from terrapod_control_plane.workspaces import queries, visibility
 from terrapod_control_plane.workspaces.actions import STATE_READ, WORKSPACE_READ
@@ -120,7 +122,7 @@ async def test_sql_finds_what_permission_is_given_on(
     assert {row["id"] for row in await db.rows(sql, ids, *column.args)} == seen
 
 
-async def test_what_is_included_is_what_may_be_seen(as_: As) -> None:
+async def test_lists_and_pages_show_what_may_be_seen(as_: As) -> None:
     owner, stranger, reader = [await as_(name) for name in ("owner", "stranger", "reader")]
     own = await factories.workspace(owner, "own")
     await factories.workspace(stranger, "foreign")
@@ -130,3 +132,28 @@ async def test_what_is_included_is_what_may_be_seen(as_: As) -> None:
         assert found["meta"]["pagination"]["total-count"] == len(names)
     answer = await stranger.call("GET", f"/api/v2/workspaces/{own}")
     assert answer.status_code == 404
+
+
+async def test_what_is_included_is_what_may_be_seen(control: Control, as_: As) -> None:
+    owner = await as_("owner")
+    own = await factories.workspace(owner, "own")
+    configuration = await factories.configuration(owner, own)
+    await factories.pushes(owner, own, 1)
+    state = (await owner.get(f"/api/v2/workspaces/{own}/current-state-version"))["data"]["id"]
+    (owner_id,) = [found["owner_id"] for found in await db.rows("select owner_id from workspaces")]
+    audit = frozenset({"audit"})
+    named = LabelRole(level=Level.READ, allow_names=frozenset({"own"}))
+    sees = [
+        (Actor(kind="user", id=owner_id), True),
+        (Actor(kind="user", id="user-other"), False),
+        (Actor(kind="user", id="user-other", roles=audit), True),
+        (Actor(kind="user", id="user-other", label_roles=(named,)), True),
+        (Actor(kind="listener", id=owner_id), False),
+        (Actor(kind="system"), True),
+        (Actor(), False),
+    ]
+    for actor, seen in sees:
+        ctx = as_actor(control, actor)
+        shown = await configurations.many(ctx, [configuration, "cv-none"])
+        assert [one.id for one in shown] == [configuration] * seen
+        assert [one.id for one in await states.many(ctx, [state])] == [state] * seen
