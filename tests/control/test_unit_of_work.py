@@ -58,6 +58,19 @@ async def test_a_row_is_read_once_and_written_once() -> None:
     assert (found.count, found.labels, found.name) == (3, {"a": "b"}, "x")
 
 
+async def test_who_only_looks_is_told_what_is_known() -> None:
+    assert await unit_of_work.get(THINGS, "t1") == await there()
+    async with counted() as sent, db.transaction():
+        changed = await change(count=2)
+        assert await unit_of_work.get(THINGS, "t1") == changed
+    assert [text.split()[0] for text in sent] == ["begin", "select", "update", "commit"]
+    async with db.transaction():
+        await change(count=3)
+        await db.execute("update things set count = count + 1")
+        found = await unit_of_work.get(THINGS, "t1")
+        assert (found and found.count, await unit_of_work.get(THINGS, "none")) == (4, None)
+
+
 async def test_rows_are_written_in_the_order_of_their_locking() -> None:
     async with db.transaction():
         second, first = await locked("t2"), await locked("t1")
