@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
+from litestar.di import Provide
 
 from terrapod_control_plane.agent_api.slice import SLICE as AGENT_API
 from terrapod_control_plane.agents.slice import SLICE as AGENTS
@@ -29,6 +30,8 @@ from terrapod_control_plane.states.slice import SLICE as STATES
 from terrapod_control_plane.toolchains.slice import SLICE as TOOLCHAINS
 from terrapod_control_plane.variables.slice import SLICE as VARIABLES
 from terrapod_control_plane.web import discovery
+from terrapod_control_plane.web.agent_json import AgentJson, AgentRequest
+from terrapod_control_plane.web.auth import AGENTS as AGENTS_ONLY
 from terrapod_control_plane.web.auth import Credentials, authenticate
 from terrapod_control_plane.web.errors import HANDLERS
 from terrapod_control_plane.web.jsonapi import JsonApi
@@ -91,6 +94,15 @@ def related() -> Mapping[str, Fetch]:
     return {type_: fetch for one in SLICES for type_, fetch in one.related.items()}
 
 
+def agent_dependencies() -> Mapping[str, Provide]:
+    """What handlers for agents take by name, beside what every handler may take."""
+    return {
+        name: Provide(provider, sync_to_thread=False)
+        for one in SLICES
+        for name, provider in one.agent_dependencies.items()
+    }
+
+
 def build(services: Services) -> Litestar:
     """The ASGI application of both ports."""
     api = Router(
@@ -99,9 +111,18 @@ def build(services: Services) -> Litestar:
         dto=JsonApi,
         return_dto=JsonApi,
     )
+    agents = Router(
+        "/api/v2",
+        route_handlers=[route for one in SLICES for route in one.agent_routes],
+        dependencies=agent_dependencies(),
+        dto=AgentJson,
+        return_dto=AgentJson,
+        request_class=AgentRequest,
+        opt=AGENTS_ONLY,
+    )
     at_root: list[Any] = [route for one in SLICES for route in one.root_routes]
     return Litestar(
-        [api, *discovery.ROUTES, *at_root],
+        [api, agents, *discovery.ROUTES, *at_root],
         guards=[authenticate],
         dependencies=DEPENDENCIES,
         exception_handlers=HANDLERS,

@@ -15,7 +15,6 @@ from msgspec import Struct
 from terrapod_common import wire
 from terrapod_control_plane.agent_api import model as agent_api_model
 from terrapod_control_plane.agent_api import service as agent_api_service
-from terrapod_control_plane.agent_api import service as duty
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context, system
 from terrapod_control_plane.kernel.errors import Conflict, Forbidden, NotFound, Unauthorized
@@ -73,7 +72,7 @@ class Player:
         found: list[wire.Work] = []
 
         async def once() -> None:
-            answer = await self._call(duty.next_work, ask, 0.0)
+            answer = await self._call(agent_api_service.next_work, ask, 0.0)
             if answer is not None and answer.work is not None:
                 found.append(answer.work)
 
@@ -134,7 +133,7 @@ class Player:
             wire.HeldPhase(phase_id=doing.work.phase_id, fence=doing.work.fence)
             for doing in self._doing
         ]
-        answer = await self._call(duty.beat, wire.Heartbeat(holding=held))
+        answer = await self._call(agent_api_service.heartbeat, wire.Heartbeat(holding=held))
         if answer is not None and self._dice.random() < 0.8:  # else it does not listen
             self._doing = [d for d in self._doing if d.work.phase_id not in answer.lost]
 

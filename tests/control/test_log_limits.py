@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from terrapod_control_plane.kernel.context import Context, system
 from terrapod_control_plane.kernel.errors import TooLarge
 from terrapod_control_plane.runs.phases.artifacts import internal as artifacts
+from terrapod_control_plane.runs.phases.leases.model import LeaseRef
 from terrapod_control_plane.settings import Runs
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
@@ -24,8 +25,8 @@ def short(control: Control) -> Context:
     return system(replace(control.services, settings=settings))
 
 
-def held(agent: Agent, work: dict[str, Any]) -> tuple[str, str, int]:
-    return (work["phase_id"], agent.id, work["fence"])
+def held(agent: Agent, work: dict[str, Any]) -> LeaseRef:
+    return LeaseRef(listener=agent.id, phase=work["phase_id"], fence=work["fence"])
 
 
 async def test_each_claim_of_a_plan_has_all_of_the_limit_for_its_log(

@@ -9,6 +9,7 @@ from terrapod_control_plane.kernel.context import system
 from terrapod_control_plane.runs.logs import internal as logs
 from terrapod_control_plane.runs.logs import queries as logs_queries
 from terrapod_control_plane.runs.phases.artifacts import internal as artifacts
+from terrapod_control_plane.runs.phases.leases.model import LeaseRef
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.lost import MARK, log_of, lost
@@ -25,9 +26,10 @@ async def rows() -> int:
 
 async def said(control: Control, agent: Agent, work: dict[str, Any], *pieces: bytes) -> bytes:
     """The pieces one after the other; all of them together."""
-    held, at = (work["phase_id"], agent.id, work["fence"]), 0
+    lease = LeaseRef(listener=agent.id, phase=work["phase_id"], fence=work["fence"])
+    at = 0
     for piece in pieces:
-        answer = await artifacts.append_log(system(control.services), held, at, piece)
+        answer = await artifacts.append_log(system(control.services), lease, at, piece)
         at += len(piece)
         assert answer.offset == at
     return b"".join(pieces)

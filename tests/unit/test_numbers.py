@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from terrapod_common import wire
 from terrapod_control_plane.kernel.errors import BadRequest
-from terrapod_control_plane.web import bare_json
+from terrapod_control_plane.web import params
 
 TEXT = st.one_of(st.text(), st.integers().map(str), st.floats().map(str), st.from_regex(r"[\d.]+"))
 WIRE = [found for found in vars(wire).values() if isinstance(found, type) and found is not Struct]
@@ -19,7 +19,7 @@ WIRE = [found for found in vars(wire).values() if isinstance(found, type) and fo
 @given(TEXT)
 def test_a_number_of_a_query_is_in_its_bounds_or_refused(text: str) -> None:
     try:
-        assert -1 <= bare_json.number(text) <= wire.LARGEST_INTEGER
+        assert -1 <= params.whole_number(text) <= wire.LARGEST_INTEGER
     except BadRequest:
         digits = text.removeprefix("-")
         assert not (digits.isascii() and digits.isdecimal() and len(digits) < 16)
@@ -28,7 +28,7 @@ def test_a_number_of_a_query_is_in_its_bounds_or_refused(text: str) -> None:
 @given(TEXT)
 def test_a_wait_is_finite_or_refused(text: str) -> None:
     try:
-        assert 0 <= bare_json.seconds(text) < math.inf
+        assert 0 <= params.seconds(text) < math.inf
     except BadRequest:
         assert text
 
@@ -36,12 +36,12 @@ def test_a_wait_is_finite_or_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["NaN", "inf", "-1", "1e9", "\u0663", "+1", " 1", "1" * 400])
 def test_what_only_looks_like_a_number_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
-        bare_json.seconds(text)
+        params.seconds(text)
     if text == "-1":
-        assert bare_json.number(text) == -1
+        assert params.whole_number(text) == -1
     else:
         with pytest.raises(BadRequest):
-            bare_json.number(text)
+            params.whole_number(text)
 
 
 def numbers(kind: type[Struct]) -> list[str]:

@@ -23,9 +23,6 @@ class Slot(Struct, frozen=True, kw_only=True):
         return [kind for kind in kinds if kind in named] if self.accept else kinds
 
 
-Held = tuple[str, str, int]  # phase, listener, fence
-
-
 class Named(Struct, frozen=True):
     """An artifact's name and its announced sha256."""
 

@@ -7,7 +7,7 @@ import anyio
 
 from terrapod_common import wire
 from terrapod_control_plane.agent_api import internal
-from terrapod_control_plane.agent_api.model import Held, Named, Slot
+from terrapod_control_plane.agent_api.model import Named, Slot
 from terrapod_control_plane.agents import internal as agents
 from terrapod_control_plane.agents.actions import LISTENER_ACT
 from terrapod_control_plane.kernel import ids
@@ -15,13 +15,13 @@ from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.runs.model import Phase
 from terrapod_control_plane.runs.phases.artifacts import internal as artifacts
 from terrapod_control_plane.runs.phases.leases import internal as leases
-from terrapod_control_plane.runs.phases.leases.model import Claimer
+from terrapod_control_plane.runs.phases.leases.model import Claimer, LeaseRef
 from terrapod_control_plane.runs.recovery import internal as recovery
 
 _LONGEST_PATH = 4096
 
 
-async def beat(ctx: Context, listener: str, said: wire.Heartbeat) -> wire.HeartbeatAnswer:
+async def heartbeat(ctx: Context, listener: str, said: wire.Heartbeat) -> wire.HeartbeatAnswer:
     """Note that the agent lives, renew what it holds, tell it what it has lost."""
     await ctx.must(LISTENER_ACT, listener)
     await agents.seen(ctx, listener, said)
@@ -110,60 +110,64 @@ async def report(ctx: Context, listener: str, run: str, said: wire.Report) -> wi
     return answer
 
 
-async def append_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire.LogAnswer:
+async def append_log(ctx: Context, lease: LeaseRef, offset: int, data: bytes) -> wire.LogAnswer:
     """Bytes of a log at an offset."""
-    await ctx.must(LISTENER_ACT, held[1])
-    return await artifacts.append_log(ctx, held, offset, data)
+    await ctx.must(LISTENER_ACT, lease.listener)
+    return await artifacts.append_log(ctx, lease, offset, data)
 
 
-async def configuration(ctx: Context, held: Held) -> AsyncIterator[bytes]:
+async def configuration(ctx: Context, lease: LeaseRef) -> AsyncIterator[bytes]:
     """The configuration archive."""
-    await ctx.must(LISTENER_ACT, held[1])
-    return await artifacts.configuration(ctx, await leases.held(ctx, *held))
+    await ctx.must(LISTENER_ACT, lease.listener)
+    return await artifacts.configuration(ctx, await leases.held(ctx, lease))
 
 
-async def state(ctx: Context, held: Held) -> AsyncIterator[bytes] | None:
+async def state(ctx: Context, lease: LeaseRef) -> AsyncIterator[bytes] | None:
     """The current state, or nothing when there never was one."""
-    await ctx.must(LISTENER_ACT, held[1])
-    return await artifacts.state(ctx, await leases.held(ctx, *held))
+    await ctx.must(LISTENER_ACT, lease.listener)
+    return await artifacts.state(ctx, await leases.held(ctx, lease))
 
 
 async def save_state(
-    ctx: Context, held: Held, body: AsyncIterator[bytes], *, final: bool
+    ctx: Context, lease: LeaseRef, body: AsyncIterator[bytes], *, final: bool
 ) -> wire.StoredAnswer:
     """A state that the apply reached."""
-    await ctx.must(LISTENER_ACT, held[1])
-    return await artifacts.save_state(ctx, await leases.held(ctx, *held), body, final=final)
+    await ctx.must(LISTENER_ACT, lease.listener)
+    return await artifacts.save_state(ctx, await leases.held(ctx, lease), body, final=final)
 
 
-async def recover_state(ctx: Context, held: Held, body: AsyncIterator[bytes]) -> wire.StoredAnswer:
+async def recover_state(
+    ctx: Context, lease: LeaseRef, body: AsyncIterator[bytes]
+) -> wire.StoredAnswer:
     """The state of an apply whose lease ended while it ran."""
-    await ctx.must(LISTENER_ACT, held[1])
-    return await artifacts.recover_state(ctx, held, body)
+    await ctx.must(LISTENER_ACT, lease.listener)
+    return await artifacts.recover_state(ctx, lease, body)
 
 
-async def late_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire.LogAnswer:
+async def late_log(ctx: Context, lease: LeaseRef, offset: int, data: bytes) -> wire.LogAnswer:
     """The rest of the log of an apply that was given up."""
-    await ctx.must(LISTENER_ACT, held[1])
-    return await leases.late_log(ctx, held, offset, data)
+    await ctx.must(LISTENER_ACT, lease.listener)
+    return await leases.late_log(ctx, lease, offset, data)
 
 
-async def late_result(ctx: Context, held: Held, said: wire.LateResult) -> wire.LateResultAnswer:
+async def late_result(
+    ctx: Context, lease: LeaseRef, said: wire.LateResult
+) -> wire.LateResultAnswer:
     """What became of an apply that was given up."""
-    await ctx.must(LISTENER_ACT, held[1])
-    return await leases.late_result(ctx, held, said)
+    await ctx.must(LISTENER_ACT, lease.listener)
+    return await leases.late_result(ctx, lease, said)
 
 
 async def save_artifact(
-    ctx: Context, held: Held, named: Named, body: AsyncIterator[bytes]
+    ctx: Context, lease: LeaseRef, named: Named, body: AsyncIterator[bytes]
 ) -> wire.StoredAnswer:
     """Something the plan leaves for its apply."""
-    await ctx.must(LISTENER_ACT, held[1])
-    phase = await leases.held(ctx, *held)
+    await ctx.must(LISTENER_ACT, lease.listener)
+    phase = await leases.held(ctx, lease)
     return await artifacts.save_artifact(ctx, phase, named.name, named.digest, body)
 
 
-async def artifact(ctx: Context, held: Held, name: str) -> AsyncIterator[bytes]:
+async def artifact(ctx: Context, lease: LeaseRef, name: str) -> AsyncIterator[bytes]:
     """What the plan of this apply left."""
-    await ctx.must(LISTENER_ACT, held[1])
-    return await artifacts.artifact(ctx, await leases.held(ctx, *held), name)
+    await ctx.must(LISTENER_ACT, lease.listener)
+    return await artifacts.artifact(ctx, await leases.held(ctx, lease), name)

@@ -7,7 +7,8 @@ from terrapod_control_plane.kernel.slices import Slice
 
 SLICE = Slice(
     name="agents",
-    routes=[*api.ROUTES, *enrolment_api.ROUTES],
+    routes=api.ROUTES,
+    agent_routes=enrolment_api.ROUTES,
     kinds={"apool": "agent-pools", "listener": "listeners"},
     scopes={"apool": internal.pool_scope, "listener": internal.listener_scope},
     jobs=[jobs.jobs],

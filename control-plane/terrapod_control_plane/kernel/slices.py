@@ -25,6 +25,8 @@ class Slice(Struct, frozen=True, kw_only=True):
 
     name: str
     routes: Sequence[Any] = ()  # below /api/v2, in JSON:API
+    agent_routes: Sequence[Any] = ()  # below /api/v2, for agents alone, in JSON of the protocol
+    agent_dependencies: Mapping[str, Any] = {}  # the name of a parameter of those -> its provider
     root_routes: Sequence[Any] = ()  # at the root of the server, as plain JSON
     kinds: Mapping[str, str] = {}  # the prefix of an id -> its JSON:API type
     scopes: Mapping[str, Resolver] = {}  # the prefix of an id -> how its scope is found

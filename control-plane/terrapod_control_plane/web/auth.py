@@ -21,6 +21,8 @@ PUBLIC: dict[str, Any] = {"public": True}  # needs no token: the URL or the body
 # The same for a content whose signed URL is looked at before the body is.
 SIGNED: dict[str, Any] = PUBLIC | {"signed": True}
 AGENTS: dict[str, Any] = {"plane": "agents"}  # only on the agent port
+# By whoever wants to be an agent: served on both ports.
+ENROLMENT: dict[str, Any] = PUBLIC | {"plane": "enrolment"}
 
 
 class Credentials(Struct, frozen=True, kw_only=True):

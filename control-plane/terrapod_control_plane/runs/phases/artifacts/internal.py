@@ -18,18 +18,17 @@ from terrapod_control_plane.runs.model import Artifact, Phase
 from terrapod_control_plane.runs.phases.artifacts import queries
 from terrapod_control_plane.runs.phases.inputs import internal as phase_inputs
 from terrapod_control_plane.runs.phases.leases import internal as leases
+from terrapod_control_plane.runs.phases.leases.model import LeaseRef
 from terrapod_control_plane.states import internal as states
 from terrapod_control_plane.states.run_uploads import internal as run_states
 
 _NAMES = frozenset({wire.PLAN_FILE, wire.PLAN_JSON, wire.LOCK_FILE, wire.CREATED_FILES})
 
 
-async def append_log(
-    ctx: Context, held: tuple[str, str, int], offset: int, data: bytes
-) -> wire.LogAnswer:
-    """Append to the log of a phase held as (phase, listener, fence)."""
+async def append_log(ctx: Context, lease: LeaseRef, offset: int, data: bytes) -> wire.LogAnswer:
+    """Append to the log of a held phase."""
     async with db.transaction():
-        phase = leases.checked(await runs_queries.locked_phase(held[0]), *held)
+        phase = leases.checked(await runs_queries.locked_phase(lease.phase), lease)
         return await logs.append(ctx, phase, offset, data)
 
 
@@ -53,10 +52,9 @@ async def save_state(
     """Store a state that an apply reached."""
     if phase.kind != "apply" or not phase.start_confirmed:
         raise Conflict(f"{phase.id} does not write state.")
-    held = (phase.id, phase.listener_id or "", phase.fence)
 
     async def still() -> None:
-        leases.checked(await runs_queries.locked_phase(phase.id), *held)
+        leases.checked(await runs_queries.locked_phase(phase.id), leases.lease_of(phase))
 
     writer = run_states.Writer(workspace=phase.workspace_id, run=phase.run_id, still=still)
     saved = await run_states.save_from_run(ctx, writer, chunks, final=final)
@@ -64,19 +62,18 @@ async def save_state(
 
 
 async def recover_state(
-    ctx: Context, held: tuple[str, str, int], chunks: AsyncIterator[bytes]
+    ctx: Context, lease: LeaseRef, chunks: AsyncIterator[bytes]
 ) -> wire.StoredAnswer:
     """Store the state of an apply whose lease ended while it ran, for a person to adopt."""
-    phase_id, listener, fence = held
-    phase = await runs_queries.phase(phase_id)
-    if phase is None or phase.listener_id != listener or phase.kind != "apply":
-        raise NotFound(f"There is no {phase_id} that you held.")
-    await epochs.must_be_present(fence)
+    phase = await runs_queries.phase(lease.phase)
+    if phase is None or phase.listener_id != lease.listener or phase.kind != "apply":
+        raise NotFound(f"There is no {lease.phase} that you held.")
+    await epochs.must_be_present(lease.fence)
     # The fence goes on when a name is taken over; what the old holder reached counts all the same.
-    if fence > phase.fence or phase.held:
-        raise Conflict(f"{phase_id} is not lost under the fence {fence}.")
+    if lease.fence > phase.fence or phase.held:
+        raise Conflict(f"{phase.id} is not lost under the fence {lease.fence}.")
     if phase.status == "finished" and await run_states.has_final(ctx, phase.run_id):
-        raise Conflict(f"{phase_id} ended well, with its state.")
+        raise Conflict(f"{phase.id} ended well, with its state.")
     saved = await run_states.save_recovered(ctx, phase.workspace_id, phase.run_id, chunks)
     await holds.arrived(ctx, phase.run_id, phase.id)
     return wire.StoredAnswer(size=saved.size, digest=saved.sha256)
@@ -107,9 +104,7 @@ async def save_artifact(
 
 
 async def _publish(phase: Phase, name: str, new: Artifact) -> Artifact | None:
-    locked = leases.checked(
-        await runs_queries.locked_phase(phase.id), phase.id, phase.listener_id or "", phase.fence
-    )
+    locked = leases.checked(await runs_queries.locked_phase(phase.id), leases.lease_of(phase))
     kept = locked.artifacts | {name: new}
     await queries.set_artifacts(msgspec.structs.replace(locked, artifacts=kept))
     return locked.artifacts.get(name)

@@ -17,29 +17,28 @@ from terrapod_control_plane.runs.holds import internal as holds
 from terrapod_control_plane.runs.logs import internal as logs
 from terrapod_control_plane.runs.model import Phase
 from terrapod_control_plane.runs.phases.late_results import queries
+from terrapod_control_plane.runs.phases.leases.model import LeaseRef
 from terrapod_control_plane.runs.phases.results import internal as results
 from terrapod_control_plane.states.run_uploads import internal as run_states
 
 log = structlog.get_logger()
 
-Held = tuple[str, str, int]  # phase, listener, fence
 _MARK = "\r\n--- late, after the run had ended ---\r\n"
 
 
-def _lost(phase: Phase | None, held: Held) -> Phase:
-    phase_id, listener, fence = held
-    if phase is None or phase.listener_id != listener or phase.kind != "apply":
-        raise NotFound(f"There is no {phase_id} that you held.")
-    if phase.lost_fence is None or phase.lost_fence != fence or not phase.ended:
-        raise Conflict(f"{phase_id} was not lost under the fence {fence}.")
+def _lost(phase: Phase | None, lease: LeaseRef) -> Phase:
+    if phase is None or phase.listener_id != lease.listener or phase.kind != "apply":
+        raise NotFound(f"There is no {lease.phase} that you held.")
+    if phase.lost_fence is None or phase.lost_fence != lease.fence or not phase.ended:
+        raise Conflict(f"{phase.id} was not lost under the fence {lease.fence}.")
     return phase
 
 
-async def append_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire.LogAnswer:
+async def append_log(ctx: Context, lease: LeaseRef, offset: int, data: bytes) -> wire.LogAnswer:
     """Append to the late part of a log; the offset is that in the agent's own log."""
-    await epochs.must_be_present(held[2])
+    await epochs.must_be_present(lease.fence)
     async with db.transaction():
-        phase = _lost(await runs_queries.locked_phase(held[0]), held)
+        phase = _lost(await runs_queries.locked_phase(lease.phase), lease)
         expected = phase.late_from + phase.late_size
         if phase.late_at is not None and data:  # for good: the same offset would ask for it again
             raise Conflict(f"The agent of {phase.id} has said everything already.")
@@ -51,13 +50,13 @@ async def append_log(ctx: Context, held: Held, offset: int, data: bytes) -> wire
     return wire.LogAnswer(offset=expected + len(data))
 
 
-async def result(ctx: Context, held: Held, said: wire.LateResult) -> wire.LateResultAnswer:
+async def result(ctx: Context, lease: LeaseRef, said: wire.LateResult) -> wire.LateResultAnswer:
     """Take what became of a lost apply; said again, it changes nothing."""
-    await epochs.must_be_present(held[2])
-    found = _lost(await runs_queries.phase(held[0]), held)
+    await epochs.must_be_present(lease.fence)
+    found = _lost(await runs_queries.phase(lease.phase), lease)
     async with db.transaction():
         run, phase = await results.locked(ctx, found.run_id, found.id)
-        if _lost(phase, held).late_at is not None:
+        if _lost(phase, lease).late_at is not None:
             return wire.LateResultAnswer()
         newest = await run_states.newest_of(ctx, run.id)
         serial = newest.serial if newest and newest.status == "recovered" else None
@@ -65,7 +64,7 @@ async def result(ctx: Context, held: Held, said: wire.LateResult) -> wire.LateRe
         mark = "" if phase.late_size else _MARK
         await logs.append_note(ctx, phase, f"{mark}\r\n{known[:1].upper()}{known[1:]}.\r\n")
         await queries.finished(phase.id, ctx.now())
-        facts = {"phase": phase.id, "run": run.id, "listener": held[1], "known": known}
+        facts = {"phase": phase.id, "run": run.id, "listener": lease.listener, "known": known}
         db.on_commit(partial(log.info, "a late result was taken", **facts))
         return wire.LateResultAnswer(hold=await holds.tell(ctx, run, phase, known))
 

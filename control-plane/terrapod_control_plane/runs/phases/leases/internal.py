@@ -15,7 +15,7 @@ from terrapod_control_plane.runs import queries as runs_queries
 from terrapod_control_plane.runs.model import Phase, Run, Status
 from terrapod_control_plane.runs.phases.late_results import internal as late_results
 from terrapod_control_plane.runs.phases.leases import queries
-from terrapod_control_plane.runs.phases.leases.model import Claimer, Leases
+from terrapod_control_plane.runs.phases.leases.model import Claimer, LeaseRef, Leases
 from terrapod_control_plane.runs.phases.results import internal as results
 from terrapod_control_plane.runs.scheduler import internal as scheduler
 
@@ -70,19 +70,23 @@ async def orders(ctx: Context, listener: str) -> list[wire.Order]:
     ]
 
 
-async def held(ctx: Context, phase_id: str, listener: str, fence: int) -> Phase:
+async def held(ctx: Context, lease: LeaseRef) -> Phase:
     """A phase that this agent holds under this fence; raises :class:`Conflict` otherwise."""
-    found = await runs_queries.phase(phase_id)
-    return checked(found, phase_id, listener, fence)
+    return checked(await runs_queries.phase(lease.phase), lease)
 
 
-def checked(phase: Phase | None, phase_id: str, listener: str, fence: int) -> Phase:
+def checked(phase: Phase | None, lease: LeaseRef) -> Phase:
     """The phase, if it is held by this listener under this fence."""
-    if phase is None or phase.listener_id != listener:
-        raise NotFound(f"There is no {phase_id} that you hold.")
-    if phase.fence != fence or not phase.held:
-        raise Conflict(f"{phase_id} is no longer yours: the fence {fence} is stale.")
+    if phase is None or phase.listener_id != lease.listener:
+        raise NotFound(f"There is no {lease.phase} that you hold.")
+    if phase.fence != lease.fence or not phase.held:
+        raise Conflict(f"{lease.phase} is no longer yours: the fence {lease.fence} is stale.")
     return phase
+
+
+def lease_of(phase: Phase) -> LeaseRef:
+    """What its holder names a held phase by."""
+    return LeaseRef(listener=phase.listener_id or "", phase=phase.id, fence=phase.fence)
 
 
 async def report(ctx: Context, listener: str, run_id: str, report: wire.Report) -> wire.Reported:
@@ -96,7 +100,7 @@ async def report(ctx: Context, listener: str, run_id: str, report: wire.Report) 
         fence = phase.fence if report.fence is None and first else report.fence
         if fence == phase.fence and results.said_before(run, phase, report):
             return _reported(ctx, run, phase)
-        checked(phase, phase_id, listener, fence or 0)
+        checked(phase, LeaseRef(listener=listener, phase=phase_id, fence=fence or 0))
         run, phase = await _apply(ctx, run, phase, report)
         return _reported(ctx, run, phase)
 

@@ -1,4 +1,4 @@
-"""Who asks for work, and how long a claim lasts."""
+"""Who asks for work, how long a claim lasts, and what names one."""
 
 from datetime import timedelta
 
@@ -14,6 +14,14 @@ class Claimer(Struct, frozen=True, kw_only=True):
     key: str
     accept: list[str]
     root: str | None = None  # where its runs work; an apply goes where its plan was made
+
+
+class LeaseRef(Struct, frozen=True, kw_only=True):
+    """What an agent says it holds, or held: a phase, as this listener, under this fence."""
+
+    listener: str
+    phase: str
+    fence: int  # -1, which is nobody's, when none was named
 
 
 class Leases(Struct, frozen=True):

@@ -1,0 +1,82 @@
+"""The bodies of agents: structs of the protocol as plain JSON, in and out."""
+
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Request, Response
+from litestar.dto import AbstractDTO
+from litestar.typing import FieldDefinition
+from msgspec import Struct
+
+from terrapod_control_plane.kernel.errors import BadRequest, Unprocessable
+from terrapod_control_plane.kernel.reading import Malformed, read_json
+from terrapod_control_plane.web.auth import NOBODY
+from terrapod_control_plane.web.streams import limited
+
+_LARGEST = 1024 * 1024
+
+
+class AgentRequest(Request[Any, Any, Any]):
+    """A request on the router of agents: its documents are small, and those of strangers tiny."""
+
+    async def body(self) -> bytes:
+        """The whole body, which can be read once; none at all counts as an empty object."""
+        return b"".join([chunk async for chunk in limited(self, self._largest())]) or b"{}"
+
+    def _largest(self) -> int:
+        known = self.state.actor is not NOBODY
+        strangers: int = self.app.state.services.settings.server.stranger_bytes_at_most
+        return _LARGEST if known else strangers
+
+
+class AgentJson(AbstractDTO[Any]):
+    """Set as ``dto`` and ``return_dto`` once, on the router of agents; handlers stay plain.
+
+    A handler takes ``data: SomeStruct`` and returns a struct, or nothing for 204. Unlike Litestar
+    itself this takes no text for a number, and tells bad JSON (400) from a wrong shape (422).
+    """
+
+    _bodies: ClassVar[dict[str, type[Struct]]] = {}  # id of a handler -> what it takes
+
+    @classmethod
+    def is_supported_model_type_field(cls, field_definition: FieldDefinition) -> bool:
+        """Whether the annotation is a struct, or a union of some."""
+        found = field_definition.is_subclass_of(Struct)
+        return found or any(map(cls.is_supported_model_type_field, field_definition.inner_types))
+
+    @classmethod
+    def create_for_field_definition(
+        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
+    ) -> None:
+        """Remember what a handler takes."""
+        if field_definition.name == "data":
+            cls._bodies[handler_id] = field_definition.annotation
+
+    def decode_bytes(self, value: bytes) -> Struct:
+        """The request body as a struct."""
+        try:
+            found: Struct = read_json(value, self._bodies[self._handler_id])
+        except Malformed as error:
+            raise BadRequest(f"The body is not JSON: {error}") from None
+        except msgspec.ValidationError as error:
+            raise Unprocessable(str(error)) from None
+        return found
+
+    @property
+    def _handler_id(self) -> str:
+        found: str = self.asgi_connection.route_handler.handler_id
+        return found
+
+    def data_to_encodable_type(self, data: Any) -> Any:
+        """What the handler returned; 204 for nothing."""
+        return Response(None, status_code=204) if data is None else data
+
+    @classmethod
+    def generate_field_definitions(cls, model_type: type[Any]) -> Any:
+        """Litestar's own field machinery is not used."""
+        return iter(())
+
+    @classmethod
+    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
+        """Litestar's own field machinery is not used."""
+        return False
