@@ -1,8 +1,14 @@
-"""What all tests share."""
+"""What all tests share: one control plane a worker, empty at the start of every test."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from terrapod_control_plane.kernel.postgres.embedded import Embedded
+from tests.kit import control as kit
 from tests.kit import not_run
+from tests.kit.control import Control
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,3 +46,30 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("control")
+
+
+@pytest.fixture(scope="session")
+def dsn(data_dir: Path) -> Iterator[str]:
+    server = Embedded(data_dir / "postgres")
+    try:
+        yield server.start()
+    finally:
+        server.erase()
+
+
+@pytest.fixture(scope="session")
+async def serving(data_dir: Path, dsn: str) -> AsyncIterator[Control]:
+    async with kit.served(kit.settings(data_dir), dsn) as serving:
+        yield serving
+
+
+@pytest.fixture
+async def control(serving: Control) -> AsyncIterator[Control]:
+    await serving.clean()
+    async with kit.clients_of(serving) as fresh:
+        yield fresh

@@ -35,6 +35,7 @@ from terrapod_agent.work import run_folder
 from terrapod_agent.work.dependencies import PhaseDependencies
 from terrapod_agent.work.toolchain import Toolchain, platform_name
 from terrapod_common import files
+from terrapod_common.agent_protocol import Code
 from terrapod_common.loops import Fatal, Loop, supervise
 
 log = structlog.get_logger()
@@ -130,7 +131,8 @@ async def _end_when_refused(run_: Run, slots: Slots, chosen: AgentSettings) -> N
         try:
             return await run_()
         except RequestDenied as denied:
-            if denied.status in (401, 404) and not slots.active_phases:
+            unknown = denied.means(Code.CERTIFICATE, Code.UNKNOWN_LISTENER, otherwise={401, 404})
+            if unknown and not slots.active_phases:
                 raise Fatal(str(denied)) from denied
             log.error("the server refuses us", reason=str(denied))  # noqa: TRY400 - it is told whole
             await anyio.sleep(next(delays))

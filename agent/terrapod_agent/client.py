@@ -21,14 +21,13 @@ from terrapod_agent.errors import CertificateRefused, RequestDenied, ServerUnava
 from terrapod_agent.handshake import Handshake
 from terrapod_agent.settings import Waits
 from terrapod_common import agent_protocol, files
-from terrapod_common.agent_protocol import Call
+from terrapod_common.agent_protocol import Call, Code
 from terrapod_common.version import VERSION
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 _BLOCK = 256 * 1024
 _DIGEST = "x-terrapod-digest"
-_REFUSED = 401
 # Longer than between two heartbeats, so that they share a connection; the server waits longer.
 _KEEP_ALIVE = 45.0
 
@@ -205,7 +204,7 @@ class Client:
             self._connectivity.mark_unavailable(away)
             raise
         except RequestDenied as denied:
-            if denied.status == _REFUSED:
+            if denied.means(Code.CERTIFICATE, Code.UNKNOWN_LISTENER, otherwise={401}):
                 self._connectivity.mark_refused(denied)
             else:
                 self._connectivity.mark_answered()

@@ -1,5 +1,9 @@
 """What can go wrong between agent and server, in words that an operator can act on."""
 
+from collections.abc import Container
+
+from terrapod_common.agent_protocol import Code
+
 
 class AgentError(Exception):
     """Base of all of it; the text is for people."""
@@ -23,10 +27,19 @@ class CertificateRefused(ServerUnavailable):
 class RequestDenied(AgentError):
     """The server understood and said no; asking again will not help."""
 
-    def __init__(self, text: str, status: int, detail: str = "") -> None:
+    def __init__(self, text: str, status: int, detail: str = "", code: Code | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.detail = detail
+        self.code = code  # none of a server that gives none, or of one newer than we are
+
+    def means(self, *codes: Code, otherwise: Container[int]) -> bool:
+        """Whether it is one of the codes; where there is none, of those statuses."""
+        return self.code in codes if self.code else self.status in otherwise
+
+
+class RequestFailed(RequestDenied):
+    """The server fails at this very request, as often as it is asked; later it may not."""
 
 
 class FenceLost(RequestDenied):

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import anyio
 
-from terrapod_agent.errors import RequestDenied, ServerUnavailable
+from terrapod_agent.errors import RequestFailed, ServerUnavailable
 from terrapod_common.loops import Backoff
 
 T = TypeVar("T")
@@ -24,5 +24,5 @@ async def retry(attempt: Callable[[], Awaitable[T]], backoff: Backoff) -> T:
         except ServerUnavailable as away:
             broken = broken + 1 if away.broken else 0
             if broken >= _BROKEN_AT_MOST:
-                raise RequestDenied(f"{away} ({broken} times)", 500) from away
+                raise RequestFailed(f"{away} ({broken} times)", 500) from away
             await anyio.sleep(max(next(delays), away.retry_after or 0.0))

@@ -15,8 +15,11 @@ What carries a fence gets 409 when the fence is stale, and has then changed noth
 three calls are left for an apply that was given up after its start, under the fence it was lost
 with: ``RECOVERED_STATE`` for its state, then ``LATE_LOG`` for the rest of its log, then, once,
 ``LATE_RESULT`` for what became of it. They change nothing but what the hold of the workspace says.
+
+What is refused is answered with a document of errors, whose ``code`` says what to make of it.
 """
 
+from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 
 from msgspec import Struct
@@ -40,6 +43,44 @@ class Call(Struct, Generic[Q, A], frozen=True, kw_only=True):
     response: type[Any] | None
     query: tuple[str, ...] = ()
     port: Literal["agents", "public"] = "agents"
+
+
+class Code(StrEnum):
+    """Why something was refused. Servers from before it give none: there the status tells."""
+
+    CERTIFICATE = "certificate-not-valid"  # not known, ended or revoked
+    UNKNOWN_LISTENER = "unknown-listener"  # there is none, or it is not the certificate's
+    AGENT_PORT = "agent-port-only"
+    JOINING = "join-token-not-valid"  # not known, revoked, ended, used up or of another pool
+    NONCE = "nonce-not-valid"
+    SIGNATURE = "signature-not-valid"
+    OTHER_KEY = "other-key"  # than the recorded one, for which alone there are certificates
+    ENDED_LONG_AGO = "certificate-ended-long-ago"  # only joining again helps
+    STALE_FENCE = "stale-fence"  # the phase was held under it, and is no more
+    NOT_YOURS = "not-yours"  # the phase: not any more, not yet, or there is none
+    NOT_LOST = "not-lost"  # so nothing of it can come late
+    NOTHING_MORE = "nothing-more"  # all was said or stored that there was
+    OLD_EPOCH = "old-epoch"  # the fence is from before a restore
+    CANCELED = "canceled"  # so it does not start
+    PAUSED = "paused"  # the server, after a restore: nothing starts
+    WRONG_STATUS = "wrong-status"  # of the phase: it can't do this, or not now
+    LOG_SIZE = "log-size"  # the log is not as long here as was announced
+    NO_PLAN_FILE = "no-plan-file"  # which the plan should have uploaded
+    WRONG_DIGEST = "wrong-digest"  # the content is not the announced one
+    WRONG_STATE = "wrong-state"  # it can't be read, or does not follow the present one
+    NOT_SHARED = "not-shared"  # the state of a workspace, with the one of the phase
+    # Of what is refused for no reason that agents have to tell from others, by its status.
+    MALFORMED = "malformed"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not-found"
+    CONFLICT = "conflict"
+    GONE = "gone"
+    TOO_LARGE = "too-large"
+    INVALID = "invalid"
+    INTERNAL = "internal"
+    UNAVAILABLE = "unavailable"
+    STORAGE_FULL = "storage-full"
 
 
 _LISTENER = "/api/v2/listeners/{listener_id}"

@@ -1,33 +1,16 @@
-"""One control plane a worker; every test starts with an empty database."""
+"""Who calls the control plane, and what there is."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
-from terrapod_control_plane.kernel.postgres.embedded import Embedded
-from tests.kit import control as kit
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 
 As = Callable[[str], Awaitable[Client]]
 _ROLES = {"admin": ("admin",), "reader": ("audit",)}
-
-
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("control")
-
-
-@pytest.fixture(scope="session")
-def dsn(data_dir: Path) -> Iterator[str]:
-    server = Embedded(data_dir / "postgres")
-    try:
-        yield server.start()
-    finally:
-        server.erase()
 
 
 @pytest.fixture
@@ -38,19 +21,6 @@ async def fresh(dsn: str) -> AsyncIterator[str]:
     yield urlunsplit(urlsplit(dsn)._replace(path="/fresh"))
     await admin.execute("drop database fresh with (force)")
     await admin.close()
-
-
-@pytest.fixture(scope="session")
-async def serving(data_dir: Path, dsn: str) -> AsyncIterator[Control]:
-    async with kit.served(kit.settings(data_dir), dsn) as serving:
-        yield serving
-
-
-@pytest.fixture
-async def control(serving: Control) -> AsyncIterator[Control]:
-    await serving.clean()
-    async with kit.clients_of(serving) as fresh:
-        yield fresh
 
 
 @pytest.fixture

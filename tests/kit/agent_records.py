@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from terrapod_common import agent_protocol, wire
+from terrapod_common.agent_protocol import Code
 from tests.kit.asgi import Answer, Question
 
 
@@ -52,16 +53,18 @@ class PhaseRecord(Struct, kw_only=True):
 
 
 class Refusal(Exception):
-    """Answered as an error."""
+    """Answered as an error; without a code as servers from before the codes answered."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, code: Code | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
+        self.code = code
 
     def answer(self) -> Answer:
         """The answer."""
         error = {"status": str(self.status), "title": "refused", "detail": self.detail}
+        error |= {"code": self.code} if self.code else {}
         return Answer(self.status, msgspec.json.encode({"errors": [error]}))
 
 

@@ -7,7 +7,6 @@ by name of the call, and are used up one by one.
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ import anyio
 import msgspec
 
 from terrapod_common import agent_protocol, wire
-from tests.kit import authority
+from terrapod_common.agent_protocol import Code
+from tests.kit.agent_enrolling import LISTENER, Enrolling
 from tests.kit.agent_records import Fault, PhaseRecord, Refusal, match, stored
 from tests.kit.agent_sharing import Sharing
 from tests.kit.asgi import Answer, Peer, Question, Reset, application, serve
@@ -23,15 +23,12 @@ from tests.kit.asgi import Answer, Peer, Question, Reset, application, serve
 PLATFORM = "linux_amd64"
 
 
-class AgentServer(Sharing):
+class AgentServer(Enrolling, Sharing):
     """The agent plane of a control plane."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
-        self.authority = authority.Authority()
-        self.tokens = {"a-join-token"}
-        self.listeners: dict[bytes, str] = {}
         self.phases: dict[str, PhaseRecord] = {}
         self.waiting: list[str] = []
         self.orders: list[wire.Order] = []
@@ -42,9 +39,6 @@ class AgentServer(Sharing):
         self.tools: dict[str, bytes] = {}
         self.lease = 30.0
         self.every = 5.0
-        self.life = timedelta(hours=1)
-        self.renew_after = 3600.0
-        self.renewed_after = 3600.0
         self.drain = False
         self._changed = anyio.Event()
         self._ports = {"agents": 0, "public": 0}
@@ -125,9 +119,12 @@ class AgentServer(Sharing):
         self, call: Any, named: dict[str, str], question: Question, peer: Peer
     ) -> Answer:
         if call.port == "agents" and call is not agent_protocol.RENEW and not peer.certificate:
-            raise Refusal(403, f"this is served on the agent port, {self.agent_url}")
+            told = f"this is served on the agent port, {self.agent_url}"
+            raise Refusal(403, told, Code.AGENT_PORT)
         if peer.certificate and peer.fingerprint not in self.listeners:
-            raise Refusal(401, "the certificate was revoked")
+            raise Refusal(401, "the certificate was revoked", Code.CERTIFICATE)
+        if named.get("listener_id", LISTENER) != LISTENER:
+            raise Refusal(404, "there is no such listener", Code.UNKNOWN_LISTENER)
         body: Any = question.body
         if call.request not in (None, bytes):
             body = msgspec.json.decode(body, type=call.request)
@@ -138,32 +135,6 @@ class AgentServer(Sharing):
         if isinstance(result, bytes):
             return Answer(200, result)
         return Answer(200, msgspec.json.encode(result))
-
-    async def on_join(self, named: dict[str, str], join: wire.Join) -> wire.Joined:
-        """Join."""
-        if join.join_token not in self.tokens:
-            raise Refusal(401, "there is no such join token")
-        return wire.Joined(
-            listener_id="lsn-1",
-            pool_id="apool-1",
-            certificate=self._issue(join.csr or ""),
-            ca_certificate=self.authority.pem,
-            agent_url=self.agent_url,
-            renew_after_seconds=self.renew_after,
-        )
-
-    async def on_nonce(self, named: dict[str, str], _: None) -> wire.Nonce:
-        """Nonce."""
-        return wire.Nonce(nonce="once-only")
-
-    async def on_renew(self, named: dict[str, str], renew: wire.Renew) -> wire.Renewed:
-        """Renew."""
-        self.renewed_by_signature = renew.signature is not None
-        return wire.Renewed(
-            certificate=self._issue(renew.csr),
-            ca_certificate=self.authority.pem,
-            renew_after_seconds=self.renewed_after,
-        )
 
     async def on_heartbeat(
         self, named: dict[str, str], beat: wire.Heartbeat
@@ -204,13 +175,16 @@ class AgentServer(Sharing):
 
     async def on_report(self, named: dict[str, str], report: wire.Report) -> wire.Reported:
         """Report: a repeated one is taken again, a wrong log size is not."""
-        phase = self.phases[report.phase_id or ""]
+        phase = self._known(report.phase_id or "")
         if phase.reports and phase.reports[-1] == report:
             return wire.Reported(status=report.status, lease_seconds=self.lease)
         self._mine(phase, report.fence or 0)
-        if report.status not in ("planning", "applying"):
+        if report.status in ("planning", "applying"):
+            self._must_start(phase, report.status)
+        else:
             if report.log_size != len(phase.log):
-                raise Refusal(409, f"the log has {len(phase.log)} bytes, not {report.log_size}")
+                told = f"the log has {len(phase.log)} bytes, not {report.log_size}"
+                raise Refusal(409, told, Code.LOG_SIZE)
             phase.ended = True
             self.orders = [o for o in self.orders if o.phase_id != report.phase_id]
         phase.reports.append(report)
@@ -224,9 +198,10 @@ class AgentServer(Sharing):
         """The archive."""
         return self._phase(named).configuration
 
-    async def on_state_get(self, named: dict[str, str], _: None) -> bytes:
-        """The state before."""
-        return self._phase(named).state
+    async def on_state_get(self, named: dict[str, str], _: None) -> bytes | Answer:
+        """The state before; 204 where there never was one."""
+        found = self._phase(named).state
+        return found or Answer(204, b"")
 
     async def on_state_put(self, named: dict[str, str], body: bytes) -> wire.StoredAnswer:
         """A state under the fence."""
@@ -235,24 +210,31 @@ class AgentServer(Sharing):
 
     async def on_recovered_state(self, named: dict[str, str], body: bytes) -> wire.StoredAnswer:
         """A state after the fence."""
-        self.phases[named["phase_id"]].recovered.append(body)
+        phase = self._known(named["phase_id"])
+        if self._stands(phase.work.phase_id, int(named["fence"])):
+            raise Refusal(409, "it is not lost", Code.NOT_LOST)
+        phase.recovered.append(body)
         return stored(body)
 
     async def on_late_log(self, named: dict[str, str], body: bytes) -> wire.LogAnswer:
         """What is left of a log after the fence."""
-        return self._given_up(named).append(int(named["offset"]), body)
+        phase = self._given_up(named)
+        if phase.late and body:
+            raise Refusal(409, "everything was said", Code.NOTHING_MORE)
+        return phase.append(int(named["offset"]), body)
 
     async def on_late_result(
         self, named: dict[str, str], body: wire.LateResult
     ) -> wire.LateResultAnswer:
         """What became of a phase after the fence."""
-        self._given_up(named).late.append(body)
+        phase = self._given_up(named)
+        phase.late = phase.late or [body]
         return wire.LateResultAnswer(hold="known")
 
     async def on_artifact_put(self, named: dict[str, str], body: bytes) -> wire.StoredAnswer:
         """An artifact of a plan."""
         if hashlib.sha256(body).hexdigest() != named["digest"]:
-            raise Refusal(422, "the digest does not fit")
+            raise Refusal(422, "the digest does not fit", Code.WRONG_DIGEST)
         self._phase(named).artifacts[named["name"]] = body
         return stored(body)
 
@@ -271,25 +253,31 @@ class AgentServer(Sharing):
         """The executable."""
         return self.tools[f"{named['tool']}/{named['version']}"]
 
-    def _issue(self, csr: str) -> str:
-        certificate = self.authority.sign(csr, self.life)
-        self.listeners[authority.fingerprint(certificate)] = "lsn-1"
-        return authority.pem(certificate)
-
     def _claimable(self, accept: str) -> PhaseRecord | None:
         phases = (self.phases[phase_id] for phase_id in self.waiting)
         return next((phase for phase in phases if phase.work.kind in accept.split(",")), None)
 
     def _phase(self, named: dict[str, str]) -> PhaseRecord:
-        phase = self.phases[named["phase_id"]]
+        phase = self._known(named["phase_id"])
         self._mine(phase, int(named["fence"]))
         return phase
 
+    def _known(self, phase_id: str) -> PhaseRecord:
+        if phase_id not in self.phases:
+            raise Refusal(404, "there is no such phase", Code.NOT_YOURS)
+        return self.phases[phase_id]
+
     def _given_up(self, named: dict[str, str]) -> PhaseRecord:
-        phase = self.phases[named["phase_id"]]
+        phase = self._known(named["phase_id"])
         if phase.ended or phase.fence == int(named["fence"]):
-            raise Refusal(409, "it was not lost")
+            raise Refusal(409, "it was not lost", Code.NOT_LOST)
         return phase
+
+    def _must_start(self, phase: PhaseRecord, status: str) -> None:
+        if (status == "planning") != (phase.work.kind == "plan"):
+            raise Refusal(409, f"it cannot be {status}", Code.WRONG_STATUS)
+        if any(order.phase_id == phase.work.phase_id for order in self.orders):
+            raise Refusal(409, "it is being canceled", Code.CANCELED)
 
     def _stands(self, phase_id: str, fence: int) -> bool:
         phase = self.phases.get(phase_id)
@@ -297,4 +285,4 @@ class AgentServer(Sharing):
 
     def _mine(self, phase: PhaseRecord, fence: int) -> None:
         if not self._stands(phase.work.phase_id, fence):
-            raise Refusal(409, "the fence is stale")
+            raise Refusal(409, "the fence is stale", Code.STALE_FENCE)

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from terrapod_common import wire
+from terrapod_common.agent_protocol import Code
 from tests.kit.agent_records import PhaseRecord, Refusal
 
 NETWORK = "ws-1111111111111111"
@@ -43,14 +44,14 @@ class Sharing:
             if named.get("name") == found.name or named.get("id") == found.id:
                 return found
         sought = named.get("name") or named["id"]
-        raise Refusal(403, f"The workspace {sought} does not share its state with web.")
+        raise Refusal(403, f"{sought} does not share its state.", Code.NOT_SHARED)
 
     async def on_shared_state(self, named: dict[str, str], _: None) -> bytes:
         """Its outputs."""
         self._phase(named)
         self.asked.append(named)
         if named["version_id"] != VERSION:
-            raise Refusal(404, f"There is no {named['version_id']}.")
+            raise Refusal(404, f"There is no {named['version_id']}.", Code.NOT_FOUND)
         return self.shared_state
 
     async def on_shared_outputs(self, named: dict[str, str], _: None) -> bytes:

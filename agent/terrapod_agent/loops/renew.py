@@ -13,6 +13,7 @@ from terrapod_agent.identity import Identity
 from terrapod_agent.retry import retry
 from terrapod_agent.settings import AgentSettings
 from terrapod_common import agent_protocol, wire
+from terrapod_common.agent_protocol import Code
 
 log = structlog.get_logger()
 _LOOK = 60.0  # the machine may have slept meanwhile, so one long wait would be too long
@@ -51,7 +52,8 @@ class Renewal:
             except CertificateRefused:
                 log.warning("the certificate seems to be refused, trying the public port")
             except RequestDenied as denied:
-                if denied.status not in (401, 403):
+                by_key_alone = (Code.CERTIFICATE, Code.UNKNOWN_LISTENER, Code.OTHER_KEY)
+                if not denied.means(*by_key_alone, otherwise={401, 403}):
                     raise
         return await self._late(csr)
 

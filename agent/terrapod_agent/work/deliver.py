@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from terrapod_agent.error_capture import capture_error
-from terrapod_agent.errors import AgentError, FenceLost, RequestDenied
+from terrapod_agent.errors import AgentError, FenceLost, RequestDenied, RequestFailed
 from terrapod_agent.executors.process import read_exit
 from terrapod_agent.retry import retry
 from terrapod_agent.work import apply_outcome, state
@@ -16,9 +16,9 @@ from terrapod_agent.work.dependencies import PhaseDependencies
 from terrapod_agent.work.logs import LogCall, LogSender, MaskedLog
 from terrapod_agent.work.phase_folder import PhaseFolder, Ticket
 from terrapod_common import agent_protocol, wire
+from terrapod_common.agent_protocol import Code
 
 log = structlog.get_logger()
-_FAILED = 500
 _WORDS = 1000  # of a reason that is told to the server
 
 
@@ -122,7 +122,7 @@ async def _deliver_late_result(
             await step()
         except AgentError as trouble:
             log.info("not taken late", what=what, phase=ticket.phase_id, reason=str(trouble))
-            if isinstance(trouble, RequestDenied) and trouble.status == _FAILED:
+            if isinstance(trouble, RequestFailed):
                 return False
     return True
 
@@ -138,16 +138,16 @@ async def _deliver_report(deps: PhaseDependencies, folder: PhaseFolder, ticket: 
         report = _addressed(ticket, ticket.outcome, size)
         try:
             await _send_report(deps, ticket, report)
+        except (FenceLost, RequestFailed):
+            raise
         except RequestDenied as denied:
-            if denied.status == _FAILED:
-                raise
-            await _report_again(deps, folder, ticket, denied)
+            await _report_again(deps, folder, ticket, denied, size)
     except FenceLost:
         log.info("the outcome of a phase came too late", phase=ticket.phase_id)
         return await _deliver_late_result(deps, folder, ticket)
     except AgentError as trouble:
         log.warning("an outcome was refused", phase=ticket.phase_id, reason=str(trouble))
-        return not (isinstance(trouble, RequestDenied) and trouble.status == _FAILED)
+        return not isinstance(trouble, RequestFailed)
     return True
 
 
@@ -160,23 +160,32 @@ async def _deliver_log(deps: PhaseDependencies, folder: PhaseFolder, ticket: Tic
     with capture_error() as tried:
         return await sending.finish(deps.backoff)
     error = tried.error
-    if isinstance(error, FenceLost) or (
-        isinstance(error, RequestDenied) and error.status == _FAILED
-    ):
+    if isinstance(error, FenceLost | RequestFailed):
         raise error
     log.warning("the rest of a log is not taken", phase=ticket.phase_id, reason=str(error))
     return sending.there
 
 
 async def _report_again(
-    deps: PhaseDependencies, folder: PhaseFolder, ticket: Ticket, denied: RequestDenied
+    deps: PhaseDependencies,
+    folder: PhaseFolder,
+    ticket: Ticket,
+    denied: RequestDenied,
+    size: int | None,
 ) -> None:
-    """A refused report is tried once more with a log that the server agrees on."""
+    """A report whose log size was refused is tried once more, with a log that the server agrees on.
+
+    What is refused then, or for another reason, ends the phase as an error.
+    """
     assert ticket.outcome is not None
-    # Also tells a stale fence from a report that makes no sense.
-    size = await _deliver_log(deps, folder, ticket)
     try:
+        if denied.code not in (None, Code.LOG_SIZE):
+            raise denied
+        # Of a server that gives no codes this also tells a stale fence from other refusals.
+        size = await _deliver_log(deps, folder, ticket)
         await _send_report(deps, ticket, _addressed(ticket, ticket.outcome, size))
+    except FenceLost:
+        raise
     except RequestDenied:
         if ticket.outcome.status == "errored":
             raise

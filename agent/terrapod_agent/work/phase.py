@@ -50,9 +50,12 @@ from terrapod_agent.work.prepare import (
 )
 from terrapod_agent.work.variables import environment, masks
 from terrapod_common import agent_protocol, files, wire
+from terrapod_common.agent_protocol import Code
 
 log = structlog.get_logger()
 
+# Why a phase that is still ours may not start.
+_NO_START = (Code.CANCELED, Code.PAUSED, Code.WRONG_STATUS, Code.CONFLICT)
 _STOPPED = {
     "cancel": "the run was canceled",
     "force_cancel": "the run was canceled by force",
@@ -215,10 +218,10 @@ class Phase:
         try:
             answer = await retry(call, self._deps.backoff)
         except RequestDenied as denied:
-            if denied.status == 409:
+            if isinstance(denied, FenceLost) or denied.means(*_NO_START, otherwise={409}):
                 # An apply may have started all the same, by a question whose answer was lost.
                 self._save_ticket(started=self._work.kind == "apply", refused=True)
-                raise FenceLost(str(denied), 409, denied.detail) from denied
+                raise FenceLost(str(denied), 409, denied.detail, denied.code) from denied
             self._save_ticket(started=False)
             raise
         self._active.extend_lease(answer.lease_seconds, asked_at)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from terrapod_common import wire
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.agents import queries
 from terrapod_control_plane.kernel.caches import Credential
 from terrapod_control_plane.kernel.context import Context, PoolSeen
@@ -63,7 +64,7 @@ async def platform(ctx: Context, listener: str) -> str:
 async def must_be_welcome(ctx: Context) -> None:
     """Go on only while the certificate that the caller showed counts."""
     if await queries.holder(ctx.actor.credential, ctx.now()) is None:
-        raise Unauthorized("This certificate was revoked or has ended.")
+        raise Unauthorized("This certificate was revoked or has ended.", code=Code.CERTIFICATE)
 
 
 async def pool_scope(id_: str) -> Scope | None:

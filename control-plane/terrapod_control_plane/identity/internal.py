@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.identity import queries
 from terrapod_control_plane.identity.events import TokenCreated, UserCreated
 from terrapod_control_plane.identity.model import Minted, Token, TokenKind, User
@@ -115,7 +116,8 @@ async def use_join_token(ctx: Context, text: str) -> Token:
     """Count one use of a join token; raises :class:`Unauthorized` when it has none left."""
     used = await queries.use(keys.digest(text), ctx.now())
     if used is None:
-        raise Unauthorized("This join token is not known, has expired, was revoked or is used up.")
+        told = "This join token is not known, has expired, was revoked or is used up."
+        raise Unauthorized(told, code=Code.JOINING)
     return used
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.kernel import ids
 from terrapod_control_plane.kernel.errors import Forbidden, NotFound, Unauthorized
 from terrapod_control_plane.kernel.policy import (
@@ -35,7 +36,8 @@ async def must(actor: Actor, action: Action, id_: str, resolvers: Mapping[str, R
         scope = PLATFORM
     verdict = allows(actor, action, scope) if scope else Verdict.UNSEEN
     if scope is None or verdict is Verdict.UNSEEN:
-        raise NotFound(f"There is no {id_}, or you may not see it.")
+        code = Code.UNKNOWN_LISTENER if action.need.where is Where.LISTENER else None
+        raise NotFound(f"There is no {id_}, or you may not see it.", code=code)
     if verdict is Verdict.FORBIDDEN:
         raise Forbidden(f"You lack the permission {action.text}.")
     return scope

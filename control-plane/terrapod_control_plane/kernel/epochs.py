@@ -8,6 +8,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.errors import Conflict
 
@@ -89,7 +90,8 @@ async def go_on() -> None:
 async def must_go_on() -> None:
     """Refuse what must not happen while nothing is handed out."""
     if why := await paused():
-        raise Conflict(f"The server is paused: {why}. It goes on after `terrapod resume`.")
+        told = f"The server is paused: {why}. It goes on after `terrapod resume`."
+        raise Conflict(told, code=Code.PAUSED)
 
 
 async def must_be_present(fence: int) -> None:
@@ -97,5 +99,6 @@ async def must_be_present(fence: int) -> None:
     if epoch_of(fence) < (await installation()).epoch:
         raise Conflict(
             "This fence was given before the server was restored: what was done under it is not "
-            "taken. Keep the state, and compare it with what the workspace has now."
+            "taken. Keep the state, and compare it with what the workspace has now.",
+            code=Code.OLD_EPOCH,
         )

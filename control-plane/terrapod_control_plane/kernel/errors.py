@@ -2,17 +2,23 @@
 
 from typing import ClassVar
 
+from terrapod_common.agent_protocol import Code
+
 
 class Refused(Exception):
-    """Base of every error that a client is told about: a status, a title and a sentence."""
+    """Base of every error that a client is told about: a status, a title and a sentence.
+
+    Agents are told its code too: that of its status, or one that says more.
+    """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "internal server error"
 
-    def __init__(self, detail: str = "", *, pointer: str = "") -> None:
+    def __init__(self, detail: str = "", *, pointer: str = "", code: Code | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.pointer = pointer
+        self.code = code
 
 
 class BadRequest(Refused):

@@ -19,8 +19,7 @@ from terrapod_control_plane.kernel.relations import Relation, many, one, relatio
 __all__ = ["Relation", "many", "one", "relations"]
 
 MEDIA_TYPE = "application/vnd.api+json"
-# Where a struct keeps the JSON:API type; attributes may be called `type` themselves.
-_TAG = "$type"
+_TAG = "$type"  # holds the JSON:API type of a struct; attributes may be called `type` themselves
 
 R = TypeVar("R", bound="Resource")
 M = TypeVar("M", bound=Struct)
@@ -104,6 +103,7 @@ class Problem(Struct, omit_defaults=True):
     title: str
     detail: str = ""
     source: dict[str, str] = {}
+    code: str = ""
 
 
 class Invalid(ValueError):

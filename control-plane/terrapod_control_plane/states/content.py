@@ -10,6 +10,7 @@ import anyio
 import structlog
 from anyio.to_thread import run_sync
 
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.kernel.blobs.base import Blobs, Way
 from terrapod_control_plane.kernel.errors import Unavailable, Unprocessable
 from terrapod_control_plane.kernel.reader import Reading
@@ -183,7 +184,8 @@ async def store(
 
 
 def _refusal(error: BadState) -> Unprocessable:
-    return Unprocessable(str(error), pointer="/data/attributes/state")
+    pointer, code = "/data/attributes/state", Code.WRONG_STATE
+    return Unprocessable(str(error), pointer=pointer, code=code)
 
 
 async def again(blobs: Blobs, key: str, *, seconds: float, readers: Readers = READERS) -> Parsed:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.kernel.errors import Conflict, Unprocessable
 from terrapod_control_plane.states.model import Content, Offer, StateVersion
 
@@ -53,11 +54,13 @@ def continues(new: StateVersion, current: StateVersion | None) -> None:
         return
     if new.lineage != current.lineage:
         raise Unprocessable(
-            f"The lineage {new.lineage} is not that of the current state, {current.lineage}."
+            f"The lineage {new.lineage} is not that of the current state, {current.lineage}.",
+            code=Code.WRONG_STATE,
         )
     if new.run_id == current.run_id and new.serial < current.serial:
         raise Unprocessable(
-            f"The serial {new.serial} is behind that of the current state, {current.serial}."
+            f"The serial {new.serial} is behind that of the current state, {current.serial}.",
+            code=Code.WRONG_STATE,
         )
 
 

@@ -9,6 +9,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
 
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.kernel.context import Context, Services
 from terrapod_control_plane.kernel.errors import Forbidden, TooLarge, Unauthorized
 from terrapod_control_plane.kernel.policy import Actor
@@ -58,11 +59,13 @@ async def _actor(
     if certificate is not None:
         actor = await credentials.of_certificate(certificate)
         if actor is None:
-            raise Unauthorized("This certificate is not known, has ended or was revoked.")
+            told = "This certificate is not known, has ended or was revoked."
+            raise Unauthorized(told, code=Code.CERTIFICATE)
         return actor
     if handler.opt.get("plane") == "agents":
         services: Services = connection.app.state.services
-        raise Forbidden(f"Agents are served on {services.settings.agent_url}, with a certificate.")
+        told = f"Agents are served on {services.settings.agent_url}, with a certificate."
+        raise Forbidden(told, code=Code.AGENT_PORT)
     if handler.opt.get("public"):
         return NOBODY
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")

@@ -6,6 +6,7 @@ from datetime import timedelta
 from cryptography import x509
 
 from terrapod_common import wire
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.agents import queries
 from terrapod_control_plane.agents.actions import LISTENER_ACT
 from terrapod_control_plane.agents.events import CertificateRenewed, ListenerJoined
@@ -35,7 +36,7 @@ async def join(ctx: Context, asked: wire.Join, pool: str | None = None) -> wire.
     async with db.transaction():
         token = await identity.use_join_token(ctx, asked.join_token)
         if pool is not None and token.subject_id != pool:
-            raise Unauthorized("This join token is not of that pool.")
+            raise Unauthorized("This join token is not of that pool.", code=Code.JOINING)
         await queries.lock_pool(token.subject_id)  # two who come with the same name at once
         before = await queries.named(token.subject_id, name)
         id_ = before.id if before else ids.new("listener")
@@ -103,7 +104,7 @@ async def nonce(ctx: Context, listener: str) -> wire.Nonce:
     """Something to sign for a listener whose certificate has ended."""
     ctx.public("what it gives is worth nothing without the recorded key")
     if await queries.listener(listener) is None:
-        raise NotFound(f"There is no {listener}.")
+        raise NotFound(f"There is no {listener}.", code=Code.UNKNOWN_LISTENER)
     fresh = keys.new_token("nonce")
     await ctx.services.ephemeral.set(f"nonce:{fresh}", listener.encode(), _NONCE_SECONDS)
     return wire.Nonce(nonce=fresh)
@@ -116,16 +117,19 @@ async def renew(ctx: Context, listener_id: str, asked: wire.Renew) -> wire.Renew
         await ctx.must(LISTENER_ACT, listener_id)
     listener = await queries.listener(listener_id)
     if listener is None or listener.revoked_at is not None:
-        raise Unauthorized("There is no such listener, or it was revoked.")
+        told = "There is no such listener, or it was revoked."
+        raise Unauthorized(told, code=Code.UNKNOWN_LISTENER)
     if not ctx.agent_plane:
         await _prove(ctx, listener, asked)
     certificate = _signed(ctx, asked.csr, listener_id)
     async with db.transaction():
         now = await queries.locked_listener(listener_id)
         if now is None or now.revoked_at is not None or now.public_key != listener.public_key:
-            raise Unauthorized("The name was taken over, or the listener was revoked.")
+            told = "The name was taken over, or the listener was revoked."
+            raise Unauthorized(told, code=Code.UNKNOWN_LISTENER)
         if certificates.public_key_pem(certificate).decode() != now.public_key:
-            raise Forbidden("The request is not for the recorded key; to change it, join again.")
+            told = "The request is not for the recorded key; to change it, join again."
+            raise Forbidden(told, code=Code.OTHER_KEY)
         fingerprint = await _remember(ctx, listener_id, certificate)
         await ctx.emit(CertificateRenewed(listener=listener_id, fingerprint=fingerprint))
     return wire.Renewed(
@@ -140,14 +144,17 @@ async def _prove(ctx: Context, listener: Listener, asked: wire.Renew) -> None:
     newest = await queries.newest_certificate(listener.id)
     days = ctx.settings.agents.renew_after_expiry_days
     if newest is None or ctx.now() > newest.not_after + timedelta(days=days):
-        raise Forbidden("The certificate ended too long ago: join again with a token.")
+        told = "The certificate ended too long ago: join again with a token."
+        raise Forbidden(told, code=Code.ENDED_LONG_AGO)
     given = await ctx.services.ephemeral.take(f"nonce:{asked.nonce}") if asked.nonce else None
     if given != listener.id.encode():
-        raise Unauthorized("Ask for a nonce first; it counts once, for two minutes.")
+        told = "Ask for a nonce first; it counts once, for two minutes."
+        raise Unauthorized(told, code=Code.NONCE)
     try:
         signature = b64decode(asked.signature or "", validate=True)
     except ValueError:  # no base64, or letters that no encoding of it has
         signature = b""
     message = f"{asked.nonce}\n{asked.csr}".encode()
     if not certificates.signed_by(listener.public_key.encode(), signature, message):
-        raise Unauthorized("The signature is not by the key of this listener.")
+        told = "The signature is not by the key of this listener."
+        raise Unauthorized(told, code=Code.SIGNATURE)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import structlog
 
 from terrapod_common import wire
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.kernel import db, epochs, markers
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.errors import Unavailable
@@ -84,7 +85,8 @@ async def mark_start(ctx: Context, listener: str, run_id: str) -> None:
             await markers.mark(ctx.services.blobs, claim_of(run, apply.id, apply.fence, listener))
         except OSError as error:
             # The agent asks again, and terraform starts only after an answer.
-            raise Unavailable(f"The start can't be noted: {error.strerror}.") from error
+            told = f"The start can't be noted: {error.strerror}."
+            raise Unavailable(told, code=Code.STORAGE_FULL) from error
 
 
 def claim_token(ctx: Context, run: Run, phase: Phase) -> str:

@@ -1,5 +1,6 @@
 """Who reads whose state, for other slices."""
 
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.errors import Forbidden
 from terrapod_control_plane.workspaces import internal as workspaces
@@ -21,5 +22,6 @@ async def sharer(ctx: Context, reader: str, *, name: str = "", id_: str = "") ->
     raise Forbidden(
         f"The workspace {sought} does not share its state with {asking}, or does not exist. "
         f"Whoever administers {sought} can share it: set its global-remote-state, or add "
-        f"{asking} to its remote-state-consumers."
+        f"{asking} to its remote-state-consumers.",
+        code=Code.NOT_SHARED,
     )

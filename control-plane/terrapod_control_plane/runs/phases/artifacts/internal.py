@@ -7,6 +7,7 @@ import anyio
 import msgspec
 
 from terrapod_common import wire
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.configurations import internal as configurations
 from terrapod_control_plane.kernel import db, epochs, ids
 from terrapod_control_plane.kernel.context import Context
@@ -51,7 +52,7 @@ async def save_state(
 ) -> wire.StoredAnswer:
     """Store a state that an apply reached."""
     if phase.kind != "apply" or not phase.start_confirmed:
-        raise Conflict(f"{phase.id} does not write state.")
+        raise Conflict(f"{phase.id} does not write state.", code=Code.WRONG_STATUS)
 
     async def still() -> None:
         leases.checked(await runs_queries.locked_phase(phase.id), leases.lease_of(phase))
@@ -67,13 +68,14 @@ async def recover_state(
     """Store the state of an apply whose lease ended while it ran, for a person to adopt."""
     phase = await runs_queries.phase(lease.phase)
     if phase is None or phase.listener_id != lease.listener or phase.kind != "apply":
-        raise NotFound(f"There is no {lease.phase} that you held.")
+        raise NotFound(f"There is no {lease.phase} that you held.", code=Code.NOT_YOURS)
     await epochs.must_be_present(lease.fence)
     # The fence goes on when a name is taken over; what the old holder reached counts all the same.
     if lease.fence > phase.fence or phase.held:
-        raise Conflict(f"{phase.id} is not lost under the fence {lease.fence}.")
+        told = f"{phase.id} is not lost under the fence {lease.fence}."
+        raise Conflict(told, code=Code.NOT_LOST)
     if phase.status == "finished" and await run_states.has_final(ctx, phase.run_id):
-        raise Conflict(f"{phase.id} ended well, with its state.")
+        raise Conflict(f"{phase.id} ended well, with its state.", code=Code.NOTHING_MORE)
     saved = await run_states.save_recovered(ctx, phase.workspace_id, phase.run_id, chunks)
     await holds.arrived(ctx, phase.run_id, phase.id)
     return wire.StoredAnswer(size=saved.size, digest=saved.sha256)
@@ -92,7 +94,8 @@ async def save_artifact(
     doomed = key
     try:
         if sha.hexdigest() != digest:
-            raise Unprocessable(f"The body's sha256 is {sha.hexdigest()}, {digest} was announced.")
+            told = f"The body's sha256 is {sha.hexdigest()}, {digest} was announced."
+            raise Unprocessable(told, code=Code.WRONG_DIGEST)
         async with db.transaction():
             before = await _publish(phase, name, Artifact(digest, size, key))
         doomed = before.key if before else ""

@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 
 from terrapod_common import wire
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.errors import Conflict, NotFound
@@ -28,9 +29,10 @@ _MARK = "\r\n--- late, after the run had ended ---\r\n"
 
 def _lost(phase: Phase | None, lease: LeaseRef) -> Phase:
     if phase is None or phase.listener_id != lease.listener or phase.kind != "apply":
-        raise NotFound(f"There is no {lease.phase} that you held.")
+        raise NotFound(f"There is no {lease.phase} that you held.", code=Code.NOT_YOURS)
     if phase.lost_fence is None or phase.lost_fence != lease.fence or not phase.ended:
-        raise Conflict(f"{phase.id} was not lost under the fence {lease.fence}.")
+        told = f"{phase.id} was not lost under the fence {lease.fence}."
+        raise Conflict(told, code=Code.NOT_LOST)
     return phase
 
 
@@ -41,7 +43,8 @@ async def append_log(ctx: Context, lease: LeaseRef, offset: int, data: bytes) ->
         phase = _lost(await runs_queries.locked_phase(lease.phase), lease)
         expected = phase.late_from + phase.late_size
         if phase.late_at is not None and data:  # for good: the same offset would ask for it again
-            raise Conflict(f"The agent of {phase.id} has said everything already.")
+            told = f"The agent of {phase.id} has said everything already."
+            raise Conflict(told, code=Code.NOTHING_MORE)
         if offset != expected or not data:
             return wire.LogAnswer(offset=expected)
         mark = b"" if phase.late_size else _MARK.encode()

@@ -6,6 +6,7 @@ from datetime import timedelta
 import anyio
 
 from terrapod_common import wire
+from terrapod_common.agent_protocol import Code
 from terrapod_common.loops import each
 from terrapod_control_plane.kernel import db, epochs
 from terrapod_control_plane.kernel.context import Context
@@ -78,9 +79,10 @@ async def held(ctx: Context, lease: LeaseRef) -> Phase:
 def checked(phase: Phase | None, lease: LeaseRef) -> Phase:
     """The phase, if it is held by this listener under this fence."""
     if phase is None or phase.listener_id != lease.listener:
-        raise NotFound(f"There is no {lease.phase} that you hold.")
+        raise NotFound(f"There is no {lease.phase} that you hold.", code=Code.NOT_YOURS)
     if phase.fence != lease.fence or not phase.held:
-        raise Conflict(f"{lease.phase} is no longer yours: the fence {lease.fence} is stale.")
+        told = f"{lease.phase} is no longer yours: the fence {lease.fence} is stale."
+        raise Conflict(told, code=Code.STALE_FENCE)
     return phase
 
 
@@ -95,7 +97,7 @@ async def report(ctx: Context, listener: str, run_id: str, report: wire.Report) 
     async with db.transaction():
         run, phase = await results.locked(ctx, run_id, phase_id)
         if phase.listener_id != listener:
-            raise NotFound(f"There is no {phase_id} that you hold.")
+            raise NotFound(f"There is no {phase_id} that you hold.", code=Code.NOT_YOURS)
         first = epochs.is_first(phase.fence)
         fence = phase.fence if report.fence is None and first else report.fence
         if fence == phase.fence and results.said_before(run, phase, report):
@@ -110,7 +112,7 @@ async def _phase_meant(listener: str, run_id: str, report: wire.Report) -> str:
         return report.phase_id
     found = await queries.latest_of_run(run_id, listener)
     if found is None:
-        raise NotFound(f"There is no {run_id} that you hold.")
+        raise NotFound(f"There is no {run_id} that you hold.", code=Code.NOT_YOURS)
     return found.id
 
 
@@ -119,15 +121,16 @@ async def _apply(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> t
         return await _start(ctx, run, phase, report)
     if report.log_size is not None and phase.log_base + report.log_size != phase.log_size:
         got = phase.log_size - phase.log_base
-        raise Conflict(f"The log has {got} bytes here, {report.log_size} were announced.")
+        told = f"The log has {got} bytes here, {report.log_size} were announced."
+        raise Conflict(told, code=Code.LOG_SIZE)
     return await results.ended(ctx, run, phase, report)
 
 
 async def _start(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tuple[Run, Phase]:
     if (report.status == "planning") != (phase.kind == "plan"):
-        raise Conflict(f"{phase.id} cannot be {report.status}.")
+        raise Conflict(f"{phase.id} cannot be {report.status}.", code=Code.WRONG_STATUS)
     if phase.order_kind is not None:
-        raise Conflict(f"{run.id} is being canceled.")
+        raise Conflict(f"{run.id} is being canceled.", code=Code.CANCELED)
     await epochs.must_go_on()
     to = Status.PLANNING if phase.kind == "plan" else Status.APPLYING
     lease = getattr(lease_times(ctx), phase.kind)

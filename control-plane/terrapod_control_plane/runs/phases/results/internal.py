@@ -7,6 +7,7 @@ import msgspec
 import structlog
 
 from terrapod_common import wire
+from terrapod_common.agent_protocol import Code
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.errors import Conflict, NotFound
@@ -39,7 +40,7 @@ async def locked(ctx: Context, run_id: str, phase_id: str) -> tuple[Run, Phase]:
         await workspaces.lock_row(ctx, workspace)
     run, phase = await runs_queries.locked(run_id), await runs_queries.locked_phase(phase_id)
     if run is None or phase is None or phase.run_id != run.id:
-        raise NotFound(f"There is no {run_id} with {phase_id}.")
+        raise NotFound(f"There is no {run_id} with {phase_id}.", code=Code.NOT_YOURS)
     return run, phase
 
 
@@ -93,7 +94,7 @@ async def ended(ctx: Context, run: Run, phase: Phase, report: wire.Report) -> tu
             said = report.message or f"the {phase.kind} failed"
             reason = _LIMIT if stopped and phase.order_kind is not None else said
             return await scheduler.finish(ctx, lifecycle.errored(run, now, reason), phase), phase
-    raise Conflict(f"{phase.id} cannot be {report.status}.")
+    raise Conflict(f"{phase.id} cannot be {report.status}.", code=Code.WRONG_STATUS)
 
 
 def _cause(report: wire.Report, *, stopped: bool) -> str:
@@ -121,7 +122,7 @@ async def _planned(ctx: Context, run: Run, plan: Phase) -> Run:
     if run.canceled_at is not None:
         return await scheduler.finish(ctx, lifecycle.moved(run, Status.CANCELED, ctx.now()), plan)
     if wire.PLAN_FILE not in plan.artifacts:
-        raise Conflict("The plan file was not uploaded.")
+        raise Conflict("The plan file was not uploaded.", code=Code.NO_PLAN_FILE)
     run = msgspec.structs.replace(run, reason="")  # of an order that came too late
     run = lifecycle.planned(run, ctx.now(), has_changes=bool(plan.has_changes))
     hold = (await workspaces.get(ctx, run.workspace_id)).hold
