@@ -44,7 +44,8 @@ class Sharing:
             if named.get("name") == found.name or named.get("id") == found.id:
                 return found
         sought = named.get("name") or named["id"]
-        raise Refusal(403, f"{sought} does not share its state.", Code.NOT_SHARED)
+        told = f"The workspace {sought} does not share its state with web."
+        raise Refusal(403, told, Code.NOT_SHARED)
 
     async def on_shared_state(self, named: dict[str, str], _: None) -> bytes:
         """Its outputs."""

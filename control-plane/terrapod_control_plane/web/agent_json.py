@@ -1,6 +1,6 @@
 """The bodies of agents: structs of the protocol as plain JSON, in and out."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from litestar import Request, Response
@@ -36,8 +36,6 @@ class AgentJson(AbstractDTO[Any]):
     itself this takes no text for a number, and tells bad JSON (400) from a wrong shape (422).
     """
 
-    _bodies: ClassVar[dict[str, type[Struct]]] = {}  # id of a handler -> what it takes
-
     @classmethod
     def is_supported_model_type_field(cls, field_definition: FieldDefinition) -> bool:
         """Whether the annotation is a struct, or a union of some."""
@@ -48,28 +46,22 @@ class AgentJson(AbstractDTO[Any]):
     def create_for_field_definition(
         cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
     ) -> None:
-        """Remember what a handler takes."""
-        if field_definition.name == "data":
-            cls._bodies[handler_id] = field_definition.annotation
+        """Nothing has to be remembered: a handler knows what it takes."""
 
     def decode_bytes(self, value: bytes) -> Struct:
         """The request body as a struct."""
+        into = self.asgi_connection.route_handler.parsed_data_field.annotation
         try:
-            found: Struct = read_json(value, self._bodies[self._handler_id])
+            found: Struct = read_json(value, into)
         except Malformed as error:
             raise BadRequest(f"The body is not JSON: {error}") from None
         except msgspec.ValidationError as error:
             raise Unprocessable(str(error)) from None
         return found
 
-    @property
-    def _handler_id(self) -> str:
-        found: str = self.asgi_connection.route_handler.handler_id
-        return found
-
     def data_to_encodable_type(self, data: Any) -> Any:
         """What the handler returned; 204 for nothing."""
-        return Response(None, status_code=204) if data is None else data
+        return Response(None, status_code=204) if data is None else msgspec.json.encode(data)
 
     @classmethod
     def generate_field_definitions(cls, model_type: type[Any]) -> Any:

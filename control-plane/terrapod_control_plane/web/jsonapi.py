@@ -1,6 +1,6 @@
 """Speaks JSON:API on every route: the one place that binds the codec to Litestar."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from litestar import Response
@@ -20,8 +20,6 @@ class JsonApi(AbstractDTO[Any]):
     them, a page or a compound.
     """
 
-    _fields: ClassVar[dict[tuple[str, str], FieldDefinition]] = {}
-
     @classmethod
     def is_supported_model_type_field(cls, field_definition: FieldDefinition) -> bool:
         """Whether a resource or payload is what the annotation is about."""
@@ -31,13 +29,11 @@ class JsonApi(AbstractDTO[Any]):
     def create_for_field_definition(
         cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
     ) -> None:
-        """Remember what a handler takes and returns."""
-        side = "data" if field_definition.name == "data" else "return"
-        cls._fields[handler_id, side] = field_definition
+        """Nothing has to be remembered: a handler knows what it takes and returns."""
 
     def decode_bytes(self, value: bytes) -> Any:
         """The request body as payload structs."""
-        field = self._fields[self.asgi_connection.route_handler.handler_id, "data"]
+        field = self.asgi_connection.route_handler.parsed_data_field
         payload: Any = _subject(field)
         return jsonapi.load_all(value, payload) if _is_many(field) else jsonapi.load(value, payload)
 
