@@ -82,7 +82,7 @@ BUDGETS = [
     Budget("report applied", budgets.reports("applied"), 10),
     Budget("heartbeat", budgets.heartbeat, 2),
     Budget("runs/next without work", budgets.next_without_work, 2),
-    Budget("runs/next with work", budgets.next_with_work, 6, now=8),
+    Budget("runs/next with work", budgets.next_with_work, 6),
     Budget("log chunk", budgets.log_chunk, 3),
     Budget("state upload by an agent", budgets.state_upload, 8),
 ]

@@ -16,7 +16,7 @@ from terrapod_control_plane.workspaces.model import Workspace
 async def work_of_phase(ctx: Context, phase: Phase, platform: str) -> wire.Work:
     run = await phase_inputs.run_of(ctx, phase)
     workspace = await workspaces.get(ctx, phase.workspace_id)
-    plan = await phase_inputs.plan_of(ctx, run)
+    plan = phase if phase.kind == "plan" else await phase_inputs.plan_of(ctx, run)
     lease = getattr(leases.lease_times(ctx), phase.kind)
     return wire.Work(
         run_id=run.id,

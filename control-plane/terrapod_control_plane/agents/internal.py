@@ -14,6 +14,7 @@ from terrapod_control_plane.kernel.errors import Unauthorized
 from terrapod_control_plane.kernel.policy import Actor, Scope
 
 _SEEN_FOR = 1.0
+_PLATFORM_REMEMBERED = 120.0  # seconds; an agent tells it with each beat
 
 
 async def holder(fingerprint: str, now: datetime) -> Credential | None:
@@ -53,12 +54,23 @@ async def names(ctx: Context, wanted: Sequence[str]) -> Mapping[str, str]:
 async def seen(ctx: Context, listener: str, said: wire.Heartbeat) -> None:
     """Note that an agent lives, and what it told of itself."""
     await queries.seen(listener, said, ctx.now())
+    await _remember_platform(ctx, listener, said.platform)
 
 
 async def platform(ctx: Context, listener: str) -> str:
     """What an agent runs on, such as ``linux_amd64``; empty when it did not tell."""
+    if (known := await ctx.services.ephemeral.get(f"platform:{listener}")) is not None:
+        return known.decode()
     found = await queries.listener(listener)
-    return found.platform if found else ""
+    told = found.platform if found else ""
+    await _remember_platform(ctx, listener, told)
+    return told
+
+
+async def _remember_platform(ctx: Context, listener: str, platform_: str) -> None:
+    await ctx.services.ephemeral.set(
+        f"platform:{listener}", platform_.encode(), _PLATFORM_REMEMBERED
+    )
 
 
 async def must_be_welcome(ctx: Context) -> None:
