@@ -175,6 +175,23 @@ async def test_work_comes_to_who_names_the_orders_it_has_seen(
     assert (await listener.call("GET", again)).status_code == 204
 
 
+async def test_a_lost_answer_is_given_again_before_those_who_stand_in_line(
+    control: Control, api: Client, listener: Agent, foreign: Agent, workspace: str
+) -> None:
+    run = await factories.run(api, workspace)
+    lost = await listener.claim("k")
+    assert lost is not None
+    async with anyio.create_task_group() as tasks:
+        path = f"{foreign.at}/runs/next?wait=30&key=other&root={foreign.root}"
+        tasks.start_soon(foreign.call, "GET", path)
+        await wait_for_waiter(control, f"pool:{listener.pool}")
+        again = await listener.claim("k")
+        assert await listener.claim("new") is None
+        tasks.cancel_scope.cancel()
+    assert again is not None
+    assert (again["run_id"], again["fence"]) == (run, lost["fence"])
+
+
 async def test_an_order_that_is_known_does_not_end_a_question(
     control: Control, api: Client, listener: Agent, workspace: str
 ) -> None:

@@ -28,7 +28,8 @@ __all__ = ["ids"]  # a fixture
 
 HOME = Path(terrapod_control_plane.__file__).parent
 INCLUDES = "configuration_version,created_by,plan,apply,workspace.current_run"
-# Made by no request here: at the first start, when a restored server goes on, or by a key alone.
+# Made by no request here: at the first start, when a restored server goes on, by a key alone, or
+# by who would have to stand in line (a part of the claim, whose plan is looked at).
 NOT_HERE = {
     "agents.queries.listener_scope",
     "identity.queries.any_user",
@@ -38,6 +39,7 @@ NOT_HERE = {
     "runs.recovery.queries.pools",
     "runs.recovery.queries.store",
     "runs.recovery.queries.unfinished",
+    "runs.phases.leases.queries.claimed_before",
     "runs.phases.late_results.queries.received",
     "runs.phases.late_results.queries.finished",
     "workspaces.sharing.queries.sharer_by_id",

@@ -74,6 +74,10 @@ class Bus:
         """Those that somebody stands in."""
         return frozenset(self._lines)
 
+    def stands(self, topic: str, line: str) -> bool:
+        """Whether somebody stands in a line, so that whoever comes now has to wait."""
+        return f"{topic} {line}" in self._lines
+
     def waiting(self, topic: str) -> int:
         """How many have looked in vain and wait for the topic; not those behind in a line."""
         return self._waiting[topic]

@@ -10,19 +10,18 @@ from terrapod_control_plane.runs.phases.leases import model as internal
 from terrapod_control_plane.runs.queries import PHASES
 
 # The same question again gets what it was given: its answer was lost.
+_BEFORE = "listener_id = $1 and claim_key = $2 and lease_until is not null and hands_out()"
 _CLAIM = f"""
-with before as (
-    select {PHASES.columns} from phases
-    where listener_id = $2 and claim_key = $4 and lease_until is not null and hands_out()),
+with before as (select {PHASES.columns} from phases where {_BEFORE}),
 claimed as (
 update phases set
-    listener_id = $2, slot = $3, claim_key = $4, claimed_at = $6::timestamptz,
+    listener_id = $1, slot = $4, claim_key = $2, claimed_at = $6::timestamptz,
     fence = fence_after(fence), root = $9,
     claims = claims + 1, start_confirmed = false, log_base = log_size,
     lease_until = $6::timestamptz + case kind when 'plan' then $7::interval else $8::interval end
 where hands_out() and not exists (select from before) and id = (
     select id from phases q
-    where pool_id = $1 and status = 'queued' and lease_until is null and kind = any($5)
+    where pool_id = $3 and status = 'queued' and lease_until is null and kind = any($5)
       and (kind = 'plan' or $9::text is null or coalesce((select p.root from phases p
         where p.run_id = q.run_id and p.kind = 'plan'), $9) = $9)
     order by rank limit 1 for update skip locked
@@ -34,8 +33,13 @@ select * from before union all select * from claimed
 
 async def claim(claimer: internal.Claimer, now: datetime, leases: internal.Leases) -> Phase | None:
     """Take the phase that is due first, or was taken by this very question before."""
-    who = (claimer.pool, claimer.listener, claimer.slot, claimer.key, claimer.accept)
+    who = (claimer.listener, claimer.key, claimer.pool, claimer.slot, claimer.accept)
     return await PHASES.one(_CLAIM, *who, now, leases.plan, leases.apply, claimer.root)
+
+
+async def claimed_before(claimer: internal.Claimer) -> Phase | None:
+    """The phase that was taken by this very question before, if it was."""
+    return await PHASES.first(_BEFORE, claimer.listener, claimer.key)
 
 
 _RENEW = """
