@@ -161,3 +161,18 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_and_gives_its_conn
                 await db.execute("select pg_sleep(30)")
     assert await ids() == set()
     assert not db.in_transaction()
+
+
+async def test_what_is_left_for_after_a_commit_is_done_though_its_time_is_up_just_then() -> None:
+    with anyio.CancelScope() as scope:
+
+        def end(statement: str) -> None:
+            if statement == "commit":
+                scope.cancel()
+
+        async with counted(end), db.transaction():
+            await stored("t1")
+            db.on_commit(lambda: done.append("t1"))
+    assert scope.cancelled_caught
+    assert await ids() == {"t1"}
+    assert done == ["t1"]

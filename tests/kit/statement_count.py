@@ -1,6 +1,6 @@
 """How many statements the process sends to its database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,12 +30,13 @@ def _controls(text: str) -> bool:
 
 
 @asynccontextmanager
-async def counted() -> AsyncIterator[Sent]:
-    """The statements that are sent inside the block, by whomever."""
+async def counted(then: Callable[[str], None] = lambda _: None) -> AsyncIterator[Sent]:
+    """The statements that are sent inside the block, by whomever; ``then`` hears of each."""
     sent = Sent()
 
     def note(record: Any) -> None:
         sent.append(record.query)
+        then(record.query)
 
     pool: Any = ENGINE.pool
     for holder in pool._holders:

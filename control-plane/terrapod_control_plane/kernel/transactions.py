@@ -156,7 +156,7 @@ async def transaction() -> AsyncIterator[None]:
         except BaseException:
             await _undo(connection, "rollback")
             raise
-    opened.done()
+        opened.done()  # before the connection is given back, for that may be cancelled
 
 
 @asynccontextmanager
