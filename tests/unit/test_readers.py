@@ -117,6 +117,21 @@ async def test_a_process_that_ends_at_once_is_told(content: Memory, made: Made) 
         await made(program=ENDS).read(readings.size, content, 30)
 
 
+async def test_where_no_process_can_be_started_is_told(content: Memory, made: Made) -> None:
+    readers = made(program=["/nonexistent"])
+    readers.warm()
+    with pytest.raises(ReaderFailed, match="could be started"):
+        await readers.read(readings.size, content, 30)
+
+
+def test_a_memory_that_takes_nothing_is_told() -> None:
+    memory = Memory()
+    memory.close()
+    with pytest.raises(ReaderFailed, match="no memory"):
+        memory.add(b"x")
+    assert memory.size == 0
+
+
 async def test_who_leaves_ends_the_process_that_reads_for_them(content: Memory, made: Made) -> None:
     readers = made(program=HANGS)
     async with anyio.create_task_group() as tasks:

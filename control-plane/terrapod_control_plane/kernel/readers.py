@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import anyio
@@ -24,6 +24,7 @@ from terrapod_control_plane.kernel.reader import DONE, HEAD, Reading
 _PROGRAM = [sys.executable, "-P", "-m", reader.__name__]
 _IDLE_SECONDS = 30.0
 _PIECE = 1024 * 1024
+_NOT_STARTED = (OSError, RuntimeError)  # the second one means that there is no thread to be had
 
 
 class Unreadable(ValueError):
@@ -31,14 +32,18 @@ class Unreadable(ValueError):
 
 
 class ReaderFailed(Exception):
-    """A reader has ended in the middle, or had to be ended since it took too long."""
+    """There was no memory or process to read with, or the process has ended or took too long."""
 
 
 class Memory:
     """Bytes that another process can read without a copy."""
 
     def __init__(self) -> None:
-        self._file = _anonymous()
+        """Raises ReaderFailed where there is none to be had."""
+        try:
+            self._file = _anonymous()
+        except OSError as error:
+            raise ReaderFailed(f"there is no memory to read from: {error}") from None
         self.size = 0
 
     def __enter__(self) -> Self:
@@ -52,11 +57,14 @@ class Memory:
         return self._file
 
     def add(self, piece: bytes | bytearray) -> None:
-        """Put a piece behind what is there."""
-        with memoryview(piece) as rest:
-            written = 0
-            while written < len(rest):
-                written += os.write(self._file, rest[written:])
+        """Put a piece behind what is there; raises ReaderFailed where it has no place."""
+        try:
+            with memoryview(piece) as rest:
+                written = 0
+                while written < len(rest):
+                    written += os.write(self._file, rest[written:])
+        except OSError as error:
+            raise ReaderFailed(f"there is no memory to read from: {error}") from None
         self.size += len(piece)
 
     def close(self) -> None:
@@ -89,19 +97,20 @@ class Readers:
         """What a function of a module makes of a content.
 
         Raises Unreadable where the function has said ValueError, and ReaderFailed when two
-        processes, one after the other, have ended or taken longer than so many seconds.
+        processes, one after the other, could not be started, have ended or taken longer than so
+        many seconds.
         """
         name = f"{reading.__module__}:{reading.__qualname__}"
         async with self._places:
             try:
-                return await self._read_by(await run_sync(self._some), name, content, seconds)
+                return await self._read_by(self._some, name, content, seconds)
             except ReaderFailed:
                 # It may have ended since nothing came; a new one has no past.
-                return await self._read_by(await run_sync(self._new), name, content, seconds)
+                return await self._read_by(self._new, name, content, seconds)
 
     def warm(self) -> None:
-        """Have a process ready soon, from a thread."""
-        with self._starting:
+        """Have a process ready soon, from a thread; who reads is told if there can't be one."""
+        with self._starting, contextlib.suppress(*_NOT_STARTED):
             if not self._waiting:
                 self._waiting.append(self._new())
 
@@ -111,8 +120,12 @@ class Readers:
             self._waiting.pop().kill()
 
     async def _read_by(
-        self, process: "_Process", name: str, content: Memory, seconds: float
+        self, start: Callable[[], "_Process"], name: str, content: Memory, seconds: float
     ) -> bytes:
+        try:
+            process = await run_sync(start)
+        except _NOT_STARTED as error:
+            raise ReaderFailed(f"no process to read could be started: {error}") from None
         try:
             how, said = await run_sync(
                 process.ask, name, content.fileno(), seconds, abandon_on_cancel=True
@@ -139,23 +152,31 @@ class Readers:
         return _Process([*self._command], self._idle_seconds)
 
 
+def _started(command: list[str], served: socket.socket) -> subprocess.Popen[bytes]:
+    # It gets nothing of our environment, where secrets may be, but the way to its modules.
+    return subprocess.Popen(
+        command,
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        pass_fds=[served.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+
+
 class _Process:
     """A process that reads, and the socket to it."""
 
     def __init__(self, command: list[str], idle: float) -> None:
         self._asked = threading.Lock()
         self._socket, theirs = socket.socketpair()
-        with theirs:
-            # It gets nothing of our environment, where secrets may be, but the way to its modules.
-            self._process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(idle)],
-                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
-        # Nobody else looks for the end of one that leaves by itself.
-        threading.Thread(target=self._process.wait, daemon=True).start()
+        try:
+            with theirs:
+                self._process = _started([*command, str(theirs.fileno()), str(idle)], theirs)
+            # Nobody else looks for the end of one that leaves by itself.
+            threading.Thread(target=self._process.wait, daemon=True).start()
+        except BaseException:
+            self._socket.close()  # one that has started leaves at that
+            raise
 
     @property
     def alive(self) -> bool:

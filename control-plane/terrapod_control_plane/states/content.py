@@ -1,7 +1,8 @@
 """The content of a state: stored, and read while it passes for what it says of itself."""
 
+import contextlib
 import hashlib
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterator
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -101,8 +102,10 @@ class Passing(Way):
         if self._few is not None:
             self._few += piece
             if len(self._few) > _BESIDE_AT_MOST:
-                few, self._few, self._many = self._few, None, Memory()
+                few, self._few = self._few, None
                 self._readers.warm()  # so that it has started when the rest has come
+                with contextlib.suppress(ReaderFailed):
+                    self._many = Memory()
                 self._keep(few)
         elif self._many is not None:
             self._keep(piece)
@@ -130,9 +133,13 @@ class Passing(Way):
     def _keep(self, piece: bytes | bytearray) -> None:
         if self._many is None:
             return
-        if _room.take(len(piece)):
+        if not _room.take(len(piece)):
+            self._drop()
+            return
+        try:
             self._many.add(piece)
-        else:
+        except ReaderFailed:
+            _room.give(len(piece))
             self._drop()
 
     def _drop(self) -> None:
@@ -205,15 +212,22 @@ async def read_by(
 
     Raises Unreadable where it says ValueError, and Unavailable.
     """
-    with Memory() as content:
+    with _unavailable(), Memory() as content:
         async for chunk in blobs.read(key):
             content.add(chunk)
         return await _read(readers, reading, content, seconds)
 
 
 async def _read(readers: Readers, reading: Reading, content: Memory, seconds: float) -> bytes:
-    try:
+    with _unavailable():
         return await readers.read(reading, content, seconds * max(1.0, content.size / _MEASURE))
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    # Never a mistake of ours: agents give up a state over which the server stumbles too often.
+    try:
+        yield
     except ReaderFailed as error:
-        log.warning("a state was not read", reason=str(error), size=content.size)
+        log.warning("a state was not read", reason=str(error))
         raise Unavailable("The state could not be read in time; try again.") from error

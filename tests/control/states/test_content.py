@@ -190,6 +190,18 @@ async def test_a_state_that_is_not_read_in_time_is_refused_and_taken_the_next_ti
     assert stored.parsed.serial == 7
 
 
+@pytest.mark.parametrize("size", [LARGE, content.KEPT_AT_MOST])
+async def test_a_state_is_refused_for_now_where_no_process_can_be_started(
+    tmp_path: Path, size: int
+) -> None:
+    """Agents give up a state over which the server stumbles, but not one for which it is away."""
+    none, body = Readers(1, program=["/nonexistent"]), large(size)
+    with pytest.raises(Unavailable):
+        await content.store(
+            LocalBlobs(tmp_path), "state/a/b", pieces(body, 1_000_000), seconds=60, readers=none
+        )
+
+
 async def test_many_states_at_once_hold_little(tmp_path: Path) -> None:
     """However many are on their way, and whether they go on or not."""
     blobs, body, before = LocalBlobs(tmp_path), large(20_000_000), held()
