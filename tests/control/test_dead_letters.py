@@ -95,6 +95,24 @@ async def test_an_attempt_has_a_limit_of_time(services: Services) -> None:
     assert (await db.rows(LETTERS))[0]["error"].startswith("TimeoutError")
 
 
+async def test_an_error_may_say_anything_at_any_length(services: Services) -> None:
+    hearer = Babbling()
+    with structlog.testing.capture_logs():
+        async with reading(services, hearer.consumer(attempts=2)):
+            await emit(services, "a", "b")
+            await hearer.until(lambda: hearer.things.count("b") == 2)
+    errors = [letter["error"] for letter in await db.rows(LETTERS)]
+    assert errors[0].startswith("ValueError: \\udc80 x")
+    assert len(errors[0]) < 3000
+
+
+class Babbling(Hearer):
+    """One whose errors no column takes as they are."""
+
+    async def deed(self, thing: str) -> None:
+        raise ValueError("\udc80\0 " + "x" * 5000)
+
+
 async def test_a_dead_letter_is_tried_again_when_an_operator_says_so(services: Services) -> None:
     hearer = Failing("a")
     async with reading(services, hearer.consumer(attempts=1)):

@@ -31,6 +31,7 @@ _LOOK_EVERY = 5.0  # a wake-up may be lost with its connection or its process
 _GATHER = 0.05  # a storm of commits costs a wake-up each time that this has passed
 _SAVE_EVERY = 1.0  # a crash repeats no more than was done meanwhile
 _FAREWELL = 2.0
+_WORDS_AT_MOST = 2000  # letters of an error that are kept
 # How soon to look whether a gap is one: it is, as a rule, when its transaction has ended.
 _GAPS = Backoff(first=0.02, longest=1.0)
 
@@ -202,7 +203,9 @@ class Reader:
 
 
 def _in_words(failure: Exception) -> str:
-    return f"{type(failure).__name__}: {failure}".replace("\0", "")
+    # As a column can hold it, whatever is in it: else the attempt would not be counted.
+    text = f"{type(failure).__name__}: {failure}"[:_WORDS_AT_MOST].replace("\0", "")
+    return text.encode(errors="backslashreplace").decode()
 
 
 _COPIED = ("id", "at", "actor_kind", "actor_id", "request_id")
