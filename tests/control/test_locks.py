@@ -117,6 +117,42 @@ async def test_what_is_lost_with_one_lock_are_all(mine: LockSession) -> None:
     assert sorted(lost) == ["a", "b"]
 
 
+async def test_who_lost_a_lock_does_not_let_go_of_it_for_who_has_it_now(
+    mine: LockSession, other: LockSession
+) -> None:
+    held, ends, taken = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def first() -> None:
+        async with mine.held("a"):
+            held.set()
+            await ends.wait()
+
+    async def second() -> None:
+        async with mine.held("a") as is_mine:
+            assert is_mine
+            taken.set()
+            await anyio.sleep_forever()
+
+    async def speak() -> None:
+        with pytest.raises(LockLost):
+            await mine.rows("select pg_sleep(60)")
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first)
+            await held.wait()
+            for work in (speak, second):  # one waits for the other, and the first one for both
+                tasks.start_soon(work)
+                await anyio.wait_all_tasks_blocked()
+            ends.set()
+            await anyio.wait_all_tasks_blocked()
+            await db.execute(_END, "a")
+            await taken.wait()
+            assert not await has(mine, "a")
+            assert not await has(other, "a")
+            tasks.cancel_scope.cancel()
+
+
 async def test_silence_is_noticed_before_the_database_gives_the_lock_away(
     mine: LockSession,
 ) -> None:

@@ -48,8 +48,7 @@ class LockSession:
             try:
                 yield mine
             finally:
-                if self._held.get(name) is scope:
-                    await self._let_go(name)
+                await self._let_go(name, scope)
         if scope.cancelled_caught:
             raise LockLost(f"the lock {name!r} was lost with its connection")
 
@@ -91,13 +90,21 @@ class LockSession:
                 self._held[name] = scope
             return mine
 
-    async def _let_go(self, name: str) -> None:
+    async def _let_go(self, name: str, scope: anyio.CancelScope) -> None:
+        if self._held.get(name) is not scope:
+            return
         with anyio.CancelScope(shield=True):
-            try:
-                await self.rows(_LET_GO, name)
-            except LockLost:
-                return  # nothing is held any more
-        self._held.pop(name, None)
+            async with self._speaking:
+                # Lost while this waited, it may be held again by now, by somebody else.
+                if self._held.get(name) is scope and await self._unlocked(name):
+                    del self._held[name]
+
+    async def _unlocked(self, name: str) -> bool:
+        try:
+            await self._ask(_LET_GO, name)
+        except LockLost:
+            return False  # nothing is held any more
+        return True
 
     async def _connect(self) -> None:
         if self._connection is None:
