@@ -1,5 +1,6 @@
 """Time as an argument: whoever needs to know it is given a clock."""
 
+import time
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -18,6 +19,11 @@ class SystemClock:
     def now(self) -> datetime:
         """The present moment, in UTC."""
         return datetime.now(UTC)
+
+
+def elapsed() -> float:
+    """Seconds since some moment, those too in which the machine was suspended if it tells."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def text(moment: datetime) -> str:

@@ -1,6 +1,5 @@
 """The time of the database, which all processes on it share."""
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.bus import Bus
+from terrapod_control_plane.kernel.clock import elapsed
 
 _EVERY = 60.0  # seconds
 _TRIES = 5
@@ -19,11 +19,6 @@ _JUMP = timedelta(seconds=1)
 _TOPIC = "clock"  # nobody says it, but everybody is woken when the bus listens again
 
 log = structlog.get_logger()
-
-
-def _monotonic() -> float:
-    # Also counts while the machine is suspended, where there is such a clock.
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Reading(Struct, frozen=True):
@@ -37,7 +32,7 @@ class Reading(Struct, frozen=True):
 class DatabaseClock:
     """Goes on from the last reading: what is done to the clock of this machine does not count."""
 
-    def __init__(self, monotonic: Callable[[], float] = _monotonic) -> None:
+    def __init__(self, monotonic: Callable[[], float] = elapsed) -> None:
         self._monotonic = monotonic
         self._set: Reading | None = None
 

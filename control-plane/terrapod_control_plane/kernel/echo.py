@@ -7,10 +7,11 @@ proves that nothing older than a second was missed.
 
 import math
 import secrets
-import time
 from collections.abc import Callable
 
 import anyio
+
+from terrapod_control_plane.kernel.clock import elapsed
 
 COUNTS_FOR = 1.0  # seconds
 
@@ -18,7 +19,7 @@ COUNTS_FOR = 1.0  # seconds
 class Echo:
     """The calls of one process; only the last one is waited for."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Callable[[], float] = elapsed) -> None:
         self._monotonic = monotonic
         # Of this process alone: the call of another one proves nothing here.
         self._name = secrets.token_hex(8)
