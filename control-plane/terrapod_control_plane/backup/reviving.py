@@ -2,22 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from msgspec import Struct
 
 from terrapod_control_plane.kernel import db, epochs, ids, outbox
 from terrapod_control_plane.kernel.crypto import keys
+from terrapod_control_plane.runs.recovery import events as recovery_events
 
 REASON = "it was restored from a backup of"
-
-
-class Restored(outbox.Event, frozen=True, kw_only=True):
-    """This database was made from a backup."""
-
-    kind: ClassVar[str] = "recovery.restored"
-    epoch: int
-    made_at: datetime
 
 
 class Alive(Struct, frozen=True, kw_only=True):
@@ -77,7 +70,7 @@ async def settle(now: datetime, made_at: datetime, *, revoke_tokens: bool) -> Re
             made = (ids.new("at"), admin["id"], keys.digest(text), now)
             await db.execute(_MINT, *made)
         who = ("system", "", "terrapod restore", ids.new("re"))
-        await outbox.store(Restored(epoch=epoch, made_at=made_at), now, *who)
+        await outbox.store(recovery_events.Restored(epoch=epoch, made_at=made_at), now, *who)
     return Revived(
         epoch=epoch,
         tokens=tokens,

@@ -48,16 +48,12 @@ async def workspace_unlocked(ctx: Context, event: WorkspaceUnlocked) -> None:
 
 async def many(ctx: Context, wanted: Sequence[str]) -> list[Run]:
     """Those of the runs that the caller may see."""
-    found = await queries.many(wanted)
-    seen = {w.id for w in await workspaces.many(ctx, [run.workspace_id for run in found])}
-    return [run for run in found if run.workspace_id in seen]
+    return await queries.visible(ctx.actor, wanted)
 
 
 async def phases(ctx: Context, wanted: Sequence[str]) -> list[Phase]:
     """Those of the plans and applies that the caller may see."""
-    found = await queries.phases(wanted)
-    seen = {w.id for w in await workspaces.many(ctx, [phase.workspace_id for phase in found])}
-    return [phase for phase in found if phase.workspace_id in seen]
+    return await queries.visible_phases(ctx.actor, wanted)
 
 
 def found(id_: str, run: Run | None) -> Run:

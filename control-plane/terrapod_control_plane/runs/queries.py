@@ -9,9 +9,11 @@ from msgspec.structs import replace
 
 from terrapod_control_plane.kernel import db, statements, unit_of_work
 from terrapod_control_plane.kernel.pages import Page, Paging
+from terrapod_control_plane.kernel.policy import Actor
 from terrapod_control_plane.kernel.repository import Repository
 from terrapod_control_plane.runs.model import MANY, Phase, Run, Standing, Stands
 from terrapod_control_plane.runs.tables import Phases, Runs
+from terrapod_control_plane.workspaces import visibility
 
 M = TypeVar("M", bound=Struct)
 
@@ -108,9 +110,10 @@ async def get(id_: str) -> Run | None:
     return await RUNS.get(id_)
 
 
-async def many(ids: Sequence[str]) -> list[Run]:
-    """Runs by their ids."""
-    return await RUNS.many(ids)
+async def visible(actor: Actor, ids: Sequence[str]) -> list[Run]:
+    """Those of these runs that an actor sees."""
+    seen = visibility.of_column(actor, "workspace_id", after=1)
+    return await RUNS.where(f"id = any($1) and {seen.sql}", list(ids), *seen.args)
 
 
 async def locked(id_: str) -> Run | None:
@@ -150,6 +153,12 @@ where p.id = any($1)
 async def phases(ids: Sequence[str]) -> list[Phase]:
     """Phases by their ids, with the moment from which the ends of their runs are shown."""
     return await PHASES.all(_WITH_RUN, list(ids))
+
+
+async def visible_phases(actor: Actor, ids: Sequence[str]) -> list[Phase]:
+    """Those of these phases that an actor sees, as :func:`phases` gives them."""
+    seen = visibility.of_column(actor, "p.workspace_id", after=1)
+    return await PHASES.all(f"{_WITH_RUN} and {seen.sql}", list(ids), *seen.args)
 
 
 async def show_end(run: str, at: datetime) -> None:
@@ -258,16 +267,10 @@ async def standing(runs: Sequence[str]) -> Stands:
 _OPEN = "status in ('pending', 'plan_queued', 'planning', 'confirmed', 'apply_queued', 'applying')"
 
 
-async def open_workspaces() -> list[str]:
-    """The workspaces of the runs that wait for or have an agent."""
-    sql = f"select distinct workspace_id as id from runs where {_OPEN}"
-    return [row["id"] for row in await db.rows(sql)]
-
-
-async def open_runs(workspaces: Sequence[str], paging: Paging) -> Page[Run]:
-    """The runs of these workspaces that wait for or have an agent, oldest first."""
-    where = f"{_OPEN} and workspace_id = any($1)"
-    return await RUNS.page(where, list(workspaces), order="number", paging=paging)
+async def open_runs(actor: Actor, paging: Paging) -> Page[Run]:
+    """The runs that wait for or have an agent and that an actor sees, oldest first."""
+    seen = visibility.of_column(actor, "workspace_id", after=0)
+    return await RUNS.page(f"{_OPEN} and {seen.sql}", *seen.args, order="number", paging=paging)
 
 
 async def capacity() -> tuple[int, int]:

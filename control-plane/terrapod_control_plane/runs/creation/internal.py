@@ -48,7 +48,10 @@ async def create(
     queued = lifecycle.take_turn(run, now)
     stored = await runs_queries.insert(queued, [lifecycle.phase_queued(plan, queued, now), apply])
     await _made(ctx, msgspec.structs.replace(run, number=stored.number))
-    return await scheduler.announce(ctx, stored, pool=stored.pool_id)
+    await scheduler.announce(ctx, stored, pool=stored.pool_id)
+    if not stored.queues:  # it takes no turn, but whose turn it is may go on at any time
+        await scheduler.advance(ctx, workspace.id)
+    return stored
 
 
 async def _made(ctx: Context, run: Run) -> None:
