@@ -36,7 +36,8 @@ class Case(Struct, frozen=True, kw_only=True):
     site: Site
     method: str
     path: str
-    body: bytes = b""
+    bodies: tuple[bytes, ...] = (b"",)  # sent in turn
+    content_type: str = light.JSON_API
     sql: Callable[[], Awaitable[object]] | None = None
     aim: str = ""
 
@@ -46,16 +47,24 @@ class Case(Struct, frozen=True, kw_only=True):
         return self.name.replace(" ", "-").replace("/", "-").replace(",", "")
 
     @property
-    def request(self) -> bytes:
-        """Its bytes."""
-        return self.site.request(self.method, self.path, self.body)
+    def requests(self) -> list[bytes]:
+        """The bytes of each."""
+        return [
+            self.site.request(self.method, self.path, body, self.content_type)
+            for body in self.bodies
+        ]
+
+    async def load(self, connections: int, count: int) -> Load:
+        """Ask so often in all on so many connections."""
+        return await light.load(self.site, self.requests, connections=connections, count=count)
 
 
 async def cases(site: Site, agent: Joined, database: Any, scene: Scene) -> list[Case]:
     """All that is asked."""
     return [
         *_reads(site, database, scene),
-        await _create(site, database, scene),
+        *await _creates(site, database, scene),
+        _beat(agent),
         _next(agent, database),
     ]
 
@@ -82,7 +91,7 @@ def _reads(site: Site, database: Any, scene: Scene) -> list[Case]:
     ]
 
 
-async def _create(site: Site, database: Any, scene: Scene) -> Case:
+async def _creates(site: Site, database: Any, scene: Scene) -> list[Case]:
     await database.execute("create table bench_runs (like runs including defaults)")
     await database.execute("alter table bench_runs add primary key (id)")
     numbers = itertools.count(1)
@@ -90,13 +99,25 @@ async def _create(site: Site, database: Any, scene: Scene) -> Case:
     async def copy() -> object:
         return await database.execute(_COPY, f"run-{next(numbers)}", scene.run)
 
+    create = partial(Case, site=site, method="POST", path="/api/v2/runs", sql=copy)
+    many, one = (
+        tuple(run_body(workspace, **{"plan-only": True}) for workspace in workspaces)
+        for workspaces in (scene.busy, (scene.workspace,))
+    )
+    return [
+        create(name=f"run create, plan only, {len(many)} workspaces", bodies=many),
+        create(name="run create, plan only", bodies=one),
+    ]
+
+
+def _beat(agent: Joined) -> Case:
     return Case(
-        name="run create, plan only",
-        site=site,
+        name="heartbeat, mTLS",
+        site=agent.site,
         method="POST",
-        path="/api/v2/runs",
-        body=run_body(scene.workspace, **{"plan-only": True}),
-        sql=copy,
+        path=f"/api/v2/listeners/{agent.listener}/heartbeat",
+        bodies=(b'{"version":"1","slots":1,"holding":[],"platform":"linux_amd64"}',),
+        content_type="application/json",
     )
 
 
@@ -113,7 +134,7 @@ def _next(agent: Joined, database: Any) -> Case:
 
 async def bodies(asked: list[Case]) -> dict[str, bytes]:
     """What the server answers, for the bare route to answer the same."""
-    return {case.key: (await case.site.once(case.request)).body for case in asked}
+    return {case.key: (await case.site.once(case.requests[0])).body for case in asked}
 
 
 class Measured(Struct):
@@ -131,13 +152,12 @@ async def measure(asked: list[Case], bare: Site, count: int, found: Found) -> No
     """One round: each case, then its two neighbours at once after it."""
     for case in asked:
         verb = case.method.lower()
-        beside = bare.request(case.method, f"/{verb}/{case.key}", case.body)
+        path = f"/{verb}/{case.key}"
+        beside = [bare.request(case.method, path, body) for body in case.bodies]
         for connections in CONNECTIONS:
             often = count * (1 if connections == 1 else 4)
             into = found.setdefault((case.name, connections), Measured())
-            into.ours.append(
-                await light.load(case.site, case.request, connections=connections, count=often)
-            )
+            into.ours.append(await case.load(connections, often))
             into.bare.append(await light.load(bare, beside, connections=connections, count=often))
             if case.sql is not None:
                 into.sql.append(await light.repeated([_void(case.sql)] * connections, often))

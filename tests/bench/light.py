@@ -1,6 +1,7 @@
 """A client that costs little, for it shares the cores with the server: HTTP/1.1 by hand."""
 
 import asyncio
+import itertools
 import ssl
 import statistics
 import time
@@ -100,12 +101,15 @@ class Site(NamedTuple):
         return answer
 
 
-async def load(site: Site, request: bytes, *, connections: int, count: int) -> Load:
-    """Ask the same again and again on some connections."""
+async def load(site: Site, requests: Sequence[bytes], *, connections: int, count: int) -> Load:
+    """Ask for these in turn, again and again, on some connections; each begins with another."""
     opened = [await site.connect() for _ in range(connections)]
 
-    def asking(connection: Connection) -> Callable[[], Awaitable[None]]:
+    def asking(number: int, connection: Connection) -> Callable[[], Awaitable[None]]:
+        turn = itertools.cycle([*requests[number:], *requests[:number]])
+
         async def ask() -> None:
+            request = next(turn)
             answer = await connection.ask(request)
             if answer.status >= 400:
                 raise RuntimeError(f"{request[:90]!r}: {answer.status} {answer.body[:500]!r}")
@@ -113,7 +117,9 @@ async def load(site: Site, request: bytes, *, connections: int, count: int) -> L
         return ask
 
     try:
-        return await repeated([asking(connection) for connection in opened], count)
+        return await repeated(
+            [asking(number % len(requests), one) for number, one in enumerate(opened)], count
+        )
     finally:
         for connection in opened:
             await connection.close()

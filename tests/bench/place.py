@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -28,8 +29,19 @@ from terrapod_control_plane.cli.demo_stage import Stage, carried_reads, program
 from terrapod_control_plane.kernel.postgres.home import recorded_folder
 from tests.bench.light import Site
 
-_PORTS = {"TERRAPOD_SERVER__PORT": "0", "TERRAPOD_SERVER__AGENT_PORT": "0"}
+_READY = re.compile(r"Terrapod is ready on https://\S+:(\d+), for agents on https://\S+:(\d+)")
 _READY_SECONDS = 90.0
+
+
+class Place(Stage, kw_only=True):
+    """A stage whose server may be of another checkout than this one."""
+
+    command: str  # the path of its terrapod
+    ports: tuple[str, str] = ("0", "0")  # after the first start those that it had
+
+    def terrapod(self, *arguments: str) -> str:
+        """What a command of the server's command line prints."""
+        return self.captured([self.command, *arguments])
 
 
 class Joined(Struct, frozen=True):
@@ -40,21 +52,26 @@ class Joined(Struct, frozen=True):
     pool: str
 
 
-def new_stage() -> Stage:
-    """A folder of its own."""
-    return Stage(folder=Path(tempfile.mkdtemp(prefix="terrapod-bench-")))
+def new_stage(command: str = "") -> Place:
+    """A folder of its own, for a server that this command starts."""
+    folder = Path(tempfile.mkdtemp(prefix="terrapod-bench-"))
+    return Place(folder=folder, command=command or program("terrapod"))
 
 
-def start(stage: Stage) -> float:
-    """Start the server; how long it took until it said that it is ready."""
+def start(stage: Place, *launched: str) -> float:
+    """Start the server, or this in its place; how long it took until it said that it is ready."""
+    names = ("TERRAPOD_SERVER__PORT", "TERRAPOD_SERVER__AGENT_PORT")
     began = time.monotonic()
-    server = stage.spawn("server", [program("terrapod"), "serve"], _PORTS)
+    ports = dict(zip(names, stage.ports, strict=True))
+    server = stage.spawn("server", [*(launched or [stage.command]), "serve"], ports)
     log = stage.folder / "server.log"
-    while "Terrapod is ready" not in log.read_text():
+    while (ready := _READY.search(log.read_text())) is None:
         if server.poll() is not None or time.monotonic() > began + _READY_SECONDS:
             raise RuntimeError(f"the server does not start: {log.read_text()[-2000:]}")
         time.sleep(0.01)
-    return time.monotonic() - began
+    took = time.monotonic() - began
+    stage.ports = (ready[1], ready[2])
+    return took
 
 
 def stop(stage: Stage) -> None:

@@ -2,7 +2,8 @@
 
 ``python tests/bench/run.py [--rounds 3] [--quick]``, or ``... backup`` for backup and restore,
 ``... large`` for runs with many resources, ``... fleet`` for many agents, ``... isolated`` for
-sandboxes, ``... uploads`` for states and configurations.
+sandboxes, ``... uploads`` for states and configurations, ``... core`` for the core of the API,
+which may be compared with that of another checkout.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from terrapod_control_plane.cli.demo_stage import Stage
 from tests.bench import (
     asking,
     backups,
+    core,
     crowd,
     crowded,
     doing,
@@ -42,6 +44,7 @@ ROUNDS = 3
 # Measured by themselves, each with options of its own.
 OTHERS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "backup": backups.main,
+    "core": core.main,
     "fleet": lambda _: fleet.main(),
     "isolated": lambda _: isolated.main(),
     "large": large.main,

@@ -11,7 +11,7 @@ from tests.bench.light import Site
 from tests.bench.place import api
 from tests.kit import factories
 
-MANY = 10_000
+MANY, BUSY = 10_000, 20
 
 _FILL = """
 insert into workspaces
@@ -27,6 +27,7 @@ class Scene(Struct, frozen=True, kw_only=True):
 
     workspace: str
     run: str
+    busy: tuple[str, ...]  # workspaces that get runs
 
 
 async def workspace(site: Site, name: str, pool: str, **given: Any) -> str:
@@ -82,9 +83,11 @@ async def upload_state(site: Site, workspace_id: str, content: bytes, serial: in
 
 
 async def build(site: Site, database: Any, pool: str) -> Scene:
-    """One workspace with a state, a run that waits, and ten thousand neighbours."""
+    """A workspace with a state, a run that waits, some that get runs, ten thousand neighbours."""
     id_ = await workspace(site, "bench", pool)
-    await configuration(site, id_, "# empty")
+    busy = [await workspace(site, f"busy-{number}", pool) for number in range(BUSY)]
+    for each in (id_, *busy):
+        await configuration(site, each, "# empty")
     await api(site, "POST", f"workspaces/{id_}/actions/lock", {})
     await upload_state(site, id_, state(10_000, 1), 1)
     await api(site, "POST", f"workspaces/{id_}/actions/unlock", {})
@@ -92,4 +95,5 @@ async def build(site: Site, database: Any, pool: str) -> Scene:
     await database.execute("vacuum analyze workspaces")
     body = run_body(id_, **{"plan-only": True})
     answer = await site.once(site.request("POST", "/api/v2/runs", body))
-    return Scene(workspace=id_, run=json.loads(answer.body)["data"]["id"])
+    run = json.loads(answer.body)["data"]["id"]
+    return Scene(workspace=id_, run=run, busy=tuple(busy))

@@ -20,9 +20,14 @@ class Row(Struct, frozen=True, kw_only=True):
 
 def markdown(rows: Sequence[Row]) -> str:
     """The rows as a table."""
-    lines = ["| what | Terrapod | beside | ratio | aim |", "| --- | --- | --- | --- | --- |"]
-    lines += [f"| {r.what} | {r.ours} | {r.beside} | {r.ratio} | {r.aim} |" for r in rows]
-    return "\n".join(lines)
+    heads = ("what", "Terrapod", "beside", "ratio", "aim")
+    return lines(heads, [(r.what, r.ours, r.beside, r.ratio, r.aim) for r in rows])
+
+
+def lines(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    rows = [heads, ["---"] * len(heads), *cells]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def told(load: Load) -> str:

@@ -16,7 +16,7 @@ import sys
 import tarfile
 import time
 from asyncio import Runner
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 import uvloop
@@ -71,26 +71,61 @@ def main(arguments: Sequence[str]) -> None:
 
 
 async def _measured(stage: Stage, rounds: int) -> list[Row]:
-    site, pool = place.people(stage), place.new_pool(stage, "parked")
     idle = memory.of(stage)
-    workspace = await scenery.workspace(site, "uploaded", pool)
-    await api(site, "POST", f"workspaces/{workspace}/actions/lock", {})
-    serials, archive = itertools.count(1), configuration(5 * _MB)
-    found = {name: Took() for name in AIMS}
-    connection = await site.connect()
+    uploads = await opened(stage, place.new_pool(stage, "parked"))
     for number in range(rounds):
         print(f"round {number + 1}", file=sys.stderr, flush=True)
-        for name, made in CONTENTS.items():
+        for name in AIMS:
             for _ in range(_TRIES if "20" not in name else _TRIES // 2):
-                content = made(serial := next(serials))
-                sending = _state(site, connection, workspace, (content, serial))
-                await _beside(stage, site, found[name], sending)
-        for _ in range(_TRIES):
-            sending = await _configuration(site, connection, workspace, archive)
-            await _beside(stage, site, found["configuration of 5 MB"], sending)
-    await connection.close()
-    rows = [_row(name, took) for name, took in found.items()]
+                await uploads.once(name)
+    await uploads.connection.close()
+    rows = [_row(name, took) for name, took in uploads.found.items()]
     return [*rows, *memory.rows(idle, memory.of(stage))]
+
+
+class Uploads(Struct, kw_only=True):
+    """Where the uploads go, on a connection that is open already as a client's is."""
+
+    stage: Stage
+    site: Site
+    connection: Connection
+    workspace: str
+    serials: Iterator[int]
+    archive: bytes
+    found: dict[str, Took]
+
+    async def sender(self, name: str) -> Callable[[], Awaitable[object]]:
+        """What sends one of these; a state is announced then, a configuration before."""
+        if name not in CONTENTS:
+            return await _configuration(self)
+        content = CONTENTS[name](serial := next(self.serials))
+        return _state(self, content, serial)
+
+    async def reconnect(self) -> None:
+        """Go on with another connection, for the server hangs up on one that nobody uses."""
+        await self.connection.close()
+        self.connection = await self.site.connect()
+
+    async def once(self, name: str) -> None:
+        """Upload one, and keep how long it took."""
+        sending = await self.sender(name)
+        await _beside(self.stage, self.site, self.found[name], sending)
+
+
+async def opened(stage: Stage, pool: str) -> Uploads:
+    """A workspace that takes uploads."""
+    site = place.people(stage)
+    workspace = await scenery.workspace(site, "uploads", pool)
+    await api(site, "POST", f"workspaces/{workspace}/actions/lock", {})
+    return Uploads(
+        stage=stage,
+        site=site,
+        connection=await site.connect(),
+        workspace=workspace,
+        serials=itertools.count(1),
+        archive=configuration(5 * _MB),
+        found={name: Took() for name in AIMS},
+    )
 
 
 def _row(name: str, took: Took) -> Row:
@@ -129,33 +164,34 @@ def configuration(size: int) -> bytes:
     return packed.getvalue()
 
 
-def _state(
-    site: Site, connection: Connection, workspace: str, sent: tuple[bytes, int]
-) -> Callable[[], Awaitable[object]]:
-    """Announces a state and sends it, on a connection that is open already as a client's is."""
-    content, serial = sent
-    given = {"serial": serial, "md5": hashlib.md5(content).hexdigest()}
+def _state(uploads: Uploads, content: bytes, serial: int) -> Callable[[], Awaitable[object]]:
+    """Announces a state and sends it."""
+    site, given = uploads.site, {"serial": serial, "md5": hashlib.md5(content).hexdigest()}
     document = json.dumps({"data": {"type": "state-versions", "attributes": given}}).encode()
+    path = f"/api/v2/workspaces/{uploads.workspace}/state-versions"
 
     async def send() -> None:
-        path = f"/api/v2/workspaces/{workspace}/state-versions"
-        made = json.loads((await connection.ask(site.request("POST", path, document))).body)
+        ask = uploads.connection.ask
+        made = json.loads((await ask(site.request("POST", path, document))).body)
         where = urlsplit(made["data"]["attributes"]["hosted-state-upload-url"]).path
-        answer = await connection.ask(site.request("PUT", where, content, "application/json"))
+        answer = await ask(site.request("PUT", where, content, "application/json"))
         assert answer.status == 204, answer.body
 
     return send
 
 
-async def _configuration(
-    site: Site, connection: Connection, workspace: str, archive: bytes
-) -> Callable[[], Awaitable[object]]:
+async def _configuration(uploads: Uploads) -> Callable[[], Awaitable[object]]:
     document = {"type": "configuration-versions", "attributes": {"auto-queue-runs": False}}
-    path = f"workspaces/{workspace}/configuration-versions"
-    made = await api(site, "POST", path, document)
+    path = f"workspaces/{uploads.workspace}/configuration-versions"
+    made = await api(uploads.site, "POST", path, document)
     where = urlsplit(made["attributes"]["upload-url"]).path
-    request = site.request("PUT", where, archive, "application/octet-stream")
-    return lambda: connection.ask(request)
+    request = uploads.site.request("PUT", where, uploads.archive, "application/octet-stream")
+
+    async def send() -> None:
+        answer = await uploads.connection.ask(request)
+        assert answer.status == 200, answer.body
+
+    return send
 
 
 async def _beside(
