@@ -56,10 +56,10 @@ def authority() -> Authority:
 def given(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate and its key."""
     folder = tmp_path_factory.mktemp("given")
-    end = "-----END PRIVATE KEY-----\n"
-    key, _, certificate = authority.server().partition(end)
-    (folder / "key.pem").write_text(key + end)
-    (folder / "cert.pem").write_text(certificate)
+    begin = "-----BEGIN CERTIFICATE-----"
+    key, _, certificate = authority.server().partition(begin)
+    (folder / "key.pem").write_text(key)
+    (folder / "cert.pem").write_text(begin + certificate)
     return folder
 
 
