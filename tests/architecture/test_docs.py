@@ -274,7 +274,8 @@ def test_the_reference_says_what_there_is() -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     found = [each for struct, prefix in STRUCTS.values() for each in settings_of(struct, prefix)]
-    assert not [setting.name for setting in found if not setting.text]
+    untold = [setting.name for setting in found if not setting.text]
+    assert not untold, f"without a comment behind the field: {untold}"
     assert not SAID.keys() - {setting.name for setting in found}
 
 

@@ -1,12 +1,14 @@
 """How the control plane is divided, and what its files may import."""
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from terrapod_control_plane.app import SLICES
+from terrapod_control_plane.kernel.outbox import Event
 from tests.architecture.slices import (
     ABOVE,
     BELOW,
@@ -77,11 +79,14 @@ def test_every_slice_declares_itself_under_its_name() -> None:
 
 def test_permission_comes_first() -> None:
     found = {m.name: unguarded(m.tree) for m in IN_SLICES if m.kind == "service"}
-    assert not {name: some for name, some in found.items() if some}
+    late = {name: some for name, some in found.items() if some}
+    assert not late, f"not `await ctx.must(...)` as the first statement: {late}"
 
 
 def test_files_import_what_their_kind_may() -> None:
-    assert not trespasses(KNOWN, ORDER)
+    found = trespasses(KNOWN, ORDER)
+    rules = "what each kind of file may import: docs/architecture.md, Kinds of files"
+    assert not found, "\n".join(("", *found, rules))
 
 
 def test_nothing_imports_in_a_circle() -> None:
@@ -111,7 +116,21 @@ def test_every_id_that_is_made_is_of_a_declared_kind() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"ids.new", "ids.part"}
     }
     assert made
-    assert made <= declared
+    assert made <= declared, f"kinds of no slice.py: {made - declared}"
+
+
+def test_every_event_has_a_kind_of_its_own() -> None:
+    """Rows of the outbox and of the audit record are told apart by it."""
+    kinds: dict[str, list[str]] = {}
+    for module in (module for module in IN_SLICES if module.kind == "events"):
+        for name, event in vars(importlib.import_module(f"{TOP}.{module.name}")).items():
+            own = isinstance(event, type) and issubclass(event, Event) and event is not Event
+            if own and name[0] != "_" and event.__module__ == f"{TOP}.{module.name}":
+                kinds.setdefault(event.kind, []).append(f"{module.name}.{name}")
+    assert kinds
+    assert "" not in kinds, f"without a kind: {kinds['']}"
+    twice = {kind: events for kind, events in kinds.items() if len(events) > 1}
+    assert not twice, f"the same kind: {twice}"
 
 
 def test_no_function_is_called_of() -> None:

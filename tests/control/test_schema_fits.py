@@ -59,10 +59,13 @@ async def test_piccolo_knows_the_columns_of_the_database(control: Control, found
     known: Any = {column._meta.name: column for column in found.table._meta.columns}
     there = await columns(found.name)
     apart = found.made | found.beside
-    assert set(known) - apart == set(there) - apart
+    unmade, untold = set(known) - apart - set(there), set(there) - apart - set(known)
+    assert not unmade, f"in tables.py, made by no migration: {unmade}"
+    assert not untold, f"made by a migration, not in tables.py: {untold}"
     assert apart <= set(there)
     for name, column in known.items():
-        assert (_TYPES[type(column)], column._meta.null) == there[name], name
+        told = (_TYPES[type(column)], column._meta.null)
+        assert told == there[name], f"{name}: type and null in tables.py, then in the database"
 
 
 @each
@@ -75,7 +78,8 @@ async def test_every_field_is_a_column_of_its_type(control: Control, found: Rows
     for name in set(fields) - found.computed:
         type_, nullable = there[name]
         options = flat(fields[name])
-        assert nullable == any(isinstance(one, inspect.NoneType) for one in options), name
+        optional = any(isinstance(one, inspect.NoneType) for one in options)
+        assert nullable == optional, f"{name}: null in the database, then in model.py"
         kinds = [one for one in options if not isinstance(one, inspect.NoneType)]
         assert all(isinstance(one, _FIELDS[type_]) for one in kinds), name
 

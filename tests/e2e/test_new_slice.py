@@ -51,6 +51,7 @@ def test_it_is_documented(copy: Copy) -> None:
         ("GET", NOTES): read,
         ("POST", NOTES): write,
         ("GET", NOTE): read,
+        ("PATCH", NOTE): write,
         ("DELETE", NOTE): write,
     }
 

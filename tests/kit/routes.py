@@ -102,6 +102,10 @@ class Route(NamedTuple):
         ids = ids | {"name": "plan"} if self.agents else ids
         body = samples.bodies().get((self.method, self.path))
         query = body.query if body else "wait=0&seen=0&filter[workspace][name]={name}"
+        unknown = set(re.findall(r"{(\w+)}", self.path)) - ids.keys()
+        assert not unknown, (
+            f"{self.path}: nothing makes {unknown}; in_workspace of {samples.AT} does"
+        )
         return re.sub(r"{(\w+)}", lambda found: ids[found[1]], f"{self.path}?{query}")
 
     def body(self, ids: dict[str, str]) -> bytes:

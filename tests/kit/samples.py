@@ -15,6 +15,8 @@ from tests.kit.bodies import BODIES, Body
 from tests.kit.control import Client
 
 _HOME = Path(__file__).parents[1] / "control"
+# Where a slice says it, for those whom a test tells that something is missing.
+AT = "SAMPLES in tests/control/<slice>/samples.py"
 
 # Makes something as the owner of a workspace, among the ids that are known; its own id.
 Make = Callable[[Client, Mapping[str, str]], Awaitable[str]]

@@ -169,6 +169,11 @@ def _grown() -> Mapping[str, tuple[int, Shape]]:
     return {**GROWN, **{table: (MANY, shape) for table, shape in samples.grown().items()}}
 
 
+def grown_tables() -> set[str]:
+    """The tables that are filled."""
+    return set(_grown())
+
+
 def growing() -> set[str]:
     """The tables of which no statement may read much."""
     return _grown().keys() - _COUNTED
