@@ -15,7 +15,7 @@ _DAYS = 365
 _ANEW_AFTER = timedelta(days=30)
 
 
-class Certificates:
+class ServedCertificates:
     """What both ports show; a connection that is open keeps what it was shown."""
 
     def __init__(self, services: Services) -> None:
@@ -24,7 +24,7 @@ class Certificates:
         self._made = self._make()
         self._served: list[tls.Reloadable] = []
 
-    def give(self, public: tls.Listener, agents: tls.Listener) -> None:
+    def give(self, public: tls.ListeningSocket, agents: tls.ListeningSocket) -> None:
         """Give the listeners their certificates; raises :class:`tls.ListenFailed`."""
         self._served = [tls.Reloadable(context) for context in self._contexts()]
         public.ssl_context, agents.ssl_context = (served.context for served in self._served)

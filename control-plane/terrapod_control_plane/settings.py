@@ -33,7 +33,7 @@ Wait = Annotated[float, Meta(ge=0, le=1e8)]
 Whole = Annotated[int, Meta(ge=0, le=10**8)]
 
 
-class Server(Struct, frozen=True, kw_only=True):
+class ServerSettings(Struct, frozen=True, kw_only=True):
     """Where the control plane listens."""
 
     host: str = "127.0.0.1"  # address of the public port
@@ -61,7 +61,7 @@ class Server(Struct, frozen=True, kw_only=True):
     stranger_bytes_at_most: Count = 64 * 1024  # of a body that comes without a credential
 
 
-class Database(Struct, frozen=True, kw_only=True):
+class DatabaseSettings(Struct, frozen=True, kw_only=True):
     """Which PostgreSQL."""
 
     url: Secret = Secret("")  # postgresql://…; empty: an embedded server in the data directory
@@ -73,13 +73,13 @@ class Database(Struct, frozen=True, kw_only=True):
     outbox_days: Duration = 7.0  # events older than this are dropped, if no consumer needs them
 
 
-class Encryption(Struct, frozen=True, kw_only=True):
+class EncryptionSettings(Struct, frozen=True, kw_only=True):
     """The key ring that seals secrets and blobs."""
 
     keys: Secret = Secret("")  # id:base64,id:base64, the first seals; empty: a file in the data dir
 
 
-class Runs(Struct, frozen=True, kw_only=True):
+class RunsSettings(Struct, frozen=True, kw_only=True):
     """Leases and limits of runs."""
 
     plan_lease_seconds: Duration = 30.0  # a plan whose agent is silent for so long is queued again
@@ -98,7 +98,7 @@ class Runs(Struct, frozen=True, kw_only=True):
     show_end_at_most_seconds: Wait = 10.0  # after the apply's end, in any case; 0: at once
 
 
-class Agents(Struct, frozen=True, kw_only=True):
+class AgentsSettings(Struct, frozen=True, kw_only=True):
     """Agents and their certificates."""
 
     beat_idle_seconds: Duration = 30.0  # an agent without work beats so often
@@ -110,7 +110,7 @@ class Agents(Struct, frozen=True, kw_only=True):
     join_token_days: Duration = 30.0  # life of a join token unless told otherwise
 
 
-class Configurations(Struct, frozen=True, kw_only=True):
+class ConfigurationsSettings(Struct, frozen=True, kw_only=True):
     """Limits of uploaded configurations."""
 
     bytes_at_most: Count = 1024 * 1024 * 1024  # of the archive
@@ -121,7 +121,7 @@ class Configurations(Struct, frozen=True, kw_only=True):
     upload_hours: Duration = 1.0  # life of an upload URL
 
 
-class States(Struct, frozen=True, kw_only=True):
+class StatesSettings(Struct, frozen=True, kw_only=True):
     """Limits of states."""
 
     bytes_at_most: Count = 256 * 1024 * 1024
@@ -132,7 +132,7 @@ class States(Struct, frozen=True, kw_only=True):
     snapshot_seconds: Whole = 0  # local applies send states so often; 0: only at the end
 
 
-class Retention(Struct, frozen=True, kw_only=True):
+class RetentionSettings(Struct, frozen=True, kw_only=True):
     """How long is kept what nobody works with any more. States and their history stay."""
 
     audit_days: Wait = 365.0  # entries of the audit record; 0: for ever
@@ -142,7 +142,7 @@ class Retention(Struct, frozen=True, kw_only=True):
     recovered_states: Count = 5  # states of one run that came after it had ended, the newest
 
 
-class Logging(Struct, frozen=True, kw_only=True):
+class LoggingSettings(Struct, frozen=True, kw_only=True):
     """How the server writes its own log."""
 
     format: Literal["console", "json"] = "json"
@@ -155,15 +155,15 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     data_dir: Path = Path("~/.terrapod/server")
     first_admin: str = "admin@localhost"  # the e-mail of the administrator made at first start
-    server: Server = Server()
-    database: Database = Database()
-    encryption: Encryption = Encryption()
-    runs: Runs = Runs()
-    agents: Agents = Agents()
-    configurations: Configurations = Configurations()
-    states: States = States()
-    retention: Retention = Retention()
-    logging: Logging = Logging()
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
+    runs: RunsSettings = RunsSettings()
+    agents: AgentsSettings = AgentsSettings()
+    configurations: ConfigurationsSettings = ConfigurationsSettings()
+    states: StatesSettings = StatesSettings()
+    retention: RetentionSettings = RetentionSettings()
+    logging: LoggingSettings = LoggingSettings()
 
     @property
     def token_file(self) -> Path:

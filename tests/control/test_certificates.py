@@ -11,8 +11,8 @@ from anyio.streams.tls import TLSAttribute
 from cryptography import x509
 from msgspec.structs import replace
 
-from terrapod_control_plane.certificates import Certificates
-from terrapod_control_plane.web.tls import Listener, ListenFailed
+from terrapod_control_plane.certificates import ServedCertificates
+from terrapod_control_plane.web.tls import ListenFailed, ListeningSocket
 from tests.kit.clock import MovableClock
 from tests.kit.control import Control
 
@@ -41,8 +41,8 @@ async def test_the_names_of_the_server_are_in_its_certificate(control: Control) 
 
 async def test_our_own_certificate_is_made_anew_in_good_time(control: Control) -> None:
     clock = MovableClock()
-    certificates = Certificates(replace(control.services, clock=clock))
-    public, agents = Listener("127.0.0.1", 0), Listener("127.0.0.1", 0)
+    certificates = ServedCertificates(replace(control.services, clock=clock))
+    public, agents = ListeningSocket("127.0.0.1", 0), ListeningSocket("127.0.0.1", 0)
     certificates.give(public, agents)
     first = [_handshake(listener) for listener in (public, agents)]
     certificates.renew()
@@ -63,8 +63,8 @@ async def test_a_given_certificate_is_read_again(control: Control, tmp_path: Pat
     files = {"tls_cert_file": tmp_path / "cert.pem", "tls_key_file": tmp_path / "key.pem"}
     settings = control.services.settings
     settings = replace(settings, server=replace(settings.server, **files))
-    certificates = Certificates(replace(control.services, settings=settings))
-    public, agents = Listener("127.0.0.1", 0), Listener("127.0.0.1", 0)
+    certificates = ServedCertificates(replace(control.services, settings=settings))
+    public, agents = ListeningSocket("127.0.0.1", 0), ListeningSocket("127.0.0.1", 0)
     with pytest.raises(ListenFailed, match="can't be used"):
         certificates.give(public, agents)
     first = issue()
@@ -82,7 +82,7 @@ def _curious() -> ssl.SSLContext:
     return context
 
 
-def _handshake(listener: Listener) -> bytes | None:
+def _handshake(listener: ListeningSocket) -> bytes | None:
     """What a client is shown, without a network between."""
     assert listener.ssl_context
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -7,7 +7,7 @@ import pytest
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import system
-from terrapod_control_plane.runs.phases.leases.jobs import Leases
+from terrapod_control_plane.runs.phases.leases.jobs import LeaseWatch
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 
@@ -65,7 +65,7 @@ async def test_leases_begin_anew_after_a_time_in_which_nobody_could_beat(
 ) -> None:
     run = await factories.run(api, workspace)
     await factories.starts_plan(listener)
-    leases, context = Leases(2), system(control.services)
+    leases, context = LeaseWatch(2), system(control.services)
     await leases.look(context)
     control.clock.move(31)  # longer than the lease, as when the process was stopped
     await leases.look(context)

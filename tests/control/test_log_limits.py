@@ -9,7 +9,7 @@ from terrapod_control_plane.kernel.context import Context, system
 from terrapod_control_plane.kernel.errors import TooLarge
 from terrapod_control_plane.runs.phases.artifacts import internal as artifacts
 from terrapod_control_plane.runs.phases.leases.model import LeaseRef
-from terrapod_control_plane.settings import Runs
+from terrapod_control_plane.settings import RunsSettings
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.lost import late, log_of, lost
@@ -21,7 +21,7 @@ MEGABYTE = 1024 * 1024
 
 def short(control: Control) -> Context:
     """The server, with room for a log of a little more than a megabyte."""
-    settings = replace(control.services.settings, runs=Runs(log_bytes=10))
+    settings = replace(control.services.settings, runs=RunsSettings(log_bytes=10))
     return system(replace(control.services, settings=settings))
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from terrapod_control_plane import app
 from terrapod_control_plane.kernel import db, jobs
 from terrapod_control_plane.kernel.context import Services
-from terrapod_control_plane.settings import Retention
+from terrapod_control_plane.settings import RetentionSettings
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control, problems
 
@@ -71,7 +71,9 @@ async def test_an_archive_goes_when_a_newer_one_is_there_and_its_runs_ended_long
     await housekeeping(control.services)
     assert files(control, "configuration", workspace) == {first, second}
     control.clock.move(2 * HOUR)
-    never = replace(control.services.settings, retention=Retention(configuration_archive_days=0))
+    never = replace(
+        control.services.settings, retention=RetentionSettings(configuration_archive_days=0)
+    )
     await housekeeping(replace(control.services, settings=never))
     assert files(control, "configuration", workspace) == {first, second}
     for _ in range(2):  # there is nothing left to do the second time

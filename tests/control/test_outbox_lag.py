@@ -11,7 +11,7 @@ from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.consumers import Consumer, Delivery
 from terrapod_control_plane.kernel.context import Context, system
 from terrapod_control_plane.kernel.outbox_lag import lags
-from terrapod_control_plane.settings import Logging, Settings
+from terrapod_control_plane.settings import LoggingSettings, Settings
 from tests.control.conftest import As
 from tests.kit import factories
 from tests.kit.consumers import NAME, Failing, Hearer, begin, emit, reading
@@ -130,7 +130,7 @@ async def test_what_nobody_reads_for_very_long_is_dropped_with_a_word(control: C
 
 def test_events_are_logged_unless_that_is_switched_off() -> None:
     def names(*, events: bool) -> list[str]:
-        wanted = Settings(logging=Logging(events=events))
+        wanted = Settings(logging=LoggingSettings(events=events))
         return [one.name for one in housekeeping.consumers(wanted)]
 
     assert (names(events=True), names(events=False)) == (["log"], [])

@@ -16,7 +16,7 @@ from terrapod_control_plane.kernel import db, jobs
 from terrapod_control_plane.kernel.blobs.base import once
 from terrapod_control_plane.kernel.context import Services, system
 from terrapod_control_plane.runs.logs import internal as logs
-from terrapod_control_plane.settings import Retention
+from terrapod_control_plane.settings import RetentionSettings
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 
@@ -41,7 +41,7 @@ def files(root: Path, workspace: str) -> set[str]:
 
 def kept(control: Control, **days: Any) -> Services:
     """The parts of the server, with other times."""
-    settings = replace(control.services.settings, retention=Retention(**days))
+    settings = replace(control.services.settings, retention=RetentionSettings(**days))
     return replace(control.services, settings=settings)
 
 

@@ -110,7 +110,7 @@ async def test_requests_are_answered_503_and_jobs_go_on_when_it_is_back(
 async def test_a_pool_is_whole_again_when_all_its_connections_had_gone_silent(
     behind: str, between: Proxy
 ) -> None:
-    async with connecting.Pool(behind, size=3, answer_within=0.5) as pool:
+    async with connecting.ConnectionPool(behind, size=3, answer_within=0.5) as pool:
         await pool.execute("select 1")
         between.weather(SILENT)
         failed: list[str] = []
@@ -139,7 +139,7 @@ async def test_a_statement_that_takes_too_long_is_ended_in_the_database_too(
     behind: str, fresh: str
 ) -> None:
     direct = await asyncpg.connect(fresh)
-    async with connecting.Pool(behind, size=1, answer_within=0.5) as pool:
+    async with connecting.ConnectionPool(behind, size=1, answer_within=0.5) as pool:
         with pytest.raises(asyncpg.QueryCanceledError):
             await pool.execute("select pg_sleep(600)")
         sleeping = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)' "

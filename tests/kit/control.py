@@ -15,13 +15,13 @@ from msgspec import Struct
 
 from terrapod_agent.identity import certificate_request, new_key
 from terrapod_control_plane import boot
-from terrapod_control_plane.certificates import Certificates
+from terrapod_control_plane.certificates import ServedCertificates
 from terrapod_control_plane.identity import internal as identity
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Services, system
 from terrapod_control_plane.runs import service as runs_service
 from terrapod_control_plane.runs.phases.leases import jobs as leases_jobs
-from terrapod_control_plane.settings import Logging, Runs, Server, Settings
+from terrapod_control_plane.settings import LoggingSettings, RunsSettings, ServerSettings, Settings
 from terrapod_control_plane.web import tls
 from tests.kit.clock import MovableClock
 
@@ -194,8 +194,8 @@ class Control(Struct, kw_only=True):
 
 def settings(folder: Path) -> Settings:
     """Settings of a server that only moves when it is told to."""
-    server = Server(port=0, agent_port=0, stop_grace_seconds=0.5, look_every_seconds=_NEVER)
-    runs, logging = Runs(sweep_seconds=_NEVER), Logging(events=False)
+    server = ServerSettings(port=0, agent_port=0, stop_grace_seconds=0.5, look_every_seconds=_NEVER)
+    runs, logging = RunsSettings(sweep_seconds=_NEVER), LoggingSettings(events=False)
     return Settings(data_dir=folder, server=server, runs=runs, logging=logging)
 
 
@@ -203,14 +203,14 @@ def settings(folder: Path) -> Settings:
 async def served(settings: Settings, dsn: str) -> AsyncIterator[Control]:
     """A control plane on two free ports until the block ends."""
     clock = MovableClock()
-    public, agents = tls.Listener("127.0.0.1", 0), tls.Listener("127.0.0.1", 0)
+    public, agents = tls.ListeningSocket("127.0.0.1", 0), tls.ListeningSocket("127.0.0.1", 0)
     public.bind()
     agents.bind()
     server = msgspec.structs.replace(settings.server, port=public.port, agent_port=agents.port)
     settings = msgspec.structs.replace(settings, server=server)
     try:
         async with boot.opened(settings, dsn, clock=clock) as opened:
-            Certificates(opened.services).give(public, agents)
+            ServedCertificates(opened.services).give(public, agents)
             stop, accepting = anyio.Event(), anyio.Event()
             async with anyio.create_task_group() as tasks:
 

@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import ByteStream, SocketStream
 
 from terrapod_control_plane.web.limits import Limits
-from terrapod_control_plane.web.tls import Listener, serve
+from terrapod_control_plane.web.tls import ListeningSocket, serve
 
 QUICK = Limits(handshake=0.3, head=0.3, idle=0.3, stall=0.3, slowest=1024)
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -52,10 +52,10 @@ class App:
 
 @asynccontextmanager
 async def serving(
-    app: App, limits: Limits = QUICK, agents: Listener | None = None
-) -> AsyncIterator[Listener]:
+    app: App, limits: Limits = QUICK, agents: ListeningSocket | None = None
+) -> AsyncIterator[ListeningSocket]:
     stop, up = anyio.Event(), anyio.Event()
-    public = Listener("127.0.0.1", 0, limits=limits)
+    public = ListeningSocket("127.0.0.1", 0, limits=limits)
 
     async def run() -> None:
         await serve(app, public, agents, stop=stop, ready=up.set, grace=0.2)
@@ -68,7 +68,7 @@ async def serving(
         stop.set()
 
 
-async def connect(listener: Listener) -> SocketStream:
+async def connect(listener: ListeningSocket) -> SocketStream:
     return await anyio.connect_tcp("127.0.0.1", listener.port)
 
 

@@ -16,7 +16,7 @@ from terrapod_control_plane.backup import archive, restoring, sealing
 from terrapod_control_plane.backup.archive import ArchiveReader, ArchiveWriter, Header, Manifest
 from terrapod_control_plane.backup.making import CONTEXT
 from terrapod_control_plane.backup.sealing import SealedWriter, WrongSecret
-from terrapod_control_plane.backup.tar import BadArchive
+from terrapod_control_plane.backup.tar import BadBackup
 from terrapod_control_plane.kernel.crypto.keys import KeyRing
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -100,7 +100,7 @@ def test_other_programs_read_it_too() -> None:
 
 
 def test_other_keys_have_not_signed_it() -> None:
-    with pytest.raises(BadArchive, match="not made with these keys"):
+    with pytest.raises(BadBackup, match="not made with these keys"):
         restoring.check(ArchiveReader(io.BytesIO(plain(3)).read), KeyRing.generate())
 
 
@@ -114,7 +114,7 @@ def test_a_member_that_is_gone_is_missed(gone: str) -> None:
         for info in whole:
             if info.name != gone:
                 less.addfile(info, whole.extractfile(info))
-    with pytest.raises(BadArchive):
+    with pytest.raises(BadBackup):
         restoring.check(ArchiveReader(io.BytesIO(out.getvalue()).read), RING)
 
 
@@ -126,7 +126,7 @@ def test_each_byte_of_a_small_archive_counts() -> None:
         other[at] ^= 4
         try:
             found = restoring.check(ArchiveReader(io.BytesIO(bytes(other)).read), RING)
-        except BadArchive:
+        except BadBackup:
             continue
         assert found == content  # it was padding, or a field of a header that nobody reads
 
@@ -136,7 +136,7 @@ def test_an_archive_that_is_cut_off_anywhere_is_noticed(wrap: Callable[[bytes], 
     raw = wrap(plain(2))
     for kept in range(0, len(raw), 101):
         read = partial(sealing.opened, io.BytesIO(raw[:kept]), Quick)
-        with pytest.raises(BadArchive):
+        with pytest.raises(BadBackup):
             restoring.check(ArchiveReader(read()), RING)
 
 
@@ -151,7 +151,7 @@ def test_no_frame_can_be_dropped_repeated_reordered_or_cut_off() -> None:
     first = end - 4 * step
     frames = [raw[first + n * step : first + (n + 1) * step] for n in range(4)]
     for order in ([0, 1, 2], [0, 2, 3], [0, 1, 1, 2, 3], [1, 0, 2, 3], [3, 0, 1, 2]):
-        with pytest.raises(BadArchive):
+        with pytest.raises(BadBackup):
             unsealed(raw[:first] + b"".join(frames[n] for n in order))
     assert unsealed(raw[:first] + b"".join(frames)) == bytes(range(256)) * 4096
 
@@ -162,13 +162,13 @@ def test_another_secret_opens_nothing() -> None:
 
 
 def test_a_head_may_not_ask_for_all_memory() -> None:
-    with pytest.raises(BadArchive, match="more memory"):
+    with pytest.raises(BadBackup, match="more memory"):
         sealing.Passphrase("x").key_of(sealing.Head(salt="AAAA", n=2**30, r=8, p=1))
 
 
 @pytest.mark.parametrize("raw", [b"", b"x", b"no archive at all" * 100, sealing.MAGIC, bytes(2000)])
 def test_what_is_no_archive_is_told_so(raw: bytes) -> None:
-    with pytest.raises(BadArchive):
+    with pytest.raises(BadBackup):
         ArchiveReader(sealing.opened(io.BytesIO(raw), Quick))
 
 

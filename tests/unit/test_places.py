@@ -20,10 +20,10 @@ import pytest
 import structlog
 
 from terrapod_control_plane.kernel.crypto.authority import Authority
-from terrapod_control_plane.settings import Server
+from terrapod_control_plane.settings import ServerSettings
 from terrapod_control_plane.web.connection import LimitedProtocol
 from terrapod_control_plane.web.limits import Limits, of_ports, place_of
-from terrapod_control_plane.web.tls import Listener, agent_context
+from terrapod_control_plane.web.tls import ListeningSocket, agent_context
 from tests.kit.edge import GET, QUICK, App, answer, asked, connect, serving
 
 pytestmark = pytest.mark.anyio
@@ -92,10 +92,10 @@ def authority() -> Authority:
     return Authority.create("Terrapod agents", NOW)
 
 
-def port_of_agents(authority: Authority, limits: Limits) -> Listener:
+def port_of_agents(authority: Authority, limits: Limits) -> ListeningSocket:
     pair = authority.issue_server(["127.0.0.1"], NOW, days=1)
     context = agent_context(*pair, authority.cert_pem)
-    return Listener("127.0.0.1", 0, context, limits=limits)
+    return ListeningSocket("127.0.0.1", 0, context, limits=limits)
 
 
 def agent(authority: Authority, folder: Path) -> ssl.SSLContext:
@@ -191,10 +191,10 @@ async def test_cut_connections_leave_nothing_behind(path: bytes) -> None:
 
 def test_both_ports_fit_into_the_files_that_may_be_open() -> None:
     for files in (256, 1024, 65_536, 1_048_576):
-        people, agents = of_ports(Server(), files, pool=12)
+        people, agents = of_ports(ServerSettings(), files, pool=12)
         assert 2 * (people.connections + agents.connections) + 12 + 64 <= files
         assert agents.connections >= people.connections
-    tight, _ = of_ports(Server(connections_at_most=10), 1024, pool=12)
+    tight, _ = of_ports(ServerSettings(connections_at_most=10), 1024, pool=12)
     assert tight.connections == 10
 
 

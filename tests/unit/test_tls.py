@@ -23,8 +23,8 @@ from terrapod_control_plane.kernel.crypto.authority import (
     fingerprint,
 )
 from terrapod_control_plane.web.tls import (
-    Listener,
     ListenFailed,
+    ListeningSocket,
     Reloadable,
     agent_context,
     public_context,
@@ -70,7 +70,7 @@ def server(authority: Authority) -> KeyPair:
 
 @asynccontextmanager
 async def serving(
-    app: App, public: Listener, agents: Listener | None = None, grace: float = 5
+    app: App, public: ListeningSocket, agents: ListeningSocket | None = None, grace: float = 5
 ) -> AsyncIterator[anyio.Event]:
     stop, up = anyio.Event(), anyio.Event()
 
@@ -94,7 +94,7 @@ def client(tmp_path: Path, authority: Authority, pair: KeyPair | None = None) ->
     return context
 
 
-async def connect(listener: Listener, context: ssl.SSLContext) -> TLSStream:
+async def connect(listener: ListeningSocket, context: ssl.SSLContext) -> TLSStream:
     return await anyio.connect_tcp(
         "127.0.0.1", listener.port, ssl_context=context, tls_standard_compatible=False
     )
@@ -109,7 +109,7 @@ async def ask(stream: ByteStream, request: bytes = ASK) -> str:
     return answer.partition(b"\r\n\r\n")[2].decode()
 
 
-async def ask_once(listener: Listener, context: ssl.SSLContext) -> str:
+async def ask_once(listener: ListeningSocket, context: ssl.SSLContext) -> str:
     async with await connect(listener, context) as stream:
         return await ask(stream)
 
@@ -118,8 +118,8 @@ async def test_each_listener_sees_who_calls(
     tmp_path: Path, authority: Authority, server: KeyPair
 ) -> None:
     pair = authority.issue_client_key("listener-1", NOW, DAY)
-    public = Listener("127.0.0.1", 0, public_context(*server))
-    agents = Listener("127.0.0.1", 0, agent_context(*server, authority.cert_pem))
+    public = ListeningSocket("127.0.0.1", 0, public_context(*server))
+    agents = ListeningSocket("127.0.0.1", 0, agent_context(*server, authority.cert_pem))
     async with serving(App(), public, agents):
         assert await ask_once(public, client(tmp_path, authority)) == "nobody"
         assert await ask_once(public, client(tmp_path, authority, pair)) == "nobody"
@@ -129,7 +129,7 @@ async def test_each_listener_sees_who_calls(
 
 
 async def test_plain_http_is_possible_behind_a_proxy() -> None:
-    public = Listener("127.0.0.1", 0)
+    public = ListeningSocket("127.0.0.1", 0)
     async with (
         serving(App(), public),
         await anyio.connect_tcp("127.0.0.1", public.port) as stream,
@@ -153,8 +153,8 @@ async def test_agents_without_a_good_certificate_are_refused(
     context = client(tmp_path, authority, pairs.get(who))
     if who == "old tls":
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-    public = Listener("127.0.0.1", 0)
-    agents = Listener("127.0.0.1", 0, agent_context(*server, authority.cert_pem))
+    public = ListeningSocket("127.0.0.1", 0)
+    agents = ListeningSocket("127.0.0.1", 0, agent_context(*server, authority.cert_pem))
     async with serving(App(), public, agents):
         with pytest.raises((ssl.SSLError, anyio.EndOfStream, anyio.BrokenResourceError)):
             await ask_once(agents, context)
@@ -168,9 +168,9 @@ async def test_certificates_and_authorities_are_replaced_while_running(
     pair = later.issue_client_key("listener-1", NOW, DAY)
     new = client(tmp_path, later, pair)
     reloadable = Reloadable(agent_context(*server, authority.cert_pem))
-    agents = Listener("127.0.0.1", 0, reloadable.context)
+    agents = ListeningSocket("127.0.0.1", 0, reloadable.context)
     async with (
-        serving(App(), Listener("127.0.0.1", 0), agents),
+        serving(App(), ListeningSocket("127.0.0.1", 0), agents),
         await connect(agents, old) as before,
     ):
         await ask(before)
@@ -188,9 +188,9 @@ async def test_no_session_can_be_resumed(
     tmp_path: Path, authority: Authority, server: KeyPair
 ) -> None:
     context = client(tmp_path, authority, authority.issue_client_key("listener-1", NOW, DAY))
-    agents = Listener("127.0.0.1", 0, agent_context(*server, authority.cert_pem))
+    agents = ListeningSocket("127.0.0.1", 0, agent_context(*server, authority.cert_pem))
     async with (
-        serving(App(), Listener("127.0.0.1", 0), agents),
+        serving(App(), ListeningSocket("127.0.0.1", 0), agents),
         await connect(agents, context) as stream,
     ):
         await ask(stream)
@@ -201,7 +201,7 @@ async def test_no_session_can_be_resumed(
 async def test_an_idle_peer_does_not_hold_up_the_stop(
     tmp_path: Path, authority: Authority, server: KeyPair
 ) -> None:
-    public = Listener("127.0.0.1", 0, public_context(*server))
+    public = ListeningSocket("127.0.0.1", 0, public_context(*server))
     async with serving(App(), public, grace=20) as stop:
         # Nobody reads from this connection any more, so it never answers the goodbye.
         idle = await connect(public, client(tmp_path, authority))
@@ -213,7 +213,7 @@ async def test_an_idle_peer_does_not_hold_up_the_stop(
 
 
 async def test_a_request_in_flight_is_finished() -> None:
-    app, public = App(), Listener("127.0.0.1", 0)
+    app, public = App(), ListeningSocket("127.0.0.1", 0)
     async with serving(app, public) as stop, anyio.create_task_group() as group:
         stream = await anyio.connect_tcp("127.0.0.1", public.port)
 
@@ -228,7 +228,7 @@ async def test_a_request_in_flight_is_finished() -> None:
 
 
 async def test_a_request_that_never_ends_is_left_after_the_grace() -> None:
-    app, public = App(), Listener("127.0.0.1", 0)
+    app, public = App(), ListeningSocket("127.0.0.1", 0)
     async with serving(app, public, grace=0.3) as stop:
         stream = await anyio.connect_tcp("127.0.0.1", public.port)
         await stream.send(ASK.replace(b"GET /", b"GET /slow"))
@@ -240,7 +240,7 @@ async def test_a_request_that_never_ends_is_left_after_the_grace() -> None:
 
 
 async def test_a_cancelled_server_gives_its_port_back() -> None:
-    public = Listener("127.0.0.1", 0)
+    public = ListeningSocket("127.0.0.1", 0)
     async with anyio.create_task_group() as group:
         up, stop = anyio.Event(), anyio.Event()
 
@@ -250,7 +250,7 @@ async def test_a_cancelled_server_gives_its_port_back() -> None:
         group.start_soon(run)
         await up.wait()
         group.cancel_scope.cancel()
-    again = Listener("127.0.0.1", public.port)
+    again = ListeningSocket("127.0.0.1", public.port)
     again.bind()
     again.close()
 
@@ -261,8 +261,8 @@ async def test_a_port_in_use_is_named() -> None:
         with pytest.raises(ListenFailed, match=rf"port {port} on 127\.0\.0\.1 is in use"):
             await serve(
                 App(),
-                Listener("127.0.0.1", 0),
-                Listener("127.0.0.1", port),
+                ListeningSocket("127.0.0.1", 0),
+                ListeningSocket("127.0.0.1", port),
                 stop=anyio.Event(),
                 ready=lambda: None,
                 grace=1,
@@ -271,4 +271,4 @@ async def test_a_port_in_use_is_named() -> None:
 
 async def test_a_foreign_address_is_named() -> None:
     with pytest.raises(ListenFailed, match="no such address"):
-        Listener("192.0.2.1", 0).bind()
+        ListeningSocket("192.0.2.1", 0).bind()

@@ -170,7 +170,7 @@ async def insert_certificate(new: Certificate) -> None:
     await CERTIFICATES.insert(new)
 
 
-class Holder(Struct, frozen=True):
+class CertificateHolder(Struct, frozen=True):
     """The listener behind a certificate, and when that ends."""
 
     id: str
@@ -186,9 +186,9 @@ where c.fingerprint = $1 and c.revoked_at is null and l.revoked_at is null and c
 """
 
 
-async def holder(fingerprint: str, now: datetime) -> Holder | None:
+async def holder(fingerprint: str, now: datetime) -> CertificateHolder | None:
     """Whose certificate this is, if it counts."""
-    return await db.one(Holder, _HOLDER, fingerprint, now)
+    return await db.one(CertificateHolder, _HOLDER, fingerprint, now)
 
 
 async def newest_certificate(listener_id: str) -> Certificate | None:

@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
-from terrapod_control_plane.backup.tar import BadArchive, Member, TarReader, TarWriter, Written
+from terrapod_control_plane.backup.tar import BadBackup, Member, TarReader, TarWriter, Written
 
 FORMAT = 1
 HEADER, KEYS, MANIFEST, SIGNATURE = "header.json", "keys", "manifest.json", "manifest.sig"
@@ -138,7 +138,7 @@ class ArchiveReader:
         while self._present is None and not self.signature:
             member = self._tar.next()
             if member is None:
-                raise BadArchive("the backup has no manifest: it was cut off")
+                raise BadBackup("the backup has no manifest: it was cut off")
             if member.name.startswith(f"{DIGESTS}/"):
                 self._compare(self._whole(member))
             elif member.name == MANIFEST:
@@ -147,7 +147,7 @@ class ArchiveReader:
                 self.signature = self._whole(member)
                 self._tar.end()
             elif self.manifest is not None:
-                raise BadArchive(f"{member.name} comes after the manifest")
+                raise BadBackup(f"{member.name} comes after the manifest")
             else:
                 self._present, self._sha = member, hashlib.sha256()
         return self._present
@@ -184,13 +184,13 @@ class ArchiveReader:
     def _header(self) -> Header:
         member = self.peek()
         if member is None or member.name != HEADER:
-            raise BadArchive("this is no backup of Terrapod")
+            raise BadBackup("this is no backup of Terrapod")
         try:
             header = msgspec.json.decode(self.whole(), type=Header)
         except msgspec.DecodeError as error:
-            raise BadArchive(f"the header of the backup makes no sense: {error}") from None
+            raise BadBackup(f"the header of the backup makes no sense: {error}") from None
         if header.format > FORMAT:
-            raise BadArchive(f"the backup was made by a newer version, {header.terrapod}")
+            raise BadBackup(f"the backup was made by a newer version, {header.terrapod}")
         return header
 
     def _whole(self, member: Member) -> bytes:
@@ -199,11 +199,11 @@ class ArchiveReader:
 
     def _must_be_small(self, member: Member) -> None:
         if member.size > _LARGEST_WHOLE:
-            raise BadArchive(f"{member.name} is larger than it can be")
+            raise BadBackup(f"{member.name} is larger than it can be")
 
     def _compare(self, listed: bytes) -> None:
         if listed != "".join(self._lines).encode():
-            raise BadArchive(f"{self._first_wrong(listed)} is damaged: its sha256 is another")
+            raise BadBackup(f"{self._first_wrong(listed)} is damaged: its sha256 is another")
         self._digests.append(hashlib.sha256(listed).hexdigest())
         self._lines = []
 
@@ -216,8 +216,8 @@ class ArchiveReader:
         try:
             found = msgspec.json.decode(content, type=Manifest)
         except msgspec.DecodeError as error:
-            raise BadArchive(f"the manifest of the backup makes no sense: {error}") from None
+            raise BadBackup(f"the manifest of the backup makes no sense: {error}") from None
         whole = (found.digests, found.members, found.header)
         if whole != (self._digests, self.members, self.header) or self._lines:
-            raise BadArchive("the backup is not what its manifest says: members are missing")
+            raise BadBackup("the backup is not what its manifest says: members are missing")
         self.manifest, self.manifest_bytes = found, content

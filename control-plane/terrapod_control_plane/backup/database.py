@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from terrapod_control_plane.backup.archive import DATABASE, ArchiveWriter, Table
-from terrapod_control_plane.backup.tar import BadArchive
+from terrapod_control_plane.backup.tar import BadBackup
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.migrations.run import UNFINISHED
 
@@ -116,7 +116,7 @@ async def load(connection: Any, table: Table, rows: AsyncIterator[bytes]) -> int
     try:
         said = await connection.copy_to_table(table.name, columns=table.columns, source=rows)
     except asyncpg.PostgresError as error:
-        raise BadArchive(f"the rows of {table.name} can't be stored: {error}") from error
+        raise BadBackup(f"the rows of {table.name} can't be stored: {error}") from error
     return _count(said)
 
 
@@ -137,7 +137,7 @@ async def without_foreign_keys(connection: Any) -> AsyncIterator[None]:
                 f'alter table {key["of"]} add constraint "{key["name"]}" {key["text"]}'
             )
         except asyncpg.ForeignKeyViolationError as error:
-            raise BadArchive(f"rows of {key['of']} name others that are missing") from error
+            raise BadBackup(f"rows of {key['of']} name others that are missing") from error
 
 
 async def empty(connection: Any, of: Sequence[Table]) -> None:
@@ -151,7 +151,7 @@ async def set_sequences(connection: Any, to: dict[str, int]) -> None:
     """Go on numbering where the backup was."""
     for name, last in to.items():
         if await connection.fetchval("select to_regclass($1)", f'"{name}"') is None:
-            raise BadArchive(f"there is no numbering {name}")
+            raise BadBackup(f"there is no numbering {name}")
         await connection.execute("select setval($1::text::regclass, $2)", f'"{name}"', last)
 
 

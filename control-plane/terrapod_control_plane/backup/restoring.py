@@ -17,7 +17,7 @@ from terrapod_control_plane.backup import archive, database, reviving
 from terrapod_control_plane.backup.archive import ArchiveReader, Header, Manifest, Table
 from terrapod_control_plane.backup.making import CONTEXT
 from terrapod_control_plane.backup.reviving import Revived
-from terrapod_control_plane.backup.tar import BadArchive, Member
+from terrapod_control_plane.backup.tar import BadBackup, Member
 from terrapod_control_plane.kernel.blobs.base import BadKey
 from terrapod_control_plane.kernel.blobs.local import LocalBlobs
 from terrapod_control_plane.kernel.crypto.keys import BadToken, KeyMissing, KeyRing
@@ -94,7 +94,7 @@ def _signed(reader: ArchiveReader, ring: KeyRing | None) -> Manifest:
         except BadToken:
             claim = b""
         if claim != sha256(reader.manifest_bytes).digest():
-            raise BadArchive("the backup was not made with these keys, or it was changed")
+            raise BadBackup("the backup was not made with these keys, or it was changed")
     return reader.manifest
 
 
@@ -102,7 +102,7 @@ def _ring(text: str) -> KeyRing:
     try:
         return KeyRing.parse(text)
     except ValueError as error:
-        raise BadArchive(f"the key ring in the backup is damaged: {error}") from None
+        raise BadBackup(f"the key ring in the backup is damaged: {error}") from None
 
 
 class _Restoring:
@@ -207,14 +207,14 @@ class _Restoring:
                     elif member.name == archive.KEYS:
                         self._keys = self._reader.whole().decode("ascii", "replace")
                     else:
-                        raise BadArchive(f"{member.name} is no member of a backup")
+                        raise BadBackup(f"{member.name} is no member of a backup")
             manifest = self._checked()
             await database.set_sequences(self._connection, manifest.sequences)
         return manifest
 
     async def _table(self, table: Table | None, member: str) -> None:
         if table is None:
-            raise BadArchive(f"{member} belongs to no table of the backup")
+            raise BadBackup(f"{member} belongs to no table of the backup")
         rows = self._reader.all_below(f"{archive.DATABASE}/{table.name}/")
         self._rows[table.name] = await database.load(self._connection, table, rows)
         self._target.say(f"{table.name}: {self._rows[table.name]:,} rows")
@@ -227,7 +227,7 @@ class _Restoring:
             else:
                 await store.put(key, self._reader.one())
         except BadKey as error:
-            raise BadArchive(f"{name}: {error}") from None
+            raise BadBackup(f"{name}: {error}") from None
         self._blobs[name] += 1
         self._target.say(f"{name}: {self._blobs[name]:,}")
 
@@ -237,9 +237,9 @@ class _Restoring:
         rows = {table.name: table.rows for table in manifest.tables if table.rows}
         blobs = {name: manifest.stores[name].blobs for name in manifest.stores}
         if rows != {name: count for name, count in self._rows.items() if count}:
-            raise BadArchive("the tables have not the rows that the manifest names")
+            raise BadBackup("the tables have not the rows that the manifest names")
         if blobs != self._blobs:
-            raise BadArchive("there are not as many blobs as the manifest names")
+            raise BadBackup("there are not as many blobs as the manifest names")
         return manifest
 
     def _write_keys(self, revived: Revived) -> None:
@@ -253,10 +253,10 @@ class _Restoring:
 def _fits(header: Header) -> None:
     ours = migrations.known()
     if not header.migrations:
-        raise BadArchive("the backup does not say which schema it has")
+        raise BadBackup("the backup does not say which schema it has")
     if header.migrations[-1] > ours[-1] or not set(header.migrations) <= set(ours):
-        raise BadArchive(
+        raise BadBackup(
             f"the backup was made by a newer version, {header.terrapod}: install that one first"
         )
     if header.migrations != ours[: len(header.migrations)]:
-        raise BadArchive(f"the backup has a schema that no version had: {header.terrapod} made it")
+        raise BadBackup(f"the backup has a schema that no version had: {header.terrapod} made it")

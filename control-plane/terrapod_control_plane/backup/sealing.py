@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from msgspec import Struct
 
-from terrapod_control_plane.backup.tar import BadArchive
+from terrapod_control_plane.backup.tar import BadBackup
 
 MAGIC = b"TERRAPOD-BACKUP\n"
 _PLAIN = 256 * 1024
@@ -77,7 +77,7 @@ class Passphrase(Struct, frozen=True):
                 "this archive is sealed for a key, not with a passphrase: use --identity"
             )
         if head.n > 2**18 or head.r > 16 or head.p > 16:
-            raise BadArchive("the seal of the archive asks for more memory than it may")
+            raise BadBackup("the seal of the archive asks for more memory than it may")
         kdf = Scrypt(salt=_bytes(head.salt), length=32, n=head.n, r=head.r, p=head.p)
         return kdf.derive(self.text.encode())
 
@@ -151,7 +151,7 @@ def _bytes(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise BadArchive("the seal of the archive is damaged") from None
+        raise BadBackup("the seal of the archive is damaged") from None
 
 
 def _nonce(number: int, *, last: bool) -> bytes:
@@ -198,7 +198,7 @@ class SealedReader:
         try:
             head = msgspec.json.decode(self._head, type=Head)
         except msgspec.DecodeError:
-            raise BadArchive("the seal of the archive is damaged") from None
+            raise BadBackup("the seal of the archive is damaged") from None
         key = opener.key_of(head)
         if not hmac.compare_digest(_check(key), head.check):
             raise WrongSecret("the passphrase or key is not the one that this archive needs")
@@ -215,7 +215,7 @@ class SealedReader:
             try:
                 self._waiting += self._cipher.decrypt(nonce, frame, self._head)
             except InvalidTag:
-                raise BadArchive("the archive is damaged or cut off") from None
+                raise BadBackup("the archive is damaged or cut off") from None
             self._number += 1
         found = bytes(self._waiting[:size])
         del self._waiting[:size]

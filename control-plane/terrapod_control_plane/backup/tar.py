@@ -10,7 +10,7 @@ _BLOCK = 512
 _PIECE = 256 * 1024
 
 
-class BadArchive(Exception):
+class BadBackup(Exception):
     """This is no backup, or it was changed, damaged or cut off; the message says what."""
 
 
@@ -38,21 +38,21 @@ class TarWriter:
         try:
             self._write(info.tobuf(tarfile.USTAR_FORMAT))
         except ValueError as error:
-            raise BadArchive(f"{name} can't be a member of the archive: {error}") from None
+            raise BadBackup(f"{name} can't be a member of the archive: {error}") from None
         self._size, self._left, self._sha = size, size, hashlib.sha256()
 
     def data(self, piece: bytes) -> None:
         """Bytes of the present member."""
         self._left -= len(piece)
         if self._left < 0:
-            raise BadArchive("a file has grown while it was copied")
+            raise BadBackup("a file has grown while it was copied")
         self._sha.update(piece)
         self._write(piece)
 
     def end(self) -> Written:
         """The present member is whole."""
         if self._left:
-            raise BadArchive("a file has shrunk while it was copied")
+            raise BadBackup("a file has shrunk while it was copied")
         self._write(bytes(-self._size % _BLOCK))
         return Written(self._size, self._sha.hexdigest())
 
@@ -86,9 +86,9 @@ class TarReader:
         try:
             info = tarfile.TarInfo.frombuf(head, "utf-8", "strict")
         except (tarfile.HeaderError, UnicodeDecodeError):
-            raise BadArchive("this is no backup, or it is damaged") from None
+            raise BadBackup("this is no backup, or it is damaged") from None
         if not info.isreg() or info.size < 0:
-            raise BadArchive(f"{info.name} is no member of a backup")
+            raise BadBackup(f"{info.name} is no member of a backup")
         self._left, self._padding = info.size, -info.size % _BLOCK
         return Member(info.name, info.size)
 
@@ -105,11 +105,11 @@ class TarReader:
         rest = self._exactly(2 * _BLOCK)
         while rest:
             if any(rest):
-                raise BadArchive("something follows the end of the backup")
+                raise BadBackup("something follows the end of the backup")
             rest = self._read(_PIECE)
 
     def _exactly(self, size: int) -> bytes:
         found = self._read(size) if size else b""
         if len(found) < size:
-            raise BadArchive("the backup is cut off")
+            raise BadBackup("the backup is cut off")
         return found

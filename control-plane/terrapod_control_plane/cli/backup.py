@@ -16,6 +16,7 @@ import anyio
 import typer
 
 from terrapod_common import files
+from terrapod_control_plane.backup.tar import BadBackup
 from terrapod_control_plane.cli.client import failed
 from terrapod_control_plane.cli.default_command import DefaultGroup
 from terrapod_control_plane.cli.secret_files import (
@@ -75,7 +76,6 @@ def make(
     The archive is sealed with a passphrase or for a key, since it holds the key ring.
     """
     from terrapod_control_plane.backup import making  # noqa: PLC0415 - slow to import
-    from terrapod_control_plane.backup.tar import BadArchive  # noqa: PLC0415
     from terrapod_control_plane.kernel.crypto.keys import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.db import BROKEN  # noqa: PLC0415
     from terrapod_control_plane.kernel.spared import AnotherBackup  # noqa: PLC0415
@@ -87,7 +87,7 @@ def make(
     try:
         with _target(file) as out:
             manifest = _written(effective, out, seal, with_keys=not without_keys)
-    except (KeyMissing, AnotherBackup, making.NothingToBackUp, BadArchive, *BROKEN) as error:
+    except (KeyMissing, AnotherBackup, making.NothingToBackUp, BadBackup, *BROKEN) as error:
         raise failed(f"No backup was made: {error}") from None
     except OSError as error:
         partial_ = str(error.filename or "").endswith(_PARTIAL)
@@ -134,14 +134,13 @@ def verify(
     """Read an archive to its end and compare every digest."""
     from terrapod_control_plane.backup import restoring, sealing  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.backup.archive import ArchiveReader  # noqa: PLC0415
-    from terrapod_control_plane.backup.tar import BadArchive  # noqa: PLC0415
 
     named = "The archive on standard input" if file == _STDIO else file
     try:
         with source(file) as stream:
             unsealed = sealing.opened(stream, partial(opener, passphrase_file, identity))
             manifest = restoring.check(ArchiveReader(unsealed))
-    except (BadArchive, sealing.WrongSecret) as error:
+    except (BadBackup, sealing.WrongSecret) as error:
         raise failed(f"{named} is not good: {error}") from None
     header = manifest.header
     typer.echo(f"{named} is whole: {_told(manifest)}.")

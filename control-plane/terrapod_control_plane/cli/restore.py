@@ -12,6 +12,7 @@ import anyio
 import typer
 
 from terrapod_common import logs
+from terrapod_control_plane.backup.tar import BadBackup
 from terrapod_control_plane.cli.backup import Progress, source
 from terrapod_control_plane.cli.client import failed
 from terrapod_control_plane.cli.secret_files import IdentityFile, PassphraseFile, opener
@@ -41,7 +42,6 @@ def restore(
     """
     from terrapod_control_plane.backup import restoring, sealing  # noqa: PLC0415 - slow to import
     from terrapod_control_plane.backup.archive import ArchiveReader  # noqa: PLC0415
-    from terrapod_control_plane.backup.tar import BadArchive  # noqa: PLC0415
     from terrapod_control_plane.cli.database import database  # noqa: PLC0415
     from terrapod_control_plane.kernel.crypto.keys import KeyMissing  # noqa: PLC0415
     from terrapod_control_plane.kernel.db import BROKEN  # noqa: PLC0415
@@ -60,7 +60,7 @@ def restore(
                 manifest, revived = anyio.run(run)
     except (restoring.NotEmpty, restoring.ClockBehind, KeyMissing, NotAlone) as error:
         raise failed(f"Nothing was restored: {error}") from None
-    except (BadArchive, sealing.WrongSecret) as error:
+    except (BadBackup, sealing.WrongSecret) as error:
         raise failed(f"Nothing was restored: {error}") from None
     except (OSError, MigrationFailed, *BROKEN) as error:
         raise failed(f"Nothing was restored: {error}") from None

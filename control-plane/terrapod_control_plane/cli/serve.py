@@ -11,6 +11,7 @@ import typer
 
 from terrapod_common import logs
 from terrapod_common.loops import Backoff, Loop, leaves, supervise
+from terrapod_control_plane.certificates import ServedCertificates
 from terrapod_control_plane.cli.settings import SettingsFile, read
 from terrapod_control_plane.kernel.connecting import Unreachable
 from terrapod_control_plane.kernel.postgres.home import PostgresFailed
@@ -76,7 +77,6 @@ async def _serve(
     settings: Settings, dsn: str, embedded: "Embedded | None", *, paused: bool
 ) -> None:
     from terrapod_control_plane import boot  # noqa: PLC0415 - slow to import
-    from terrapod_control_plane.certificates import Certificates  # noqa: PLC0415
     from terrapod_control_plane.web import tls  # noqa: PLC0415
 
     public, agents = _listeners(settings)
@@ -85,7 +85,7 @@ async def _serve(
         agents.bind()
         settings = _with_ports(settings, public.port, agents.port)
         async with boot.opened(settings, dsn, paused=paused) as opened:
-            certificates = Certificates(opened.services)
+            certificates = ServedCertificates(opened.services)
             certificates.give(public, agents)
             loops = [Loop("certificates", certificates.keep), *_watch(embedded, opened)]
             said = partial(_say, settings, opened)
@@ -107,14 +107,14 @@ async def _serve(
         agents.close()
 
 
-def _listeners(settings: Settings) -> "tuple[tls.Listener, tls.Listener]":
+def _listeners(settings: Settings) -> "tuple[tls.ListeningSocket, tls.ListeningSocket]":
     from terrapod_control_plane.web import limits, tls  # noqa: PLC0415 - slow to import
 
     server = settings.server
     files = limits.raise_open_files()
     people, machines = limits.of_ports(server, files, settings.database.pool_size)
-    public = tls.Listener(server.host, server.port, limits=people)
-    return public, tls.Listener(server.agent_host, server.agent_port, limits=machines)
+    public = tls.ListeningSocket(server.host, server.port, limits=people)
+    return public, tls.ListeningSocket(server.agent_host, server.agent_port, limits=machines)
 
 
 def _watch(embedded: "Embedded | None", opened: "boot.Opened") -> list[Loop]:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from terrapod_common.overrides import OVERRIDE, rivals_override
 from terrapod_common.tar_filter import objection
-from terrapod_control_plane.configurations.unzipping import Readable, Unzipped
+from terrapod_control_plane.configurations.unzipping import ByteSource, Unzipped
 
 _HEADER_AT_MOST = 256 * 1024
 _NAME_AT_MOST = 2048
@@ -57,7 +57,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     ratio_free_bytes: int  # unpacked bytes that no ratio is asked of
 
 
-def check(archive: Readable, size: Callable[[int], int], bounds: Bounds) -> None:
+def check(archive: ByteSource, size: Callable[[int], int], bounds: Bounds) -> None:
     """Read a gzip-compressed tar to its end; raises :class:`BadArchive`.
 
     Its size is asked for when it matters, with what would be enough: it may not be known yet.

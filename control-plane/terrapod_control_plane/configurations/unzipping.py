@@ -7,7 +7,7 @@ _PIECE = 64 * 1024  # packed; what is left of one is copied each time
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-class Readable(Protocol):
+class ByteSource(Protocol):
     """Bytes from their beginning."""
 
     def read(self, size: int = -1, /) -> bytes:
@@ -18,7 +18,7 @@ class Readable(Protocol):
 class Unzipped:
     """What is packed in one gzip member or in several; zeros behind a member are left out."""
 
-    def __init__(self, packed: Readable) -> None:
+    def __init__(self, packed: ByteSource) -> None:
         self._packed = packed
         self._waiting = b""  # packed, and not unpacked yet
         self._member = zlib.decompressobj(_GZIP)

@@ -17,7 +17,7 @@ class Checks(Struct, frozen=True):
     storage: Health
 
 
-class Behind(Struct, frozen=True, rename="kebab"):
+class LateConsumer(Struct, frozen=True, rename="kebab"):
     """What a consumer of events has still to do, and what it has given up."""
 
     behind: int
@@ -32,4 +32,6 @@ class Readiness(Struct, frozen=True, omit_defaults=True):
     status: Literal["ready", "not ready"]
     checks: Checks
     paused: bool = False  # ready, but nothing is handed out until `terrapod resume`
-    consumers: dict[str, Behind] = {}  # of events, where one is late or has given something up
+    consumers: dict[
+        str, LateConsumer
+    ] = {}  # of those that are late or gave something up

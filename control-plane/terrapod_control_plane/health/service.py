@@ -15,10 +15,12 @@ async def readiness(ctx: Context) -> model.Readiness:
     return model.Readiness(status, checks, ctx.services.condition.paused, _behind(ctx))
 
 
-def _behind(ctx: Context) -> dict[str, model.Behind]:
+def _behind(ctx: Context) -> dict[str, model.LateConsumer]:
     now = ctx.now()
     return {
-        lag.consumer: model.Behind(lag.behind, int(lag.age(now)), lag.attempts, lag.dead_letters)
+        lag.consumer: model.LateConsumer(
+            lag.behind, int(lag.age(now)), lag.attempts, lag.dead_letters
+        )
         for lag in ctx.services.condition.lags
         if lag.age(now) >= model.LATE or lag.dead_letters
     }

@@ -28,7 +28,7 @@ async def token_scope(id_: str) -> Scope | None:
     return Scope(where=Where.USER, id=found) if found else None
 
 
-class Holder(Struct, frozen=True):
+class TokenHolder(Struct, frozen=True):
     """The user behind a token, with what the token needs to be judged by."""
 
     token: str
@@ -48,9 +48,9 @@ where t.digest = $1 and t.kind = 'user' and u.is_active
 """
 
 
-async def holder(digest: bytes, now: datetime) -> Holder | None:
+async def holder(digest: bytes, now: datetime) -> TokenHolder | None:
     """The active user whose token this is."""
-    return await db.one(Holder, _HOLDER, digest, now)
+    return await db.one(TokenHolder, _HOLDER, digest, now)
 
 
 async def touch(token: str, now: datetime) -> None:

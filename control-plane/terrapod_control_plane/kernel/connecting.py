@@ -98,7 +98,7 @@ class Connection(asyncpg.Connection):
             raise Unreachable("the database has not answered in time") from None
 
 
-class Pool(asyncpg.Pool):
+class ConnectionPool(asyncpg.Pool):
     """A pool from which nobody waits for a connection for longer than for an answer."""
 
     def __init__(self, dsn: str, *, size: int, answer_within: float | None, **options: Any) -> None:

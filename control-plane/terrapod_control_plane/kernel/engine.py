@@ -6,7 +6,7 @@ import anyio
 import msgspec
 from piccolo.engine.postgres import PostgresEngine
 
-from terrapod_control_plane.kernel.connecting import Pool
+from terrapod_control_plane.kernel.connecting import ConnectionPool
 
 
 class _Engine(PostgresEngine):
@@ -24,7 +24,7 @@ async def open_pool(dsn: str, *, size: int, answer_within: float | None = None) 
     """
     ENGINE.config = {"dsn": dsn}
     # piccolo takes no connection class, so the pool is made here and handed to it.
-    ENGINE.pool = await Pool(dsn, size=size, answer_within=answer_within, init=prepare)
+    ENGINE.pool = await ConnectionPool(dsn, size=size, answer_within=answer_within, init=prepare)
 
 
 async def close_pool() -> None:

@@ -14,7 +14,7 @@ from terrapod_control_plane.kernel.errors import NotFound
 from terrapod_control_plane.kernel.policy import Scope
 from terrapod_control_plane.states import content, packing, queries, signed_urls
 from terrapod_control_plane.states.events import StateFinalized
-from terrapod_control_plane.states.model import Excerpt, Resource, Shown, StateVersion
+from terrapod_control_plane.states.model import Excerpt, Shown, StateResource, StateVersion
 from terrapod_control_plane.workspaces import internal as workspaces
 from terrapod_control_plane.workspaces.model import Workspace
 
@@ -187,7 +187,7 @@ def _shown(
     ctx: Context,
     version: StateVersion,
     scope: Scope | None,
-    resources: list[Resource] | None,
+    resources: list[StateResource] | None,
     linked: int,
 ) -> Shown:
     count = min(version.output_count or 0, linked)
@@ -202,10 +202,10 @@ def _shown(
 
 async def _resources(
     ctx: Context, versions: Sequence[StateVersion], bytes_at_most: int | None
-) -> Mapping[str, list[Resource]]:
+) -> Mapping[str, list[StateResource]]:
     found = await queries.resources([version.id for version in versions], bytes_at_most)
     ring = ctx.services.ring
     return {
-        version: [r for one in some for r in packing.opened(ring, version, one, Resource)]
+        version: [r for one in some for r in packing.opened(ring, version, one, StateResource)]
         for version, some in groupby(found, lambda one: one.state_version_id)
     }

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 Status = Literal["pending", "finalized", "discarded", "recovered"]
 
 
-class Resource(Struct, frozen=True, kw_only=True):
+class StateResource(Struct, frozen=True, kw_only=True):
     """What a state manages under one address, and how many of it."""
 
     name: str
@@ -59,7 +59,7 @@ class Shown(StateVersion, frozen=True, kw_only=True):
     """A version with some of its outputs and resources, and the addresses for the caller."""
 
     outputs: list[str]
-    resources: list[Resource] = []
+    resources: list[StateResource] = []
     resources_processed: bool = True
     hosted_state_download_url: str | None = None
     hosted_state_upload_url: str | None = None
@@ -86,7 +86,7 @@ class ParsedOutput(Struct, frozen=True, array_like=True):
     value: Raw
 
 
-class Readable(Struct, frozen=True, kw_only=True):
+class ReadableOutput(Struct, frozen=True, kw_only=True):
     """An output with its value, which is nothing where it may not be shown."""
 
     id: str

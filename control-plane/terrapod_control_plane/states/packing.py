@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from terrapod_control_plane.states.model import Excerpt, Excerpted, ParsedOutput, Resource
+from terrapod_control_plane.states.model import Excerpt, Excerpted, ParsedOutput, StateResource
 
 if TYPE_CHECKING:  # a process that reads a state is started without what seals it
     from terrapod_control_plane.kernel.crypto.keys import KeyRing
 
-T = TypeVar("T", ParsedOutput, Resource)
+T = TypeVar("T", ParsedOutput, StateResource)
 
 IN_ONE = 100  # of them in one excerpt, at most
 _BYTES_IN_ONE = 256 * 1024  # a longer one stands alone
 RESOURCES_AT_MOST = 1000  # are kept of a state; their count is of all
 
 
-def packed(kind: Excerpted, things: Iterable[Resource | ParsedOutput]) -> Iterator[Excerpt]:
+def packed(kind: Excerpted, things: Iterable[StateResource | ParsedOutput]) -> Iterator[Excerpt]:
     """The things in their order, in excerpts."""
     first, size, waiting = 0, 0, list[bytes]()
     for thing in things:

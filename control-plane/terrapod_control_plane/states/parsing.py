@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from terrapod_control_plane.states.model import Excerpt, Parsed, ParsedOutput, Resource
+from terrapod_control_plane.states.model import Excerpt, Parsed, ParsedOutput, StateResource
 from terrapod_control_plane.states.packing import RESOURCES_AT_MOST, packed
 
 _NOTHING = Raw(b"null")
@@ -92,8 +92,8 @@ def clean(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
-def _summary(resource: _Resource) -> Resource:
-    return Resource(
+def _summary(resource: _Resource) -> StateResource:
+    return StateResource(
         name=resource.name,
         type=resource.type if resource.mode == "managed" else f"data.{resource.type}",
         count=len(resource.instances),

@@ -45,7 +45,7 @@ class VariableChange(Struct, frozen=True, kw_only=True):
     sensitive: bool | UnsetType = UNSET
 
 
-class Readable(Struct, frozen=True, kw_only=True):
+class ReadableVariable(Struct, frozen=True, kw_only=True):
     """A variable as it may be shown: without its value when that is sensitive."""
 
     id: str

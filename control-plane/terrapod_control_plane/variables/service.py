@@ -15,7 +15,12 @@ from terrapod_control_plane.variables.events import (
     VariableDeleted,
     VariableUpdated,
 )
-from terrapod_control_plane.variables.model import NewVariable, Readable, Variable, VariableChange
+from terrapod_control_plane.variables.model import (
+    NewVariable,
+    ReadableVariable,
+    Variable,
+    VariableChange,
+)
 from terrapod_control_plane.workspaces.actions import VARIABLE_READ, VARIABLE_WRITE
 
 _TAKEN = "Key has already been taken."
@@ -24,7 +29,7 @@ _IDENTIFIER = re.compile(r"[^\W\d][\w-]*")
 _ENVIRONMENT = re.compile(r"[^=\s\0]+")
 
 
-async def create(ctx: Context, workspace: str, wanted: NewVariable) -> Readable:
+async def create(ctx: Context, workspace: str, wanted: NewVariable) -> ReadableVariable:
     """A new variable of a workspace."""
     await ctx.must(VARIABLE_WRITE, workspace)
     id_ = ids.new("var")
@@ -61,19 +66,21 @@ def _valid(variable: Variable) -> Variable:
     return variable
 
 
-async def index(ctx: Context, workspace: str) -> list[Readable]:
+async def index(ctx: Context, workspace: str) -> list[ReadableVariable]:
     """The variables of a workspace."""
     await ctx.must(VARIABLE_READ, workspace)
     return [_readable(ctx, found) for found in await queries.in_workspace(workspace)]
 
 
-async def show(ctx: Context, workspace: str, id_: str) -> Readable:
+async def show(ctx: Context, workspace: str, id_: str) -> ReadableVariable:
     """A variable of a workspace."""
     await ctx.must(VARIABLE_READ, workspace)
     return _readable(ctx, _found(await queries.get(workspace, id_), id_))
 
 
-async def update(ctx: Context, workspace: str, id_: str, change: VariableChange) -> Readable:
+async def update(
+    ctx: Context, workspace: str, id_: str, change: VariableChange
+) -> ReadableVariable:
     """Change a variable of a workspace."""
     await ctx.must(VARIABLE_WRITE, workspace)
     try:
@@ -125,8 +132,8 @@ def _found(found: Variable | None, id_: str) -> Variable:
     return found
 
 
-def _readable(ctx: Context, variable: Variable) -> Readable:
-    return Readable(
+def _readable(ctx: Context, variable: Variable) -> ReadableVariable:
+    return ReadableVariable(
         id=variable.id,
         key=variable.key,
         value=None if variable.sensitive else internal.opened(ctx, variable),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from terrapod_control_plane.settings import Server
+from terrapod_control_plane.settings import ServerSettings
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -44,7 +44,7 @@ def raise_open_files() -> int:
     return _FILES_AT_MOST if soft == resource.RLIM_INFINITY else soft
 
 
-def of_ports(server: Server, open_files: int, pool: int) -> tuple[Limits, Limits]:
+def of_ports(server: ServerSettings, open_files: int, pool: int) -> tuple[Limits, Limits]:
     """The limits of the public and of the agent port, which never take each other's files.
 
     ``pool`` is how many connections to the database there may be. A connection counts as two

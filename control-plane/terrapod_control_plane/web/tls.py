@@ -70,7 +70,7 @@ class Reloadable:
         tls.context = self._current
 
 
-class Listener:
+class ListeningSocket:
     """An address that is listened on; port 0 takes a free one."""
 
     def __init__(
@@ -141,7 +141,7 @@ def _complaint(host: str, port: int, error: OSError) -> str:
 class QuietServer(uvicorn.Server):
     """A uvicorn server that leaves signals alone, accepts by itself, and ends for good."""
 
-    def __init__(self, config: uvicorn.Config, listener: Listener) -> None:
+    def __init__(self, config: uvicorn.Config, listener: ListeningSocket) -> None:
         super().__init__(config)
         self.accepting = anyio.Event()
         self.servers = []
@@ -180,8 +180,8 @@ class QuietServer(uvicorn.Server):
 
 async def serve(
     app: Any,
-    public: Listener,
-    agents: Listener | None,
+    public: ListeningSocket,
+    agents: ListeningSocket | None,
     *,
     stop: anyio.Event,
     ready: Callable[[], None],

@@ -21,11 +21,11 @@ from terrapod_control_plane.kernel.errors import Unavailable, Unprocessable
 from terrapod_control_plane.kernel.readers import Readers
 from terrapod_control_plane.states import content
 from terrapod_control_plane.states.content import BadState
-from terrapod_control_plane.states.model import Parsed, ParsedOutput, Resource
+from terrapod_control_plane.states.model import Parsed, ParsedOutput, StateResource
 
 pytestmark = pytest.mark.anyio
 
-T = TypeVar("T", ParsedOutput, Resource)
+T = TypeVar("T", ParsedOutput, StateResource)
 
 RESOURCE = {
     "mode": "managed",
@@ -57,7 +57,7 @@ def state(padding: int = 0) -> bytes:
 
 def excerpted(read: Parsed, of: type[T]) -> list[T]:
     """What is in all excerpts of a kind."""
-    kind = "resources" if of is Resource else "outputs"
+    kind = "resources" if of is StateResource else "outputs"
     packs = [zlib.decompress(one.content) for one in read.excerpts if one.kind == kind]
     return [thing for pack in packs for thing in msgspec.json.decode(pack, type=list[of])]  # type: ignore[valid-type]
 
@@ -66,7 +66,7 @@ def test_facts_of_a_state() -> None:
     read = content.parsed(state())
     assert (read.serial, read.lineage, read.terraform_version) == (7, "l", "1.11.4")
     assert read.resource_count == 2
-    assert [(r.type, r.count, r.module) for r in excerpted(read, Resource)] == [
+    assert [(r.type, r.count, r.module) for r in excerpted(read, StateResource)] == [
         ("null_resource", 2, "root"),
         ("data.http", 1, "module.m"),
     ]
@@ -95,7 +95,7 @@ def test_excerpts_are_never_large(count: int, padding: int, excerpts: list[int])
 def test_only_the_first_resources_are_kept_but_all_are_counted() -> None:
     many = [RESOURCE | {"name": f"r{n}"} for n in range(1500)]
     read = content.parsed(json.dumps({"serial": 1, "resources": many}).encode())
-    assert (len(excerpted(read, Resource)), read.resource_count) == (1000, 3000)
+    assert (len(excerpted(read, StateResource)), read.resource_count) == (1000, 3000)
 
 
 def test_an_encrypted_state_is_taken_as_it_is() -> None:

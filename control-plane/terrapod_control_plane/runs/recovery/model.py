@@ -28,7 +28,7 @@ class Recovery(Struct, frozen=True, kw_only=True):
     held_workspaces: list[str] = []  # names
 
 
-class Opened(Struct, frozen=True, kw_only=True):
+class OpenRun(Struct, frozen=True, kw_only=True):
     """A run that was open when the database was left behind."""
 
     id: str

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.runs.model import Phase
-from terrapod_control_plane.runs.recovery.model import Finding, Opened
+from terrapod_control_plane.runs.recovery.model import Finding, OpenRun
 
 _UNKNOWN = """
 select u.id from unnest($1::text[], $2::bigint[]) u (id, fence)
@@ -46,9 +46,9 @@ order by workspace_id, is_current desc, number
 """
 
 
-async def open_runs(before: datetime) -> list[Opened]:
+async def open_runs(before: datetime) -> list[OpenRun]:
     """The runs that were open then; of each workspace the current one first."""
-    return await db.many(Opened, _OPEN, before)
+    return await db.many(OpenRun, _OPEN, before)
 
 
 async def unfinished(run: str) -> list[Phase]:

@@ -17,7 +17,7 @@ from terrapod_control_plane.runs.logs import internal as logs
 from terrapod_control_plane.runs.model import Run, Status
 from terrapod_control_plane.runs.recovery import internal, queries
 from terrapod_control_plane.runs.recovery.events import RecoveryEnded
-from terrapod_control_plane.runs.recovery.model import Finding, Opened, Recovery
+from terrapod_control_plane.runs.recovery.model import Finding, OpenRun, Recovery
 from terrapod_control_plane.runs.scheduler import internal as scheduler
 from terrapod_control_plane.workspaces import internal as workspaces
 from terrapod_control_plane.workspaces.model import Hold
@@ -90,7 +90,7 @@ async def _end_all(ctx: Context, since: datetime) -> tuple[list[str], set[str]]:
     return ended, held
 
 
-async def _end(ctx: Context, opened: Opened) -> set[str]:
+async def _end(ctx: Context, opened: OpenRun) -> set[str]:
     """End a run that was open, and hold its workspace where it may have applied something."""
     await workspaces.lock_row(ctx, opened.workspace_id)
     run = await runs_queries.locked(opened.id)

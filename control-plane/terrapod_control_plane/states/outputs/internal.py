@@ -13,7 +13,7 @@ from terrapod_control_plane.kernel.crypto.keys import KeyRing
 from terrapod_control_plane.kernel.errors import NotFound
 from terrapod_control_plane.states import internal as states
 from terrapod_control_plane.states import packing
-from terrapod_control_plane.states.model import Excerpt, ParsedOutput, Readable
+from terrapod_control_plane.states.model import Excerpt, ParsedOutput, ReadableOutput
 from terrapod_control_plane.states.outputs import queries
 
 # So many are shown beside other things; a list of their own has them all.
@@ -23,7 +23,7 @@ INCLUDED_AT_MOST = 1000
 _SMALL = 64 * 1024
 
 
-async def pieces(ctx: Context, version: str, total: int) -> AsyncIterator[list[Readable]]:
+async def pieces(ctx: Context, version: str, total: int) -> AsyncIterator[list[ReadableOutput]]:
     """The outputs of a version, some at a time."""
     for start in range(0, total, packing.IN_ONE):
         found = await numbered(ctx, version, start, min(start + packing.IN_ONE, total))
@@ -32,11 +32,11 @@ async def pieces(ctx: Context, version: str, total: int) -> AsyncIterator[list[R
         await checkpoint()
 
 
-async def some_outputs(ctx: Context, wanted: Sequence[str]) -> list[Readable]:
+async def some_outputs(ctx: Context, wanted: Sequence[str]) -> list[ReadableOutput]:
     """What `?include=` shows of the outputs that the caller may see."""
     by_version = groupby((ids.parted(id_) for id_ in wanted[:INCLUDED_AT_MOST]), lambda at: at[0])
     numbers = {version: [number for _, number in some] for version, some in by_version}
-    found: list[Readable] = []
+    found: list[ReadableOutput] = []
     for version in await states.visible(ctx, list(numbers)):
         first, last = min(numbers[version.id]), max(numbers[version.id])
         some = await numbered(ctx, version.id, first, last + 1)
@@ -88,9 +88,9 @@ def _opened(
     ]
 
 
-def readable(id_: str, found: ParsedOutput, *, clear: bool) -> Readable:
+def readable(id_: str, found: ParsedOutput, *, clear: bool) -> ReadableOutput:
     """An output as it is shown; a sensitive one with its value only when it may be seen."""
-    return Readable(
+    return ReadableOutput(
         id=id_,
         name=found.name,
         sensitive=found.sensitive,

@@ -16,7 +16,7 @@ from terrapod_control_plane.settings import Settings
 _LATE = timedelta(seconds=2)
 
 
-class Leases:
+class LeaseWatch:
     """Looks every few seconds for leases that ended, and knows when it could not.
 
     While the process stood still or the database was away no beat could renew a lease. Such a
@@ -42,7 +42,7 @@ def jobs(settings: Settings) -> list[Job]:
     """Leases, limits and queues; each for itself, so that none keeps the others."""
     every = settings.runs.sweep_seconds
     return [
-        Job(name="runs.leases", run=_unless_paused(Leases(every).look), every=every),
+        Job(name="runs.leases", run=_unless_paused(LeaseWatch(every).look), every=every),
         Job(name="runs.limits", run=_unless_paused(_limits), every=every),
         Job(name="runs.queues", run=_unless_paused(_queues), every=every),
         Job(name="runs.forgotten", run=_unless_paused(_forgotten), every=every),
