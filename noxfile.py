@@ -52,8 +52,9 @@ def tests(session: nox.Session) -> None:
     programs(session)
     install(session, *TESTS)
     gates(session)
-    # Of a part of the tests, what they cover says nothing.
-    session.run("pytest", "-n", "2", *(session.posargs or COVERAGE))
+    # Of a part of the tests, what they cover says nothing. Most wait for processes most of the
+    # time, so more of them than there are cores go on at once.
+    session.run("pytest", "-n", "4", *(session.posargs or COVERAGE))
 
 
 @nox.session

@@ -53,9 +53,21 @@ def made() -> Iterator[Made]:
         readers.end()
 
 
+_OTHERS: set[int] = set()  # processes that other tests of this worker have started
+
+
+@pytest.fixture(autouse=True)
+def others() -> Iterator[None]:
+    _OTHERS.update(one.pid for one in psutil.Process().children())
+    yield
+    _OTHERS.clear()
+
+
 def children() -> list[psutil.Process]:
     found = []
     for one in psutil.Process().children():
+        if one.pid in _OTHERS:
+            continue
         with contextlib.suppress(psutil.NoSuchProcess):  # it has ended in this moment
             if one.status() != psutil.STATUS_ZOMBIE:
                 found.append(one)

@@ -32,6 +32,4 @@ class Readiness(Struct, frozen=True, omit_defaults=True):
     status: Literal["ready", "not ready"]
     checks: Checks
     paused: bool = False  # ready, but nothing is handed out until `terrapod resume`
-    consumers: dict[
-        str, LateConsumer
-    ] = {}  # of those that are late or gave something up
+    consumers: dict[str, LateConsumer] = {}  # of those that are late or gave something up
