@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
-from terrapod_common import settings as reading
+from terrapod_common import settings as common_settings
 from terrapod_common.settings import Secret
 
 PREFIX = "TERRAPOD_"
@@ -193,11 +193,11 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
     """The effective settings; raises :class:`terrapod_common.settings.BadSettings`."""
-    settings = reading.load(
+    settings = common_settings.load(
         Settings, prefix=PREFIX, environment=environment, file=file, ignore=_NOT_OURS
     )
     if mistakes := list(_contradictions(settings)):
-        raise reading.BadSettings(mistakes)
+        raise common_settings.BadSettings(mistakes)
     return settings
 
 

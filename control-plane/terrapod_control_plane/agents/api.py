@@ -7,7 +7,8 @@ from litestar.params import FromPath, JSONBody
 
 from terrapod_control_plane.agents import service
 from terrapod_control_plane.agents.schema import ListenerDoc, PoolCreate, PoolDoc
-from terrapod_control_plane.identity.schema import NewToken, TokenDoc, shown
+from terrapod_control_plane.identity.schema import NewToken, TokenDoc
+from terrapod_control_plane.identity.views import new_token
 from terrapod_control_plane.kernel.jsonapi import Page, present
 from terrapod_control_plane.organizations import model as organizations_model
 from terrapod_control_plane.web.params import Ctx, PagingParam, Query
@@ -48,7 +49,7 @@ async def remove(ctx: Ctx, pool_id: FromPath[str], asked: Query) -> None:
 async def create_token(ctx: Ctx, pool_id: FromPath[str], data: JSONBody[NewToken]) -> TokenDoc:
     """A new join token."""
     ends, uses = data.expired_at, data.max_uses
-    return shown(await service.create_token(ctx, pool_id, data.description or "", ends, uses))
+    return new_token(await service.create_token(ctx, pool_id, data.description or "", ends, uses))
 
 
 @get("/agent-pools/{pool_id:str}/authentication-tokens")

@@ -4,7 +4,8 @@ from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from terrapod_control_plane.identity import service
-from terrapod_control_plane.identity.schema import NewToken, TokenDoc, UserDoc, shown
+from terrapod_control_plane.identity.schema import NewToken, TokenDoc, UserDoc
+from terrapod_control_plane.identity.views import new_token
 from terrapod_control_plane.kernel.jsonapi import Page, present
 from terrapod_control_plane.web.params import Ctx, PagingParam
 
@@ -18,7 +19,7 @@ async def account(ctx: Ctx) -> UserDoc:
 @post("/users/{user_id:str}/authentication-tokens")
 async def create_token(ctx: Ctx, user_id: FromPath[str], data: JSONBody[NewToken]) -> TokenDoc:
     """A new API token for a user."""
-    return shown(await service.create_token(ctx, user_id, data.description, data.expired_at))
+    return new_token(await service.create_token(ctx, user_id, data.description, data.expired_at))
 
 
 @get("/users/{user_id:str}/authentication-tokens")

@@ -5,8 +5,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType, field
 
-from terrapod_control_plane.identity.model import Minted
-from terrapod_control_plane.kernel.jsonapi import Payload, Resource, present
+from terrapod_control_plane.kernel.jsonapi import Payload, Resource
 from terrapod_control_plane.kernel.relations import one
 
 
@@ -52,10 +51,3 @@ class NewToken(Payload, kw_only=True):
     description: str = ""
     expired_at: Annotated[datetime, Meta(tz=True)] | None = None
     max_uses: int | None = None
-
-
-def shown(minted: Minted) -> TokenDoc:
-    """A new token with its text."""
-    doc = present(minted.stored, TokenDoc)
-    doc.token = minted.text
-    return doc

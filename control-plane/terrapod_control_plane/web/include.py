@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from msgspec import UNSET, Struct
 
 from terrapod_control_plane.kernel import ids
-from terrapod_control_plane.kernel import related as internal
 from terrapod_control_plane.kernel.context import Context
 from terrapod_control_plane.kernel.jsonapi import Compound, Page, Resource
+from terrapod_control_plane.kernel.related import Fetch
 from terrapod_control_plane.kernel.relations import Relation, relations
 
 R = TypeVar("R", bound=Resource)
@@ -22,7 +22,7 @@ class Include(Struct, frozen=True):
     """The names that a request asked for, and how each type is fetched."""
 
     names: tuple[str, ...]
-    fetch: Mapping[str, internal.Fetch]
+    fetch: Mapping[str, Fetch]
 
     async def with_related(self, ctx: Context, primary: R | Page[R] | Sequence[R]) -> Compound[R]:
         """The primary document with what it asked for beside it."""

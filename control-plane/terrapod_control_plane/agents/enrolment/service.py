@@ -14,8 +14,7 @@ from terrapod_control_plane.agents.model import Certificate, Listener, checked_n
 from terrapod_control_plane.identity import internal as identity
 from terrapod_control_plane.kernel import db, ids
 from terrapod_control_plane.kernel.context import Context, system
-from terrapod_control_plane.kernel.crypto import authority as certificates
-from terrapod_control_plane.kernel.crypto import keys
+from terrapod_control_plane.kernel.crypto import authority, keys
 from terrapod_control_plane.kernel.errors import Forbidden, NotFound, Unauthorized, Unprocessable
 from terrapod_control_plane.runs.phases.leases import internal as leases
 
@@ -45,7 +44,7 @@ async def join(ctx: Context, asked: wire.Join, pool: str | None = None) -> wire.
             id=id_,
             pool_id=token.subject_id,
             name=name,
-            public_key=certificates.public_key_pem(certificate).decode(),
+            public_key=authority.public_key_pem(certificate).decode(),
             version=asked.version[:100],
             created_at=ctx.now(),
         )
@@ -86,14 +85,14 @@ async def _enrol(ctx: Context, listener: Listener, *, again: bool) -> None:
 def _signed(ctx: Context, csr: str, id_: str) -> bytes:
     try:
         return ctx.services.authority.issue_client(csr.encode(), id_, ctx.now(), _lifetime(ctx))
-    except certificates.BadRequestCertificate as error:
+    except authority.BadRequestCertificate as error:
         raise Unprocessable(f"The certificate request is not acceptable: {error}") from None
 
 
 async def _remember(ctx: Context, listener: str, certificate: bytes) -> str:
-    der = certificates.certificate_der(certificate)
+    der = authority.certificate_der(certificate)
     not_after = x509.load_der_x509_certificate(der).not_valid_after_utc
-    fingerprint = certificates.fingerprint(der)
+    fingerprint = authority.fingerprint(der)
     await queries.insert_certificate(
         Certificate(fingerprint=fingerprint, listener_id=listener, not_after=not_after)
     )
@@ -127,7 +126,7 @@ async def renew(ctx: Context, listener_id: str, asked: wire.Renew) -> wire.Renew
         if now is None or now.revoked_at is not None or now.public_key != listener.public_key:
             told = "The name was taken over, or the listener was revoked."
             raise Unauthorized(told, code=Code.UNKNOWN_LISTENER)
-        if certificates.public_key_pem(certificate).decode() != now.public_key:
+        if authority.public_key_pem(certificate).decode() != now.public_key:
             told = "The request is not for the recorded key; to change it, join again."
             raise Forbidden(told, code=Code.OTHER_KEY)
         fingerprint = await _remember(ctx, listener_id, certificate)
@@ -155,6 +154,6 @@ async def _prove(ctx: Context, listener: Listener, asked: wire.Renew) -> None:
     except ValueError:  # no base64, or letters that no encoding of it has
         signature = b""
     message = f"{asked.nonce}\n{asked.csr}".encode()
-    if not certificates.signed_by(listener.public_key.encode(), signature, message):
+    if not authority.signed_by(listener.public_key.encode(), signature, message):
         told = "The signature is not by the key of this listener."
         raise Unauthorized(told, code=Code.SIGNATURE)
