@@ -1,5 +1,6 @@
 """How agents join the agents' test server, and renew."""
 
+from abc import ABC, abstractmethod
 from datetime import timedelta
 
 from terrapod_common import wire
@@ -10,7 +11,7 @@ from tests.kit.agent_records import Refusal
 LISTENER = "lsn-1"
 
 
-class Enrolling:
+class Enrolling(ABC):
     """Handlers of the calls by which an agent gets its certificates; each one is listener one."""
 
     def __init__(self) -> None:
@@ -23,9 +24,9 @@ class Enrolling:
         self.renewed_after = 3600.0
 
     @property
+    @abstractmethod
     def agent_url(self) -> str:
         """The port with mutual TLS."""
-        raise NotImplementedError
 
     async def on_join(self, named: dict[str, str], join: wire.Join) -> wire.Joined:
         """Join."""

@@ -1,5 +1,6 @@
 """What the agents' test server shares of the states of workspaces."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ STATE = {
 _SHARED = wire.SharedState(id=VERSION, serial=3, lineage=str(STATE["lineage"]))
 
 
-class Sharing:
+class Sharing(ABC):
     """Handlers of the calls by which a phase reads shared states; ``network`` shares its own."""
 
     def __init__(self) -> None:
@@ -33,8 +34,9 @@ class Sharing:
         self.shared_state = msgspec.json.encode(STATE)
         self.asked: list[dict[str, str]] = []
 
+    @abstractmethod
     def _phase(self, named: dict[str, str]) -> PhaseRecord:
-        raise NotImplementedError
+        """The phase that a call names, if it is held."""
 
     async def on_shared_workspace(self, named: dict[str, str], _: None) -> wire.SharedWorkspace:
         """A workspace that shares."""

@@ -44,12 +44,8 @@ def test_two_are_not_of_one_moment(tmp_path: Path) -> None:
         files.read(tmp_path)
 
 
-def test_the_command_says_what_is_wrong(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("sys.argv", ["new"])
+def test_the_command_says_what_is_wrong() -> None:
     with pytest.raises(SystemExit, match="usage"):
-        new.main()
-    monkeypatch.setattr("sys.argv", ["new", "no-name"])
+        new.main([])
     with pytest.raises(SystemExit, match=re.escape("no-name is no name")):
-        new.main()
+        new.main(["no-name"])
