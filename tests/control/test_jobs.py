@@ -1,19 +1,16 @@
 """Jobs: what brings them round, and that an exclusive one is in one process at a time."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
-from msgspec.structs import replace
 
 from terrapod_control_plane.kernel import bus, db, jobs
-from terrapod_control_plane.kernel.bus import Bus
 from terrapod_control_plane.kernel.context import Context, Services
 from terrapod_control_plane.kernel.jobs import Job
-from terrapod_control_plane.kernel.locks import LockSession
 from tests.kit.control import Control
 
 pytestmark = pytest.mark.anyio
@@ -34,14 +31,6 @@ class Turns:
         self.begun += 1
         self.backends.append(await db.value("select pg_backend_pid()"))
         await self.may_end.wait()
-
-
-@pytest.fixture
-async def other(control: Control, dsn: str) -> AsyncIterator[Services]:
-    """The services of another process on the same database."""
-    locks = LockSession(dsn)
-    yield replace(control.services, bus=Bus(), locks=locks)
-    await locks.close()
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -114,7 +103,7 @@ async def test_a_job_comes_round_by_itself(control: Control, wake_on: str) -> No
 
 
 async def test_an_exclusive_job_is_in_one_process_at_a_time(
-    control: Control, other: Services
+    control: Control, elsewhere: Services
 ) -> None:
     turns = Turns()
     job = Job(name="test", run=turns.run, every=NEVER, exclusive=True)
@@ -122,14 +111,14 @@ async def test_an_exclusive_job_is_in_one_process_at_a_time(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(jobs.turn, job, control.services)
             await until(lambda: len(turns.backends) == 1)
-            await jobs.turn(job, other)
+            await jobs.turn(job, elsewhere)
             assert turns.begun == 1
             turns.may_end.set()
-    await jobs.turn(job, other)
+    await jobs.turn(job, elsewhere)
     assert turns.begun == 2
 
 
-async def test_an_exclusive_job_leaves_others_alone(control: Control, other: Services) -> None:
+async def test_an_exclusive_job_leaves_others_alone(control: Control, elsewhere: Services) -> None:
     first, second = Turns(), Turns()
     second.may_end.set()
     with anyio.fail_after(20):
@@ -137,23 +126,23 @@ async def test_an_exclusive_job_leaves_others_alone(control: Control, other: Ser
             job = Job(name="first", run=first.run, every=NEVER, exclusive=True)
             tasks.start_soon(jobs.turn, job, control.services)
             await until(lambda: len(first.backends) == 1)
-            await jobs.turn(Job(name="second", run=second.run, every=1, exclusive=True), other)
+            await jobs.turn(Job(name="second", run=second.run, every=1, exclusive=True), elsewhere)
             assert second.begun == 1
             first.may_end.set()
 
 
-async def test_any_other_job_is_in_every_process(control: Control, other: Services) -> None:
+async def test_any_other_job_is_in_every_process(control: Control, elsewhere: Services) -> None:
     turns = Turns()
     job = Job(name="test", run=turns.run, every=NEVER)
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
-            for parts in (control.services, other):
+            for parts in (control.services, elsewhere):
                 tasks.start_soon(jobs.turn, job, parts)
             await until(lambda: turns.begun == 2)
             turns.may_end.set()
 
 
-async def test_an_exclusive_job_that_fails_lets_go(control: Control, other: Services) -> None:
+async def test_an_exclusive_job_that_fails_lets_go(control: Control, elsewhere: Services) -> None:
     async def fail(_: Context) -> None:
         raise ValueError("no luck")
 
@@ -161,7 +150,7 @@ async def test_an_exclusive_job_that_fails_lets_go(control: Control, other: Serv
         await jobs.turn(Job(name="test", run=fail, every=NEVER, exclusive=True), control.services)
     turns = Turns()
     turns.may_end.set()
-    await jobs.turn(Job(name="test", run=turns.run, every=NEVER, exclusive=True), other)
+    await jobs.turn(Job(name="test", run=turns.run, every=NEVER, exclusive=True), elsewhere)
     assert turns.begun == 1
 
 
