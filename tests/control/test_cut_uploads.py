@@ -131,7 +131,8 @@ async def rows() -> list[dict[str, Any]]:
 
 def files(root: Path) -> set[Path]:
     """All blobs; what is still on its way lies beside them and is none."""
-    return {path for path in root.rglob("*") if path.is_file()}
+    found = {path for path in root.rglob("*") if path.is_file()}
+    return {path for path in found if ".incoming" not in path.parts}
 
 
 @pytest.fixture

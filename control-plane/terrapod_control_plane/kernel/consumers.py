@@ -150,10 +150,10 @@ class Reader:
         if stored.kind not in self._known:
             self._log.warning("an event of an unknown kind was passed over", kind=stored.kind)
         elif stored.kind in self._kinds:
-            await self._insist(stored)
+            await self._try_until_settled(stored)
         self._cursor.finish(stored.id)
 
-    async def _insist(self, stored: StoredEvent) -> None:
+    async def _try_until_settled(self, stored: StoredEvent) -> None:
         """Try until it is done or given up."""
         about = {"id": stored.id, "kind": stored.kind}
         delays = self._consumer.backoff.delays()
@@ -161,7 +161,7 @@ class Reader:
             error, now = _in_words(failure), self._services.clock.now()
             attempts = await self._cursor.failed(error, now)
             if attempts >= self._consumer.attempts:
-                await self._cursor.bury(stored, error, now)
+                await self._cursor.give_up(stored, error, now)
                 self._log.error(
                     "an event is a dead letter", attempts=attempts, error=error, **about
                 )

@@ -149,7 +149,7 @@ class Cursor:
         self._saved = self.done
         return self.attempts
 
-    async def bury(self, event: StoredEvent, error: str, now: datetime) -> None:
+    async def give_up(self, event: StoredEvent, error: str, now: datetime) -> None:
         """Put the next event to the dead letters and go on behind it, both or none."""
         about = (self._consumer, event.id, now, self.attempts, error)
         await self._session.rows(_BURY, *about)
