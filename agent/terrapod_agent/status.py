@@ -9,7 +9,6 @@ import structlog
 from msgspec import Struct
 
 from terrapod_agent.connectivity import Connectivity
-from terrapod_agent.executors.process import is_locked
 from terrapod_agent.loops.renew import Renewal
 from terrapod_agent.slots import Slots
 from terrapod_common import files
@@ -79,7 +78,7 @@ async def report(
 
 def read(data_dir: Path) -> Status | None:
     """What the daemon of this data directory last said; nothing when none is running."""
-    if not is_locked(data_dir / LOCK):
+    if not files.is_locked(data_dir / LOCK):
         return None
     try:
         return msgspec.json.decode((data_dir / _FILE).read_bytes(), type=Status)

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import fcntl
 import itertools
 import os
 import secrets
@@ -227,3 +228,18 @@ def chown_like(path: Path, *, like: Path) -> None:
     owner = like.stat()
     if owner.st_uid != os.geteuid():
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether some process holds the lock of a file (``flock``); of no file nobody does."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

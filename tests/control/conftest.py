@@ -1,6 +1,6 @@
 """Who calls the control plane, and what there is."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -11,6 +11,7 @@ from terrapod_control_plane.kernel.context import Services
 from terrapod_control_plane.kernel.locks import LockSession
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
+from tests.kit.proxy import Proxy, before_database
 
 As = Callable[[str], Awaitable[Client]]
 _ROLES = {"admin": ("admin",), "reader": ("audit",)}
@@ -24,6 +25,15 @@ async def fresh(dsn: str) -> AsyncIterator[str]:
     yield urlunsplit(urlsplit(dsn)._replace(path="/fresh"))
     await admin.execute("drop database fresh with (force)")
     await admin.close()
+
+
+@pytest.fixture
+def between(dsn: str) -> Iterator[Proxy]:
+    """A network between a server and its database."""
+    proxy = before_database(dsn)
+    proxy.start()
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture

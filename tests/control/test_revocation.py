@@ -1,7 +1,7 @@
 """What is revoked is out: at once where it was revoked, within a second elsewhere."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -30,7 +30,7 @@ from tests.control.conftest import As
 from tests.kit import factories
 from tests.kit.control import Agent, Client, Control
 from tests.kit.hearing import Ears, all_heard, until
-from tests.kit.proxy import BOTH, Proxy, Weather, before_database, by_way_of
+from tests.kit.proxy import BOTH, Proxy, Weather, by_way_of
 
 pytestmark = pytest.mark.anyio
 
@@ -45,14 +45,6 @@ class Pair(Struct):
     near: Ears
     far: Ears
     between: Proxy
-
-
-@pytest.fixture
-def between(dsn: str) -> Iterator[Proxy]:
-    proxy = before_database(dsn)
-    proxy.start()
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture

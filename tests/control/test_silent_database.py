@@ -11,7 +11,7 @@ import pytest
 
 from terrapod_control_plane.kernel import connecting
 from tests.kit import factories
-from tests.kit.proxy import BOTH, Proxy, Weather, before_database, by_way_of
+from tests.kit.proxy import BOTH, Proxy, Weather, by_way_of
 from tests.kit.stack import Server, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -33,15 +33,6 @@ anyio.run(main)
 SILENT = Weather(silent=BOTH)
 # Well beyond what the limits add up to, on a busy machine.
 SOON = 60
-
-
-@pytest.fixture
-def between(dsn: str) -> Iterator[Proxy]:
-    """A network between a server and its database."""
-    proxy = before_database(dsn)
-    proxy.start()
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The agent's hold on a terraform under its shim, and on one that an earlier agent left behind."""
 
 import contextlib
-import fcntl
 import os
 import signal
 from pathlib import Path
@@ -101,7 +100,7 @@ async def wait_for_survivor(lock: Path, exit_file: Path, look_every: float) -> t
     While its shim lives, that one ends it. A terraform without a shim was interrupted by the end
     of the shim; it has its grace to save the state, and is killed then.
     """
-    while is_locked(lock):  # noqa: ASYNC110 - a lock tells nobody
+    while files.is_locked(lock):  # noqa: ASYNC110 - a lock tells nobody
         await anyio.sleep(look_every)
     if read_exit(exit_file):
         return ()
@@ -110,21 +109,6 @@ async def wait_for_survivor(lock: Path, exit_file: Path, look_every: float) -> t
         while record.is_running():  # noqa: ASYNC110 - it is not our child
             await anyio.sleep(look_every)
     return await _kill_strays(record, look_every)
-
-
-def is_locked(lock: Path) -> bool:
-    """Whether some process still holds the lock."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def read_record(lock: Path) -> ProcessRecord:

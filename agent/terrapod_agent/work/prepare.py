@@ -9,7 +9,7 @@ import anyio
 import msgspec
 
 from terrapod_agent.errors import OperationFailed
-from terrapod_agent.executors.process import is_locked, wait_for_survivor
+from terrapod_agent.executors.process import wait_for_survivor
 from terrapod_agent.work import variables
 from terrapod_agent.work.phase_folder import PhaseFolder, Ticket
 from terrapod_common import files, wire
@@ -31,7 +31,7 @@ async def acquire_run_folder(folder: PhaseFolder, look_every: float) -> None:
     if before is not None:
         with anyio.move_on_after(_SURVIVOR_SECONDS):
             await wait_for_survivor(before / "lock", before / "exit.main", look_every)
-        if is_locked(before / "lock"):
+        if files.is_locked(before / "lock"):
             raise OperationFailed(f"a program of an earlier phase still works in {run_folder.path}")
     await anyio.to_thread.run_sync(run_folder.acquire)
     for path in (folder.tree, folder.home, folder.temporary, folder.states):

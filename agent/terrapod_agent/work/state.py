@@ -15,7 +15,6 @@ from terrapod_agent.background import in_background
 from terrapod_agent.client import Client
 from terrapod_agent.error_capture import capture_error
 from terrapod_agent.errors import FenceLost, printable
-from terrapod_agent.executors.process import is_locked
 from terrapod_agent.retry import retry
 from terrapod_agent.slots import Notifier
 from terrapod_agent.work import printed_state
@@ -107,7 +106,7 @@ def _state_parent(folder: PhaseFolder, ticket: Ticket) -> Path:
 def _wait_for(lock: Path) -> None:
     """Wait until the state server has written what it still got from terraform."""
     until = time.monotonic() + _SERVER_SECONDS
-    while is_locked(lock) and time.monotonic() < until:
+    while files.is_locked(lock) and time.monotonic() < until:
         time.sleep(0.05)  # in a worker; a lock tells nobody
 
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.dto import AbstractDTO
 from litestar.typing import FieldDefinition
 from msgspec import Struct
 
 from terrapod_control_plane.kernel.errors import BadRequest, Unprocessable
 from terrapod_control_plane.kernel.reading import Malformed, read_json
 from terrapod_control_plane.web.auth import NOBODY
+from terrapod_control_plane.web.plain_dto import PlainDto
 from terrapod_control_plane.web.streams import limited
 
 _LARGEST = 1024 * 1024
@@ -29,7 +29,7 @@ class AgentRequest(Request[Any, Any, Any]):
         return _LARGEST if known else strangers
 
 
-class AgentJson(AbstractDTO[Any]):
+class AgentJson(PlainDto):
     """Set as ``dto`` and ``return_dto`` once, on the router of agents; handlers stay plain.
 
     A handler takes ``data: SomeStruct`` and returns a struct, or nothing for 204. Unlike Litestar
@@ -41,12 +41,6 @@ class AgentJson(AbstractDTO[Any]):
         """Whether the annotation is a struct, or a union of some."""
         found = field_definition.is_subclass_of(Struct)
         return found or any(map(cls.is_supported_model_type_field, field_definition.inner_types))
-
-    @classmethod
-    def create_for_field_definition(
-        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
-    ) -> None:
-        """Nothing has to be remembered: a handler knows what it takes."""
 
     def decode_bytes(self, value: bytes) -> Struct:
         """The request body as a struct."""
@@ -62,13 +56,3 @@ class AgentJson(AbstractDTO[Any]):
     def data_to_encodable_type(self, data: Any) -> Any:
         """What the handler returned; 204 for nothing."""
         return Response(None, status_code=204) if data is None else msgspec.json.encode(data)
-
-    @classmethod
-    def generate_field_definitions(cls, model_type: type[Any]) -> Any:
-        """Litestar's own field machinery is not used."""
-        return iter(())
-
-    @classmethod
-    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
-        """Litestar's own field machinery is not used."""
-        return False

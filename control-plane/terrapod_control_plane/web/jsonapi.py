@@ -4,16 +4,16 @@ from typing import Any
 
 import msgspec
 from litestar import Response
-from litestar.dto import AbstractDTO
 from litestar.typing import FieldDefinition
 from msgspec import NODEFAULT, UNSET, Struct
 
 from terrapod_control_plane.kernel import jsonapi
 from terrapod_control_plane.kernel.jsonapi import Payload, Resource
 from terrapod_control_plane.kernel.relations import relations
+from terrapod_control_plane.web.plain_dto import PlainDto
 
 
-class JsonApi(AbstractDTO[Any]):
+class JsonApi(PlainDto):
     """Set as ``dto`` and ``return_dto`` once, on the API router; handlers stay plain.
 
     A handler takes ``data: SomePayload`` (or a list of it) and returns a resource, a sequence of
@@ -24,12 +24,6 @@ class JsonApi(AbstractDTO[Any]):
     def is_supported_model_type_field(cls, field_definition: FieldDefinition) -> bool:
         """Whether a resource or payload is what the annotation is about."""
         return _subject(field_definition) is not None
-
-    @classmethod
-    def create_for_field_definition(
-        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
-    ) -> None:
-        """Nothing has to be remembered: a handler knows what it takes and returns."""
 
     def decode_bytes(self, value: bytes) -> Any:
         """The request body as payload structs."""
@@ -56,16 +50,6 @@ class JsonApi(AbstractDTO[Any]):
         document = _document(subject, many=_is_many(field_definition)) if subject else None
         described = FieldDefinition.from_annotation(document) if document else field_definition
         return schema_creator.for_field_definition(described)
-
-    @classmethod
-    def generate_field_definitions(cls, model_type: type[Any]) -> Any:
-        """Litestar's own field machinery is not used."""
-        return iter(())
-
-    @classmethod
-    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
-        """Litestar's own field machinery is not used."""
-        return False
 
 
 def _query_without_page(query: str) -> str:

@@ -1,9 +1,8 @@
 """How another process of ours finds an embedded PostgreSQL that runs already."""
 
-import fcntl
-import os
 from pathlib import Path
 
+from terrapod_common import files
 from terrapod_control_plane.kernel.postgres.home import PostgresFailed, recorded_folder
 from terrapod_control_plane.kernel.postgres.process import Address
 
@@ -16,7 +15,7 @@ def exists(data_dir: Path) -> bool:
 
 def running(data_dir: Path) -> str | None:
     """The DSN of the server that another process runs here; nothing when none does."""
-    if not _is_held(data_dir / "postgres.lock"):
+    if not files.is_locked(data_dir / "postgres.lock"):
         return None
     folder = recorded_folder(data_dir)
     try:
@@ -29,17 +28,3 @@ def running(data_dir: Path) -> str | None:
             "try again in a moment"
         ) from None
     return Address(sockets or host, port).dsn(password)
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        descriptor = os.open(lock, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
