@@ -39,9 +39,9 @@ def pieces(raw: bytes, size: int = 10_000) -> Iterator[bytes]:
 async def passed(raw: bytes) -> Checking:
     with Checking(BOUNDS) as checking:
         for piece in pieces(raw):
-            assert checking.passed(piece) == piece
-        checking.last()
-        await checking.agreed()
+            assert checking.update(piece) == piece
+        checking.finalize()
+        await checking.before_publish()
     return checking
 
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from terrapod_control_plane.configurations.archive import Bounds, check
-from terrapod_control_plane.kernel.blobs.base import Way
+from terrapod_control_plane.kernel.blobs.base import Transform
 
 _AT_ONCE = 4
 # What has come and was not looked at yet; an archive that comes faster is checked afterwards.
@@ -85,7 +85,7 @@ class Arriving:
             raise _Left
 
 
-class Checking(Way):
+class Checking(Transform):
     """What an archive passes on its way into the store: its digest is taken, and it is checked."""
 
     def __init__(self, bounds: Bounds) -> None:
@@ -116,7 +116,7 @@ class Checking(Way):
     ) -> None:
         self._arriving.leave()
 
-    def passed(self, piece: bytes | bytearray) -> bytes | bytearray:
+    def update(self, piece: bytes | bytearray) -> bytes | bytearray:
         """The piece, which the check may take now."""
         self._sha256.update(piece)
         self.size += len(piece)
@@ -124,12 +124,12 @@ class Checking(Way):
             self._arriving.add(bytes(piece))
         return piece
 
-    def last(self) -> bytes:
+    def finalize(self) -> bytes:
         """Nothing: the check knows now that all has come."""
         self._arriving.end()
         return b""
 
-    async def agreed(self) -> None:
+    async def before_publish(self) -> None:
         """Raises BadArchive for one that may not be stored."""
         if self._under_way is not None:
             await asyncio.wait([self._under_way])

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from terrapod_control_plane.kernel import db
-from terrapod_control_plane.kernel.blobs.base import PLAIN, Blobs, Way
+from terrapod_control_plane.kernel.blobs.base import PLAIN, Blobs, Transform
 
 _LOCK = "hashtextextended('backup', 0)"
 _BATCH = 500
@@ -43,10 +43,12 @@ class SparedBlobs:
         self._inner = inner
         self._name = name
 
-    async def put(self, key: str, chunks: AsyncIterable[bytes], way: Way = PLAIN) -> int:
+    async def put(
+        self, key: str, chunks: AsyncIterable[bytes], transform: Transform = PLAIN
+    ) -> int:
         """Store all chunks; what was to be removed under this key is not to be any more."""
         await db.execute("delete from doomed_blobs where key = $1", f"{self._name}/{key}")
-        return await self._inner.put(key, chunks, way)
+        return await self._inner.put(key, chunks, transform)
 
     def read(
         self, key: str, start: int = 0, length: int | None = None

@@ -12,7 +12,7 @@ import structlog
 from anyio.to_thread import run_sync
 
 from terrapod_common.agent_protocol import Code
-from terrapod_control_plane.kernel.blobs.base import Blobs, Way
+from terrapod_control_plane.kernel.blobs.base import Blobs, Transform
 from terrapod_control_plane.kernel.errors import Unavailable, Unprocessable
 from terrapod_control_plane.kernel.reader import Reading
 from terrapod_control_plane.kernel.readers import Memory, ReaderFailed, Readers, Unreadable
@@ -61,7 +61,7 @@ class _Room:
 _room = _Room(KEPT_AT_MOST)
 
 
-class Passing(Way):
+class Passing(Transform):
     """A content on its way to the store: digested, and read before it counts, if there is room."""
 
     def __init__(self, md5: str = "", *, seconds: float, readers: Readers = READERS) -> None:
@@ -95,7 +95,7 @@ class Passing(Way):
         """Of what has passed."""
         return self._sha256.hexdigest()
 
-    def passed(self, piece: bytes | bytearray) -> bytes | bytearray:
+    def update(self, piece: bytes | bytearray) -> bytes | bytearray:
         """The piece, which is digested and kept to be read."""
         self._md5.update(piece)
         self._sha256.update(piece)
@@ -111,7 +111,7 @@ class Passing(Way):
             self._keep(piece)
         return piece
 
-    async def agreed(self) -> None:
+    async def before_publish(self) -> None:
         """Refuses what is not what was announced, and what is no state."""
         _must_be(self.md5, self._expected)
         try:

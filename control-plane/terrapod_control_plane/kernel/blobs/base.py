@@ -14,25 +14,25 @@ class BadKey(ValueError):
     """The key has no valid form."""
 
 
-class Way:
-    """What the pieces of a blob pass on their way into a store; this one changes nothing.
+class Transform:
+    """What is done to the pieces of a blob before they are stored; this one changes nothing.
 
     A store calls it in its own threads, with one piece after the other, and may join pieces first.
     """
 
-    def passed(self, piece: bytes | bytearray) -> bytes | bytearray:
+    def update(self, piece: bytes | bytearray) -> bytes | bytearray:
         """What is stored for a piece."""
         return piece
 
-    def last(self) -> bytes | bytearray:
+    def finalize(self) -> bytes | bytearray:
         """What is stored after the last piece."""
         return b""
 
-    async def agreed(self) -> None:
+    async def before_publish(self) -> None:
         """Raises, in the event loop, where what has passed must not be stored after all."""
 
 
-PLAIN = Way()
+PLAIN = Transform()
 
 
 class Blobs(Protocol):
@@ -41,11 +41,13 @@ class Blobs(Protocol):
     No key may be a folder of another one, and no segment is empty or begins with a dot.
     """
 
-    async def put(self, key: str, chunks: AsyncIterable[bytes], way: Way = PLAIN) -> int:
-        """Stores all chunks and returns the size of what the way made of them.
+    async def put(
+        self, key: str, chunks: AsyncIterable[bytes], transform: Transform = PLAIN
+    ) -> int:
+        """Stores all chunks and returns the size of what the transform made of them.
 
         Readers see the old blob or the whole new one; the new one survives a power failure once
-        this returns. When the chunks or the way fail, nothing has changed.
+        this returns. When the chunks or the transform fail, nothing has changed.
         """
         ...
 

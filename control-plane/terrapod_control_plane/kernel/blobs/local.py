@@ -17,12 +17,12 @@ import anyio
 from anyio.to_thread import run_sync
 
 from terrapod_common import files
-from terrapod_control_plane.kernel.blobs.base import PLAIN, BadKey, BlobMissing, Way
-from terrapod_control_plane.kernel.blobs.behind import Behind
+from terrapod_control_plane.kernel.blobs.base import PLAIN, BadKey, BlobMissing, Transform
+from terrapod_control_plane.kernel.blobs.write_behind import WriteBehind
 
 # What one hop to a worker thread moves: below this the hop costs more than the disk.
 _BATCH = 256 * 1024
-_SMALL = 64 * 1024  # what passes its way in the event loop
+_SMALL = 64 * 1024  # what is transformed in the event loop
 _INCOMING = ".incoming"
 _SETTLED_AT_MOST = 20_000  # folders that are remembered
 _MANY = 1000  # keys that are looked for in one hop
@@ -42,29 +42,33 @@ class LocalBlobs:
         self._incoming = root / _INCOMING
         self._now = now
 
-    async def put(self, key: str, chunks: AsyncIterable[bytes], way: Way = PLAIN) -> int:
+    async def put(
+        self, key: str, chunks: AsyncIterable[bytes], transform: Transform = PLAIN
+    ) -> int:
         """Stores all chunks, atomically and durably, and returns how much has been stored."""
         async with aclosing(_pieces(chunks)) as pieces:
             first = await anext(pieces, bytearray())
             if len(first) > _SMALL:
-                return await self._put_large(self._path(key), first, pieces, way)
-        content = bytes(way.passed(first)) + way.last()
-        await way.agreed()
+                return await self._put_large(self._path(key), first, pieces, transform)
+        content = bytes(transform.update(first)) + transform.finalize()
+        await transform.before_publish()
         await self.put_whole(key, content)
         return len(content)
 
     async def _put_large(
-        self, target: Path, first: bytearray, rest: AsyncIterator[bytearray], way: Way
+        self, target: Path, first: bytearray, rest: AsyncIterator[bytearray], transform: Transform
     ) -> int:
         """Writes in threads what comes, one piece behind; nothing counts until all agree."""
-        draft, behind = self._draft(), Behind()
+        draft, behind = self._draft(), WriteBehind()
         file = await run_sync(_create, draft)
         try:
-            await behind.begin(_write, file, first, way)
+            await behind.begin(_write, file, first, transform)
             async for piece in rest:
-                await behind.begin(_write, file, piece, way)
-            await behind.begin(partial(_end, file, way, durable=self._folders.top is not None))
-            await way.agreed()
+                await behind.begin(_write, file, piece, transform)
+            await behind.begin(
+                partial(_end, file, transform, durable=self._folders.top is not None)
+            )
+            await transform.before_publish()
             await behind.settle()
             size = os.fstat(file.fileno()).st_size
             file.close()
@@ -178,12 +182,12 @@ def _create(draft: Path) -> BinaryIO:
     return os.fdopen(descriptor, "wb")
 
 
-def _write(file: BinaryIO, piece: bytes | bytearray, way: Way) -> None:
-    file.write(way.passed(piece))
+def _write(file: BinaryIO, piece: bytes | bytearray, transform: Transform) -> None:
+    file.write(transform.update(piece))
 
 
-def _end(file: BinaryIO, way: Way, *, durable: bool) -> None:
-    file.write(way.last())
+def _end(file: BinaryIO, transform: Transform, *, durable: bool) -> None:
+    file.write(transform.finalize())
     file.flush()
     if durable:
         os.fsync(file.fileno())

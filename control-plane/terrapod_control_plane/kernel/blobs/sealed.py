@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from terrapod_control_plane.kernel.blobs.base import PLAIN, Blobs, Way
+from terrapod_control_plane.kernel.blobs.base import PLAIN, Blobs, Transform
 from terrapod_control_plane.kernel.crypto.keys import KeyRing, Tampered
 
 _MAGIC = b"TPB1"
@@ -37,12 +37,14 @@ class SealedBlobs:
         self._inner = inner
         self._ring = ring
 
-    async def put(self, key: str, chunks: AsyncIterable[bytes], way: Way = PLAIN) -> int:
-        """Encrypts and stores all chunks, as they have passed the way; returns their size."""
+    async def put(
+        self, key: str, chunks: AsyncIterable[bytes], transform: Transform = PLAIN
+    ) -> int:
+        """Encrypts and stores all chunks, as the transform gives them; returns their size."""
         data_key = secrets.token_bytes(32)
         sealed = self._ring.seal(data_key, _context(key))
         head = (_MAGIC + len(sealed).to_bytes(2, "big") + sealed).ljust(_HEADER, b"\0")
-        stored = await self._inner.put(key, chunks, _Sealing(head, AESGCM(data_key), way))
+        stored = await self._inner.put(key, chunks, _Sealing(head, AESGCM(data_key), transform))
         return _plain_size(stored, key)
 
     async def read(
@@ -94,29 +96,29 @@ class SealedBlobs:
             raise BlobDamaged(f"the header of the blob {key} was changed or moved") from error
 
 
-class _Sealing(Way):
+class _Sealing(Transform):
     """Makes frames of what passes, behind what somebody else makes of it."""
 
-    def __init__(self, head: bytes, cipher: AESGCM, before: Way) -> None:
+    def __init__(self, head: bytes, cipher: AESGCM, before: Transform) -> None:
         self._head = head
         self._cipher = cipher
         self._before = before
         self._waiting = bytearray()
         self._number = 0  # of the next frame
 
-    def passed(self, piece: bytes | bytearray) -> bytearray:
+    def update(self, piece: bytes | bytearray) -> bytearray:
         """The frames that are full, behind the header of the blob."""
-        return self._frames(self._before.passed(piece))
+        return self._frames(self._before.update(piece))
 
-    def last(self) -> bytearray:
+    def finalize(self) -> bytearray:
         """What is left of them, and the last one."""
-        sealed = self._frames(self._before.last())
+        sealed = self._frames(self._before.finalize())
         nonce = _nonce(self._number, last=True)
         return sealed + self._cipher.encrypt(nonce, bytes(self._waiting), None)
 
-    async def agreed(self) -> None:
+    async def before_publish(self) -> None:
         """As the one before says."""
-        await self._before.agreed()
+        await self._before.before_publish()
 
     def _frames(self, plain: bytes | bytearray) -> bytearray:
         self._waiting += plain

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Behind:
+class WriteBehind:
     """Pieces of work of one task, done one after the other in threads."""
 
     def __init__(self) -> None:
